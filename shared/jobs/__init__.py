@@ -1,0 +1,1 @@
+"""The queue: payloads, routes and workers."""

@@ -1,0 +1,18 @@
+"""How every process logs: whole sentences on standard error, one line each."""
+
+import logging
+
+
+def configure(level: str) -> None:
+    """Send this process's log to standard error from `level` on."""
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    for noisy in ("httpx", "httpcore", "asyncio", "websockets"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Foreign text made safe for a log: no line breaks or control characters, at most `limit` characters."""
+    shown = "".join(character if character.isprintable() else " " for character in str(text)[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -1,0 +1,247 @@
+"""What is stored: the request of a matchup, the record of a battle, and the run that sums them up.
+
+A run file keeps the three keys and the fields of the project that asked this question first, so that
+its old files still read, and adds what makes a result checkable: seeds, pairs, the outcome of every
+decision, software versions, and each battle's input log and public log.
+In every record `p1` and `p2` are the policies as given; `p1_seat` says on which seat p1 sat.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.battle.decide import Outcome, Reason
+from shared.battle.protocol import Seat
+from shared.errors import BrokenRecord
+from shared.tally import Winner
+
+SCHEMA_VERSION = 1
+MAX_BATTLES = 100_000
+MAX_CONCURRENCY = 256
+MAX_TEAM_CHARACTERS = 20_000
+
+
+class MatchupRequest(BaseModel):
+    """Two policies, N battles, one format, one seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p1: str = Field(min_length=1, max_length=300)
+    p2: str = Field(min_length=1, max_length=300)
+    battles: int = Field(default=1, ge=1, le=MAX_BATTLES)
+    format: str = Field(default="gen9randombattle", max_length=60)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    pairs: bool = True
+    """Play battles two by two, with the same seats, teams and dice and the policies exchanged."""
+    concurrency: int = Field(default=8, ge=1, le=MAX_CONCURRENCY)
+    """Battles at once in one shard."""
+    move_delay: float = Field(default=0.0, ge=0.0, le=60.0)
+    """Seconds to wait before each order is sent, so that a person can follow."""
+    team1: str | None = Field(default=None, max_length=MAX_TEAM_CHARACTERS)
+    """The team of seat p1 in Showdown's export format."""
+    team2: str | None = Field(default=None, max_length=MAX_TEAM_CHARACTERS)
+    battlefield: Literal["simulator", "server"] = "simulator"
+
+
+class DecisionRecord(BaseModel):
+    """One decision, as stored with its battle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    turn: int
+    policy: Seat
+    seat: Seat
+    order: str
+    """The text sent to Showdown."""
+    action_type: Literal["move", "switch", "lead", "pass"]
+    action: str
+    """The display name of the move, or of the Pokémon sent in."""
+    move_id: str | None = None
+    gimmick: str | None = None
+    effectiveness: float | None = None
+    """Type multiplier of a damaging move against the opponent in sight; None for anything else."""
+    legal_actions: int
+    outcome: Outcome
+    reason: Reason | None = None
+    decision_ms: float
+    refused_by_simulator: str | None = None
+    """Showdown's `[Unavailable choice]`: hidden information forbade what the request had permitted."""
+    history_msgs: int = 0
+    reasoning: str | None = None
+
+
+class Seeds(BaseModel):
+    """The seeds of one battle. They belong to seats, so both battles of a pair share them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dice: str
+    p1_team: str
+    p2_team: str
+    p1_policy: int
+    p2_policy: int
+
+
+class BattleRecord(BaseModel):
+    """One battle, finished or broken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    index: int
+    battle_tag: str
+    pair: int | None
+    """The two battles of a pair share this number; None for an unpaired battle."""
+    p1_seat: Seat
+    winner: Winner | None
+    """The policy that won, or draw; None for a broken battle."""
+    broken: str | None = None
+    """Why the battle could not go on, in a sentence."""
+    turns: int
+    started_at: str
+    """UTC, ISO 8601."""
+    duration_s: float
+    seeds: Seeds | None
+    """None where the battlefield takes no seeds."""
+    teams: tuple[str, str] | None = None
+    """Names of the sample teams of seats p1 and p2, where they were ours."""
+    worker: str
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    """Software → version, of the process that played it."""
+    contract: Mapping[str, str] = Field(default_factory=dict)
+    """Contract version → hash, of each contract that a policy was asked by."""
+    decisions: tuple[DecisionRecord, ...]
+    input_log: tuple[str, ...]
+    public_log: tuple[str, ...]
+
+
+class Summary(BaseModel):
+    """The figures of a run. A field that an old file lacks is None."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    p1_agent: str
+    p2_agent: str
+    n_games: int
+    """Finished battles."""
+    p1_wins: int
+    p2_wins: int
+    draws: int
+    p1_win_rate: float | None
+    avg_game_length: float | None = None
+    """Turns."""
+    total_duration_s: float | None = None
+    p1_avg_decision_ms: float | None = None
+    p2_avg_decision_ms: float | None = None
+    p1_fallback_rate: float | None = None
+    """Share of p1's decisions that were substituted."""
+    p2_fallback_rate: float | None = None
+    broken: int = 0
+    not_played: int = 0
+    """Battles asked for that have no record: the matchup was cancelled or a shard failed."""
+    p1_win_rate_interval: tuple[float, float] | None = None
+    p1_substitutions: int | None = None
+    p2_substitutions: int | None = None
+    p1_decisions: int | None = None
+    p2_decisions: int | None = None
+
+
+class RunBattle(BaseModel):
+    """One row of a run's `battles`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    game_id: int | str
+    p1_agent: str
+    p2_agent: str
+    winner: Winner | None
+    n_turns: int
+    timestamp: str | float | None = None
+    battle_tag: str | None = None
+    index: int | None = None
+    pair: int | None = None
+    p1_seat: Seat | None = None
+    broken: str | None = None
+    duration_s: float | None = None
+    seeds: Seeds | None = None
+    teams: tuple[str, str] | None = None
+    worker: str | None = None
+    input_log: tuple[str, ...] | None = None
+    public_log: tuple[str, ...] | None = None
+
+
+class TurnStat(BaseModel):
+    """One row of a run's `turn_stats`: one decision."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    battle_tag: str
+    turn: int
+    agent: str
+    decision_ms: float
+    used_fallback: bool
+    history_msgs: int = 0
+    action_type: str
+    reasoning: str | None = None
+    move_id: str | None = None
+    effectiveness: float | None = None
+    policy: Seat | None = None
+    """p1 or p2; an old file has only `agent`, which is ambiguous when a policy meets itself."""
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    action: str | None = None
+    gimmick: str | None = None
+    order: str | None = None
+    legal_actions: int | None = None
+    refused_by_simulator: str | None = None
+
+
+class Run(BaseModel):
+    """A matchup's whole result: what `alphastral battle` writes and `/matchups/ID/run` serves."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    summary: Summary
+    battles: tuple[RunBattle, ...]
+    turn_stats: tuple[TurnStat, ...]
+    schema_version: int | None = None
+    matchup_id: str | None = None
+    request: MatchupRequest | None = None
+    contract: Mapping[str, str] | None = None
+    """Contract version → hash, for each contract that the policies of this run were asked by."""
+    versions: Mapping[str, str] | None = None
+    """Software → version."""
+    created_at: str | None = None
+    cancelled: bool = False
+    failures: Annotated[tuple[str, ...], Field(default=())]
+    """Why shards failed, a sentence each."""
+
+
+def read_run(path: Path) -> Run:
+    """Read a run file, ours or the original project's, plain or gzipped.
+
+    Raises BrokenRecord, naming the file and the field, when it is not one.
+    """
+    try:
+        raw = path.read_bytes()
+        return parse_run(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, str(path))
+    except (OSError, EOFError) as error:
+        raise BrokenRecord(f"cannot read the run file {path}: {error}") from error
+
+
+def parse_run(raw: bytes, name: str) -> Run:
+    """A run from its JSON text. Raises BrokenRecord, naming `name` and the first field at fault."""
+    try:
+        document: Any = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BrokenRecord(f"{name} is not a run file: it is no JSON ({error})") from error
+    try:
+        return Run.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BrokenRecord(f"{name} is not a run file: {where}: {first['msg']}") from error

@@ -1,0 +1,36 @@
+"""Every setting that comes from the environment, and the only place that reads it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Settings(BaseSettings):
+    """Read from variables named `ALPHASTRAL_…` (REDIS_URL and LOG_LEVEL also go by their bare names)."""
+
+    model_config = SettingsConfigDict(env_prefix="ALPHASTRAL_", env_file=".env", extra="ignore", frozen=True)
+
+    redis_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("ALPHASTRAL_REDIS_URL", "REDIS_URL")
+    )
+    redis_password_file: Path | None = None
+    """A file with Redis's password, so that no command line and no variable holds it."""
+    store: str = "var/store"
+    """A folder, or any URL that fsspec opens."""
+    api_host: str = "127.0.0.1"
+    api_port: int | None = None
+    """A free port when not given."""
+    api_token: SecretStr | None = None
+    api_url: str | None = None
+    """Where the command line finds the API; the local stack writes its own address to `var/api.json`."""
+    showdown_url: str | None = None
+    """The official Showdown server that `battlefield: server` plays on, as ws://HOST:PORT."""
+    node: Path | None = None
+    """The Node.js to run; found on PATH or in the nodejs wheel when not given."""
+    log_level: LogLevel = Field(
+        default="INFO", validation_alias=AliasChoices("ALPHASTRAL_LOG_LEVEL", "LOG_LEVEL")
+    )

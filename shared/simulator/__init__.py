@@ -1,0 +1,1 @@
+"""The official simulator as a child process."""

@@ -1,0 +1,187 @@
+"""Where results live: a folder or a bucket, reached through fsspec.
+
+    matchups/ID/request.json            what was asked for
+    matchups/ID/battles/NNNNN.json.gz   one file a battle, written once and never changed
+    matchups/ID/failures/START.txt      why a shard failed
+    matchups/ID/cancelled               an empty file
+    matchups/ID/run.json.gz, report.html
+
+The state of a matchup is computed from what is here, never from the queue.
+"""
+
+import gzip
+import re
+import uuid
+from collections.abc import Iterator
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import fsspec
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.records import BattleRecord, MatchupRequest, Run, parse_run
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+class Store:
+    """The store at `url`: a folder's path or anything that fsspec opens. Made on first write."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._files, self._root = fsspec.core.url_to_fs(url)
+        self._root = self._root.rstrip("/")
+        self._local = urlsplit(url).scheme in ("", "file", "local")
+
+    # ── matchups ────────────────────────────────────────────────────────────────────────────────────
+
+    def create_matchup(self, matchup_id: str, request: MatchupRequest) -> bool:
+        """Store a new matchup's request. False when the same one is there already.
+
+        Raises Conflict when another request is stored under that id.
+        """
+        path = self._matchup(matchup_id, "request.json")
+        if self._files.exists(path):
+            if self.request(matchup_id) != request:
+                raise Conflict(f"matchup {matchup_id} was asked for with another body")
+            return False
+        self._write(path, request.model_dump_json(indent=2).encode())
+        return True
+
+    def matchup_ids(self) -> list[str]:
+        """All matchups, newest first: ids begin with their time."""
+        folder = f"{self._root}/matchups"
+        if not self._files.exists(folder):
+            return []
+        names = (entry.rstrip("/").rsplit("/", 1)[-1] for entry in self._files.ls(folder, detail=False, refresh=True))
+        return sorted((name for name in names if _ID.fullmatch(name)), reverse=True)
+
+    def request(self, matchup_id: str) -> MatchupRequest:
+        """What was asked for. Raises NotFound for an unknown matchup."""
+        path = self._matchup(matchup_id, "request.json")
+        return _parsed(MatchupRequest, self._read(path, f"no matchup {matchup_id}"), path)
+
+    def cancel(self, matchup_id: str) -> None:
+        """Mark a matchup as cancelled; no shard starts another battle of it."""
+        self.request(matchup_id)
+        self._write(self._matchup(matchup_id, "cancelled"), b"")
+
+    def is_cancelled(self, matchup_id: str) -> bool:
+        """Whether somebody cancelled it."""
+        return bool(self._files.exists(self._matchup(matchup_id, "cancelled")))
+
+    # ── battles ─────────────────────────────────────────────────────────────────────────────────────
+
+    def record_battle(self, matchup_id: str, record: BattleRecord) -> None:
+        """Store one battle, atomically. A second record of the same battle replaces the first."""
+        self._write(
+            self._matchup(matchup_id, f"battles/{record.index:05d}.json.gz"),
+            gzip.compress(record.model_dump_json().encode(), compresslevel=6, mtime=0),
+        )
+
+    def recorded(self, matchup_id: str) -> frozenset[int]:
+        """Indices of the battles that have a record."""
+        return frozenset(int(name.split(".", 1)[0]) for name in self._names(matchup_id, "battles"))
+
+    def battle(self, matchup_id: str, index: int) -> BattleRecord:
+        """One battle's record. Raises NotFound or BrokenRecord."""
+        path = self._matchup(matchup_id, f"battles/{index:05d}.json.gz")
+        raw = self._read(path, f"matchup {matchup_id} has no record of battle {index}")
+        try:
+            return _parsed(BattleRecord, gzip.decompress(raw), path)
+        except (OSError, EOFError) as error:
+            raise BrokenRecord(f"{path} cannot be read: {error}") from error
+
+    def battles(self, matchup_id: str) -> Iterator[BattleRecord]:
+        """All recorded battles, in order of their index."""
+        return (self.battle(matchup_id, index) for index in sorted(self.recorded(matchup_id)))
+
+    # ── failures ────────────────────────────────────────────────────────────────────────────────────
+
+    def record_failure(self, matchup_id: str, start: int, sentence: str) -> None:
+        """Say why the shard that begins at battle `start` failed for good."""
+        self._write(self._matchup(matchup_id, f"failures/{start:05d}.txt"), sentence.encode())
+
+    def forget_failure(self, matchup_id: str, start: int) -> None:
+        """The shard gets another try."""
+        path = self._matchup(matchup_id, f"failures/{start:05d}.txt")
+        if self._files.exists(path):
+            self._files.rm_file(path)
+
+    def failures(self, matchup_id: str) -> dict[int, str]:
+        """First battle of each shard that failed for good → why."""
+        return {
+            int(name.split(".", 1)[0]): self._read(self._matchup(matchup_id, f"failures/{name}"), name).decode(errors="replace")
+            for name in self._names(matchup_id, "failures")
+        }
+
+    # ── results ─────────────────────────────────────────────────────────────────────────────────────
+
+    def write_run(self, matchup_id: str, run: Run) -> None:
+        """Store the run, atomically."""
+        raw = run.model_dump_json(exclude_none=False).encode()
+        self._write(self._matchup(matchup_id, "run.json.gz"), gzip.compress(raw, compresslevel=6, mtime=0))
+
+    def run_json(self, matchup_id: str) -> bytes:
+        """The run's JSON text. Raises NotFound before the report was written."""
+        self.request(matchup_id)
+        path = self._matchup(matchup_id, "run.json.gz")
+        return gzip.decompress(self._read(path, f"matchup {matchup_id} has no run yet"))
+
+    def run(self, matchup_id: str) -> Run:
+        """The run. Raises NotFound before the report was written."""
+        return parse_run(self.run_json(matchup_id), f"the run of matchup {matchup_id}")
+
+    def write_report(self, matchup_id: str, html: str) -> None:
+        """Store the report, atomically."""
+        self._write(self._matchup(matchup_id, "report.html"), html.encode())
+
+    def report(self, matchup_id: str) -> bytes:
+        """The report's HTML. Raises NotFound before it was written."""
+        self.request(matchup_id)
+        return self._read(self._matchup(matchup_id, "report.html"), f"matchup {matchup_id} has no report yet")
+
+    def has_report(self, matchup_id: str) -> bool:
+        """Whether the report was written."""
+        return bool(self._files.exists(self._matchup(matchup_id, "report.html")))
+
+    # ── files ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _matchup(self, matchup_id: str, name: str) -> str:
+        if not _ID.fullmatch(matchup_id):
+            raise NotFound(f"no matchup {matchup_id!r}")
+        return f"{self._root}/matchups/{matchup_id}/{name}"
+
+    def _names(self, matchup_id: str, folder: str) -> list[str]:
+        path = self._matchup(matchup_id, folder)
+        if not self._files.exists(path):
+            return []
+        names = (entry.rsplit("/", 1)[-1] for entry in self._files.ls(path, detail=False, refresh=True))
+        return [name for name in names if name[:1].isdigit()]
+
+    def _read(self, path: str, absent: str) -> bytes:
+        try:
+            raw: bytes = self._files.cat_file(path)
+        except FileNotFoundError as error:
+            raise NotFound(absent) from error
+        return raw
+
+    def _write(self, path: str, raw: bytes) -> None:
+        # A bucket's put is atomic by itself; on a disk, a rename within the folder is.
+        self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        if not self._local:
+            self._files.pipe_file(path, raw)
+            return
+        folder, name = path.rsplit("/", 1)
+        temporary = f"{folder}/.{name}.{uuid.uuid4().hex}"
+        self._files.pipe_file(temporary, raw)
+        self._files.mv_file(temporary, path)
+
+
+def _parsed(model: type[_Model], raw: bytes, name: str) -> _Model:
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise BrokenRecord(f"{name} is broken: {error.errors(include_url=False, include_input=False)[0]['msg']}") from error
