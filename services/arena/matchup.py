@@ -1,0 +1,193 @@
+"""Plays battles of a matchup, many at once, and records each.
+
+The same code serves a shard on an arena worker and `alphastral battle` in one process.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from platform import python_version
+from random import Random
+from time import perf_counter
+
+from services.arena.battlefields import Battlefield, BattleSetup, Fought
+from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.player import Player
+from services.arena.policies import Policy, make_policy
+from services.arena.seeds import battle_seeds, p1_seat, pair_of
+from services.arena.teams import Teams, resolve_teams
+from shared.battle.effectiveness import chosen_effectiveness
+from shared.battle.observe import Tracker
+from shared.battle.protocol import SEATS, Seat, other, seen_by
+from shared.errors import UsageError
+from shared.logs import one_line
+from shared.policies import check_format
+from shared.records import BattleRecord, DecisionRecord, MatchupRequest
+
+log = logging.getLogger(__name__)
+
+_NAME_CHARACTERS = 13
+"""Of a policy's name in a battle log: with " (p1)" behind it, a name has at most Showdown's 18 characters."""
+
+
+async def play(
+    request: MatchupRequest,
+    indices: Sequence[int],
+    *,
+    matchup_id: str,
+    worker: str,
+    on_record: Callable[[BattleRecord], None],
+    stopping: Callable[[], bool] = lambda: False,
+    battlefield: Battlefield | None = None,
+) -> None:
+    """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
+
+    A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true, no new battle
+    begins; the call returns when those in play have ended. Raises UsageError (among them InvalidTeam, UnknownPolicy)
+    before the first battle when the request cannot be played as asked.
+    """
+    check_request(request)
+    policies = {"p1": make_policy(request.p1), "p2": make_policy(request.p2)}
+    async with battlefield or make_battlefield(request) as field:
+        teams = await resolve_teams(request, field)
+        versions = {**software_versions(), **await field.versions()}
+        shard = _Shard(request, matchup_id, worker, field, policies, teams, versions)
+        waiting = iter(indices)
+
+        async def play_in_turn(remaining: Iterator[int]) -> None:
+            for index in remaining:
+                if stopping():
+                    return
+                on_record(await shard.play_battle(index))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(request.concurrency, len(indices))):
+                    group.create_task(play_in_turn(waiting))
+        except ExceptionGroup as errors:
+            # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
+            raise errors.exceptions[0] from errors
+
+
+def check_request(request: MatchupRequest) -> None:
+    """Raises UsageError when the request contradicts itself or names what does not exist."""
+    format = check_format(request.format)
+    for field, name in (("p1", request.p1), ("p2", request.p2)):
+        try:
+            make_policy(name)
+        except UsageError as error:
+            raise type(error)(error.message, field=field) from error
+    if request.battlefield == "server" and request.pairs:
+        raise UsageError("the Showdown server takes no seeds, so battles there cannot be pairs", field="pairs")
+    if not format.needs_team and (request.team1 or request.team2):
+        raise UsageError(f"{format.id} draws its own teams", field="team1" if request.team1 else "team2")
+
+
+def make_battlefield(request: MatchupRequest) -> Battlefield:
+    """The battlefield that a request names."""
+    return SimulatorBattlefield()
+
+
+def software_versions() -> Mapping[str, str]:
+    """Versions of what decides here how a battle goes."""
+    return {name: version(name) for name in ("alphastral", "poke-env")} | {"python": python_version()}
+
+
+class _Shard:
+    """What the battles of one call have in common."""
+
+    def __init__(
+        self,
+        request: MatchupRequest,
+        matchup_id: str,
+        worker: str,
+        field: Battlefield,
+        policies: Mapping[Seat, Policy],
+        teams: Teams | None,
+        versions: Mapping[str, str],
+    ) -> None:
+        self.request = request
+        self.matchup_id = matchup_id
+        self.worker = worker
+        self.field = field
+        self.policies = policies
+        self.teams = teams
+        self.versions = versions
+        self.contract = {**policies["p1"].contract, **policies["p2"].contract}
+        self.generation = check_format(request.format).generation
+
+    async def play_battle(self, index: int) -> BattleRecord:
+        """Play battle `index` and tell how it went, whatever happens in it."""
+        request = self.request
+        seat_of_p1 = p1_seat(index, pairs=request.pairs)
+        plays: Mapping[Seat, Seat] = {seat_of_p1: "p1", other(seat_of_p1): "p2"}
+        seeds = battle_seeds(request.seed, index, pairs=request.pairs)
+        names = {seat: _log_name(request, plays[seat]) for seat in SEATS}
+        randomness = {"p1": seeds.p1_policy, "p2": seeds.p2_policy}
+        players = {
+            seat: Player(
+                self.policies[plays[seat]],
+                plays=plays[seat],
+                seat=seat,
+                tracker=Tracker(self.generation, seat, names),
+                rng=Random(randomness[seat]),
+                move_delay_seconds=request.move_delay,
+            )
+            for seat in SEATS
+        }
+        setup = BattleSetup(
+            tag=f"{self.matchup_id}-{index:05d}",
+            format=request.format,
+            names=names,
+            seeds=seeds,
+            teams=self.teams.packed if self.teams else None,
+        )
+        lines: list[str] = []
+        started_at, started = datetime.now(UTC), perf_counter()
+        fought: Fought | None = None
+        broken: str | None = None
+        try:
+            fought = await self.field.fight(setup, players, lines)
+        except Exception as error:
+            # The one broad catch: whatever broke this battle is its outcome, and its neighbours play on.
+            broken = one_line(f"{type(error).__name__}: {error}")
+            log.warning("Battle %s broke: %s", setup.tag, broken, exc_info=log.isEnabledFor(logging.DEBUG))
+        public_log = tuple(seen_by(None, lines))
+        decisions = sorted((d for p in players.values() for d in p.decisions), key=lambda d: (d.turn, d.seat))
+        return BattleRecord(
+            index=index,
+            battle_tag=setup.tag,
+            pair=pair_of(index, request.battles, pairs=request.pairs),
+            p1_seat=seat_of_p1,
+            winner=None if fought is None else plays[fought.winner] if fought.winner else "draw",
+            broken=broken,
+            turns=fought.turns if fought else max((d.turn for d in decisions), default=0),
+            started_at=started_at.isoformat(timespec="milliseconds"),
+            duration_s=round(perf_counter() - started, 3),
+            seeds=seeds if request.battlefield == "simulator" else None,
+            teams=self.teams.names if self.teams else None,
+            worker=self.worker,
+            versions=self.versions,
+            contract=self.contract,
+            decisions=_with_effectiveness(decisions, public_log, self.generation),
+            input_log=fought.input_log if fought else (),
+            public_log=public_log,
+        )
+
+
+def _log_name(request: MatchupRequest, policy: Seat) -> str:
+    text = request.p1 if policy == "p1" else request.p2
+    stem = "".join(character for character in text if character.isalnum() or character in " -._")
+    return f"{stem[:_NAME_CHARACTERS].strip()} ({policy})"
+
+
+def _with_effectiveness(
+    decisions: Sequence[DecisionRecord], public_log: Sequence[str], generation: int
+) -> tuple[DecisionRecord, ...]:
+    choices = [(d.turn, d.seat, d.move_id) for d in decisions if d.move_id is not None]
+    found = iter(chosen_effectiveness(public_log, choices, generation))
+    return tuple(
+        d if d.move_id is None else d.model_copy(update={"effectiveness": next(found)}) for d in decisions
+    )

@@ -1,0 +1,102 @@
+"""A seated policy: request → view → decision → order, with every decision written down."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from time import perf_counter
+from typing import Any
+
+from services.arena.policies import Policy, View
+from shared.battle.action import Action, Move, Request, Switch, legal_actions, order
+from shared.battle.decide import Decision
+from shared.battle.observe import Tracker
+from shared.battle.protocol import Seat
+from shared.errors import BattleBroken
+from shared.records import DecisionRecord
+
+MAX_REFUSALS_PER_TURN = 8
+"""Hidden information explains a refusal now and then; a simulator that keeps refusing is a broken battle."""
+
+
+class Player:
+    """A policy on a seat, in one battle."""
+
+    def __init__(
+        self, policy: Policy, *, plays: Seat, seat: Seat, tracker: Tracker, rng: Random, move_delay_seconds: float = 0.0
+    ) -> None:
+        """`plays` says whether the policy is the matchup's p1 or p2, `seat` where it sits."""
+        self.policy = policy
+        self.plays = plays
+        self.seat = seat
+        self.decisions: list[DecisionRecord] = []
+        self._tracker = tracker
+        self._rng = rng
+        self._move_delay_seconds = move_delay_seconds
+        self._turn = 0
+        self._refusals = 0
+
+    def hear(self, lines: Sequence[str]) -> None:
+        """Log lines as the simulator said them, `|split|` blocks still in."""
+        for line in lines:
+            if line.startswith("|turn|"):
+                self._turn = int(line[6:])
+                self._refusals = 0
+        self._tracker.hear(lines)
+
+    async def answer(self, request: dict[str, Any]) -> str:
+        """The order to send for `request`, which waits for an answer."""
+        self._tracker.request(request)
+        legal = legal_actions(request)
+        started = perf_counter()
+        decision = await self.policy.decide(View(request, legal, self._rng, self._tracker))
+        elapsed_ms = (perf_counter() - started) * 1000
+        if decision.action not in legal:
+            # The last line of defence for a policy's own bug: nothing illegal is ever sent.
+            raise BattleBroken(f"the policy {self.plays} chose {decision.action}, which is not legal")
+        record = self._record(decision, request, legal, elapsed_ms)
+        self.decisions.append(record)
+        if self._move_delay_seconds:
+            await asyncio.sleep(self._move_delay_seconds)
+        return record.order
+
+    def refused(self, message: str) -> None:
+        """The simulator refused the last order.
+
+        `[Unavailable choice]` is normal: hidden information, such as an unseen trapping ability, forbade what the
+        request had permitted, and a new request follows. Anything else would be refused again for ever.
+        Raises BattleBroken.
+        """
+        self.decisions[-1] = self.decisions[-1].model_copy(update={"refused_by_simulator": message})
+        self._refusals += 1
+        if not message.startswith("[Unavailable choice]"):
+            raise BattleBroken(f"the simulator refused {self.decisions[-1].order!r}: {message}")
+        if self._refusals > MAX_REFUSALS_PER_TURN:
+            raise BattleBroken(f"the simulator refused {self._refusals} orders in turn {self._turn}: {message}")
+
+    def _record(
+        self, decision: Decision, request: Request, legal: tuple[Action, ...], elapsed_ms: float
+    ) -> DecisionRecord:
+        action = decision.action
+        record = DecisionRecord(
+            turn=self._turn,
+            policy=self.plays,
+            seat=self.seat,
+            order=order(action, request),
+            action_type="pass",
+            action="",
+            legal_actions=len(legal),
+            outcome=decision.outcome,
+            reason=decision.reason,
+            decision_ms=round(elapsed_ms, 3),
+            history_msgs=decision.history_messages,
+            reasoning=decision.reasoning,
+        )
+        match action:
+            case Move():
+                update: dict[str, Any] = {"action_type": "move", "move_id": action.id, "gimmick": action.gimmick}
+            case Switch():
+                update = {"action_type": "lead" if request.get("teamPreview") else "switch"}
+            case _:
+                return record
+        return record.model_copy(update={**update, "action": action.name})

@@ -1,0 +1,48 @@
+"""What a policy is: from a view of the battle to a decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from shared.battle.action import Action, Request
+from shared.battle.decide import Decision
+from shared.battle.observe import Tracker
+from shared.battle.state import BattleState
+
+if TYPE_CHECKING:
+    from poke_env.battle import Battle
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a policy may look at when it is asked. Nothing is tracked before somebody looks."""
+
+    request: Request
+    legal: tuple[Action, ...]
+    rng: Random
+    """The seat's own generator: the only source of randomness a policy may use."""
+    tracker: Tracker
+
+    @property
+    def state(self) -> BattleState:
+        """This side's knowledge."""
+        return self.tracker.state()
+
+    @property
+    def battle(self) -> "Battle":
+        """poke-env's battle, for the baselines alone."""
+        return self.tracker.battle
+
+
+class Policy(Protocol):
+    """Seated in many battles at once, so it keeps nothing between two calls."""
+
+    @property
+    def contract(self) -> Mapping[str, str]:
+        """Version → hash of the contract that the policy is asked by; empty where none is."""
+        ...
+
+    async def decide(self, view: View) -> Decision:
+        """One of `view.legal`, and how it was reached."""
+        ...

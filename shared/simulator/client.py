@@ -1,0 +1,258 @@
+"""The Python end of the simulator host: open battles, send choices, read what happens.
+
+One `Simulator` is one Node.js process (host.js beside this file) that plays many battles at once. When the process dies
+or hangs, its open battles fail with SimulatorError and the next battle opened starts a new process.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from shared.battle.protocol import SEATS, Seat
+from shared.errors import InvalidTeam, SimulatorError
+from shared.simulator.node import find_node, find_simulator
+
+log = logging.getLogger(__name__)
+
+HOST = Path(__file__).with_name("host.js")
+START_TIMEOUT_SECONDS = 60.0
+STEP_TIMEOUT_SECONDS = 60.0
+"""A step takes milliseconds; a host silent for this long hangs."""
+_KEPT_STDERR_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class SeatSetup:
+    """Who sits on a seat, and with which team: a packed one, or one drawn from a seed."""
+
+    name: str
+    team: str | None = None
+    seed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BattleEnd:
+    """How the simulator says a battle ended. `winner` is the seat's name, empty for a tie."""
+
+    winner: str
+    turns: int
+    input_log: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the simulator said in one go: new log lines, and what it asks of whom."""
+
+    lines: tuple[str, ...]
+    """Log lines with their `|split|` blocks still in; see shared.battle.protocol.seen_by."""
+    requests: Mapping[Seat, dict[str, Any]]
+    private: tuple[tuple[Seat, str], ...] = ()
+    """Lines for one seat alone."""
+    errors: tuple[tuple[Seat, str], ...] = ()
+    """Choices that the simulator refused, and why."""
+    end: BattleEnd | None = None
+
+
+class SimulatedBattle:
+    """One battle on the host. Ask `step` for what happens, `choose` for both sides, and again."""
+
+    def __init__(self, simulator: "Simulator", host: "_Host", battle_id: int) -> None:
+        self._simulator = simulator
+        self._host = host
+        self._id = battle_id
+        self._ended = False
+
+    async def step(self) -> Step:
+        """Wait for the simulator's next answer. Raises SimulatorError when its process dies, hangs or refuses."""
+        try:
+            frame = await asyncio.wait_for(self._host.answers[self._id].get(), STEP_TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            self._host.kill()
+            raise SimulatorError(f"the simulator said nothing for {STEP_TIMEOUT_SECONDS:.0f} s and was ended") from error
+        if isinstance(frame, SimulatorError):
+            raise frame
+        if "broken" in frame:
+            self._ended = True
+            raise SimulatorError(f"the simulator broke off the battle: {frame['broken']}")
+        step = _step(frame)
+        self._ended = step.end is not None
+        return step
+
+    def choose(self, orders: Mapping[Seat, str]) -> None:
+        """Send orders such as `move 1` or `switch 3`, for one side or both."""
+        self._host.send({"choose": self._id, **orders})
+
+    def close(self) -> None:
+        """Forget the battle; one that has not ended is abandoned."""
+        self._host.answers.pop(self._id, None)
+        if not self._ended:
+            self._host.send({"abandon": self._id})
+
+
+class Simulator:
+    """Battles on the official simulator, in a child process that is started when needed and again when it died."""
+
+    def __init__(self, node: Path | None = None, host: Path = HOST) -> None:
+        self._node = node
+        self._host_script = host
+        self._host: _Host | None = None
+        self._starting = asyncio.Lock()
+        self._next_id = 0
+
+    async def __aenter__(self) -> "Simulator":
+        await self._running()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._host is not None:
+            await self._host.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the host, while one runs."""
+        return self._host.pid if self._host is not None and self._host.alive else None
+
+    async def versions(self) -> Mapping[str, str]:
+        """Versions of the simulator and of Node.js."""
+        hello = (await self._running()).hello
+        return {"pokemon-showdown": str(hello["simulator"]), "node": str(hello["node"])}
+
+    async def open(self, format_id: str, dice_seed: str, seats: Mapping[Seat, SeatSetup]) -> SimulatedBattle:
+        """Start a battle. Its first step holds both sides' first requests. Raises SimulatorError."""
+        host = await self._running()
+        self._next_id += 1
+        battle_id = self._next_id
+        host.answers[battle_id] = asyncio.Queue()
+        sides = {seat: _present(seats[seat]) for seat in SEATS}
+        host.send({"start": battle_id, "format": format_id, "seed": dice_seed, **sides})
+        return SimulatedBattle(self, host, battle_id)
+
+    async def validate_team(self, format_id: str, team: str) -> str:
+        """The packed form of a team in Showdown's export format.
+
+        Raises InvalidTeam with the simulator's own reasons.
+        """
+        host = await self._running()
+        self._next_id += 1
+        host.answers[self._next_id] = answers = asyncio.Queue()
+        host.send({"validate": self._next_id, "format": format_id, "team": team})
+        frame = await asyncio.wait_for(answers.get(), STEP_TIMEOUT_SECONDS)
+        if isinstance(frame, SimulatorError):
+            raise frame
+        if frame["problems"]:
+            raise InvalidTeam(f"this team may not be used in {format_id}:", frame["problems"])
+        return str(frame["team"])
+
+    async def _running(self) -> "_Host":
+        async with self._starting:
+            if self._host is None or not self._host.alive:
+                if self._host is not None:
+                    log.warning("The simulator host ended unexpectedly; starting another.")
+                self._host = await _Host.start(find_node(self._node), self._host_script)
+            return self._host
+
+
+class _Host(asyncio.SubprocessProtocol):
+    """The child process: frames in, commands out."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int, asyncio.Queue[dict[str, Any] | SimulatorError]] = {}
+        self.hello: dict[str, Any] = {}
+        self.alive = True
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exited = asyncio.Event()
+        self._partial = b""
+        self._stderr = ""
+        self._transport: asyncio.SubprocessTransport
+
+    @classmethod
+    async def start(cls, node: Path, script: Path) -> "_Host":
+        find_simulator()
+        # Nothing of this process's environment is needed there, least of all its secrets.
+        environment = {"PATH": os.defpath, "NODE_ENV": "production"}
+        transport, host = await asyncio.get_running_loop().subprocess_exec(cls, str(node), str(script), env=environment)
+        host._transport = transport
+        try:
+            await asyncio.wait_for(host._ready, START_TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            host.kill()
+            raise SimulatorError(f"the simulator host did not start within {START_TIMEOUT_SECONDS:.0f} s") from error
+        return host
+
+    @property
+    def pid(self) -> int | None:
+        return self._transport.get_pid()
+
+    def send(self, command: Mapping[str, Any]) -> None:
+        stdin = self._transport.get_pipe_transport(0)
+        if self.alive and isinstance(stdin, asyncio.WriteTransport) and not stdin.is_closing():
+            stdin.write(orjson.dumps(command) + b"\n")
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._transport.kill()
+
+    async def close(self) -> None:
+        stdin = self._transport.get_pipe_transport(0)
+        if stdin is not None:
+            stdin.close()
+        try:
+            await asyncio.wait_for(self._exited.wait(), 5)
+        except TimeoutError:
+            self.kill()
+            await self._exited.wait()
+        self._transport.close()
+
+    # ── what asyncio calls ──────────────────────────────────────────────────────────────────────────
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 2:
+            self._stderr = (self._stderr + data.decode(errors="replace"))[-_KEPT_STDERR_CHARACTERS:]
+            return
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            frame = orjson.loads(line)
+            if "hello" in frame:
+                self.hello = frame["hello"]
+                self._ready.set_result(None)
+            elif (answers := self.answers.get(frame.get("battle", frame.get("validated")))) is not None:
+                answers.put_nowait(frame)
+
+    def process_exited(self) -> None:
+        self.alive = False
+        self._exited.set()
+        why = self._stderr.strip().splitlines()
+        error = SimulatorError(
+            f"the simulator host ended with status {self._transport.get_returncode()}" + (f": {why[-1]}" if why else "")
+        )
+        if not self._ready.done():
+            self._ready.set_exception(error)
+        for answers in self.answers.values():
+            answers.put_nowait(error)
+
+
+def _present(setup: SeatSetup) -> dict[str, str]:
+    given = {"name": setup.name, "team": setup.team, "seed": setup.seed}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _step(frame: Mapping[str, Any]) -> Step:
+    end = frame.get("end")
+    text = frame["log"]
+    return Step(
+        lines=tuple(text.split("\n")) if text else (),
+        requests={seat: frame[seat] for seat in SEATS if seat in frame},
+        private=tuple((seat, line) for seat, line in frame.get("private", ())),
+        errors=tuple((seat, line) for seat, line in frame.get("errors", ())),
+        end=BattleEnd(str(end["winner"] or ""), int(end["turns"]), tuple(end["inputLog"])) if end else None,
+    )
