@@ -1,0 +1,61 @@
+# Works with make 3.81 (macOS). Each target sets up what it needs; a set-up checkout costs it a moment.
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV_BIN := .venv/bin
+SETUP := $(PYTHON) scripts/setup.py
+
+define HELP
+make demo               heuristic vs random, 20 battles, through the API, the queue and the workers
+make setup              everything: packages, tools, the simulator (demo and test do this by themselves)
+make test               all tests; make test ARGS="-k pairs" passes arguments on to pytest
+make unit-tests         the fast ones, without queue, stack or benchmark
+make check              format, lint, types and import contracts; never edits
+make fmt                format, and fix what can be fixed safely
+make bench              CPU a turn: the bare simulator, ours, poke-env on the official server
+make lock               write the lock files again (UPGRADE=1 renews every pin)
+make clean              remove .venv, node_modules and caches; runs, reports and var stay
+
+PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
+endef
+
+.PHONY: help setup setup-run demo test unit-tests check fmt bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	$(info $(HELP))
+	@:
+
+setup:
+	@$(SETUP) dev
+
+setup-run:
+	@$(SETUP) run
+
+demo: setup-run
+	@$(VENV_BIN)/alphastral demo
+
+test: setup
+	$(VENV_BIN)/pytest -n $(JOBS) $(ARGS)
+
+unit-tests: setup
+	$(VENV_BIN)/pytest -n $(JOBS) -m "not slow" --ignore tests/flows --ignore tests/e2e $(ARGS)
+
+check: setup
+	$(VENV_BIN)/ruff format --check
+	$(VENV_BIN)/ruff check
+	$(VENV_BIN)/mypy
+	$(VENV_BIN)/lint-imports
+
+fmt: setup
+	$(VENV_BIN)/ruff format
+	$(VENV_BIN)/ruff check --fix
+
+bench: setup
+	$(VENV_BIN)/python benchmarks/battles.py $(ARGS)
+
+lock:
+	scripts/lock
+
+clean:
+	rm -rf .venv shared/simulator/node_modules build *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
