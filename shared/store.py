@@ -13,6 +13,7 @@ import gzip
 import re
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -24,6 +25,11 @@ from shared.records import BattleRecord, MatchupRequest, Run, parse_run
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def new_matchup_id() -> str:
+    """An id that sorts by time: 20261122-142501-3f9c2a."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
 class Store:

@@ -1,0 +1,81 @@
+"""A matchup in one process: the same code as the workers, without queue and store."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.arena.battlefields import Battlefield
+from services.arena.matchup import play
+from services.reporter.report import render
+from services.reporter.run import assemble, file_stem
+from shared.errors import AlphaStralError
+from shared.records import BattleRecord, MatchupRequest, Run
+from shared.store import new_matchup_id
+from shared.tally import Tally
+
+
+async def play_here(
+    request: MatchupRequest, *, advance: Callable[[Tally], None], battlefield: Battlefield | None = None
+) -> Run:
+    """Play a matchup and sum it up.
+
+    The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
+    """
+    records: list[BattleRecord] = []
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        interrupted.set()
+        # From now on Ctrl-C is Python's again: KeyboardInterrupt.
+        loop.remove_signal_handler(signal.SIGINT)
+
+    def keep(record: BattleRecord) -> None:
+        records.append(record)
+        advance(Tally.of(record.winner for record in records))
+
+    with suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+    matchup_id, created_at = new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        await play(
+            request,
+            range(request.battles),
+            matchup_id=matchup_id,
+            worker="command line",
+            on_record=keep,
+            stopping=interrupted.is_set,
+            battlefield=battlefield,
+        )
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+    return assemble(request, records, matchup_id=matchup_id, created_at=created_at, cancelled=interrupted.is_set())
+
+
+def write_result(run: Run, output: Path | None = None) -> tuple[Path, Path]:
+    """Write a run and its report; returns both paths.
+
+    Without `output`, to runs/<p1>_vs_<p2>_n<n>_<id>.json and reports/….html in the current folder.
+    """
+    if output is None:
+        if run.request is None or run.matchup_id is None:
+            raise AlphaStralError("this run has no request to name its file after; give an output path")
+        stem = file_stem(run.request, run.matchup_id)
+        output, report_path = Path("runs") / f"{stem}.json", Path("reports") / f"{stem}.html"
+    else:
+        report_path = output.with_suffix(".html")
+    write_file(output, run.model_dump_json(indent=1))
+    write_file(report_path, render(run))
+    return output, report_path
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file, and the folders it stands in. Raises AlphaStralError when that is not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise AlphaStralError(f"cannot write {path}: {error.strerror}") from error
