@@ -220,7 +220,7 @@ class Step:
     def __init__(self, name: str, command: list[Any], cwd: Path, advice: str, steps: ExitStack) -> None:
         self.name = name
         self.advice = advice
-        self.output = steps.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+        self.output = steps.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115
         self.child = subprocess.Popen(
             command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT
         )

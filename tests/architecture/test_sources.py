@@ -1,0 +1,71 @@
+"""What every source file keeps to, read as text and as syntax."""
+
+import ast
+import re
+
+import pytest
+
+from tests.architecture.sources import PACKAGES, ROOT, modules, name, tree
+
+ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+READ_THE_ENVIRONMENT = {"shared/settings.py": "the only place that reads settings"}
+MOST_LINES = 300
+LONGER: dict[str, str] = {}
+"""File → why it has one subject all the same."""
+
+
+def lines_that_touch_the_environment(source: ast.Module) -> list[int]:
+    return [
+        node.lineno
+        for node in ast.walk(source)
+        if (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT_NAMES)
+        or (isinstance(node, ast.ImportFrom) and any(alias.name in ENVIRONMENT_NAMES for alias in node.names))
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["import os; os.environ['X']", "import os; os.getenv('X')", "from os import environ", "os.environ.copy()"]
+)
+def test_a_look_at_the_environment_is_recognised(line: str) -> None:
+    assert lines_that_touch_the_environment(ast.parse(line)) == [1]
+
+
+def test_only_settings_reads_the_environment() -> None:
+    found = {name(path): lines_that_touch_the_environment(tree(path)) for path in modules(*PACKAGES, "benchmarks")}
+
+    assert {file: lines for file, lines in found.items() if lines and file not in READ_THE_ENVIRONMENT} == {}
+
+
+def test_the_simulator_host_reads_no_environment() -> None:
+    hosts = sorted((ROOT / "shared" / "simulator").glob("*.js"))
+
+    assert hosts
+    assert [host.name for host in hosts if "process.env" in host.read_text(encoding="utf-8")] == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    files = modules(*PACKAGES, "benchmarks", "scripts", "tests")
+    silent = [name(path) for path in files if path.stat().st_size and not ast.get_docstring(tree(path))]
+
+    assert silent == []
+
+
+def test_a_long_file_was_asked_whether_it_has_two_subjects() -> None:
+    files = modules(*PACKAGES, "benchmarks", "scripts")
+    lengths = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+
+    assert {file: lines for file, lines in lengths.items() if lines > MOST_LINES}.keys() == LONGER.keys()
+
+
+def test_every_setting_is_shown_in_the_example() -> None:
+    from shared.settings import Settings
+
+    shown = set(re.findall(r"^# ALPHASTRAL_(\w+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert shown == {field.upper() for field in Settings.model_fields}
+
+
+def test_the_setup_script_can_be_read_by_an_old_python() -> None:
+    source = (ROOT / "scripts" / "setup.py").read_text(encoding="utf-8")
+
+    ast.parse(source, feature_version=(3, 8))
