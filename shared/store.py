@@ -183,7 +183,7 @@ class Store:
         folder, name = path.rsplit("/", 1)
         temporary = f"{folder}/.{name}.{uuid.uuid4().hex}"
         self._files.pipe_file(temporary, raw)
-        self._files.mv_file(temporary, path)
+        self._files.mv(temporary, path)
 
 
 def _parsed(model: type[_Model], raw: bytes, name: str) -> _Model:

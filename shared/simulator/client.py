@@ -64,19 +64,19 @@ class Step:
 class SimulatedBattle:
     """One battle on the host. Ask `step` for what happens, `choose` for both sides, and again."""
 
-    def __init__(self, simulator: "Simulator", host: "_Host", battle_id: int) -> None:
-        self._simulator = simulator
+    def __init__(self, host: "_Host", battle_id: int, step_timeout_seconds: float) -> None:
         self._host = host
         self._id = battle_id
+        self._step_timeout_seconds = step_timeout_seconds
         self._ended = False
 
     async def step(self) -> Step:
         """Wait for the simulator's next answer. Raises SimulatorError when its process dies, hangs or refuses."""
         try:
-            frame = await asyncio.wait_for(self._host.answers[self._id].get(), STEP_TIMEOUT_SECONDS)
+            frame = await asyncio.wait_for(self._host.answers[self._id].get(), self._step_timeout_seconds)
         except TimeoutError as error:
             self._host.kill()
-            raise SimulatorError(f"the simulator said nothing for {STEP_TIMEOUT_SECONDS:.0f} s and was ended") from error
+            raise SimulatorError(f"the simulator said nothing for {self._step_timeout_seconds:g} s and was ended") from error
         if isinstance(frame, SimulatorError):
             raise frame
         if "broken" in frame:
@@ -100,9 +100,9 @@ class SimulatedBattle:
 class Simulator:
     """Battles on the official simulator, in a child process that is started when needed and again when it died."""
 
-    def __init__(self, node: Path | None = None, host: Path = HOST) -> None:
+    def __init__(self, node: Path | None = None, *, step_timeout_seconds: float = STEP_TIMEOUT_SECONDS) -> None:
         self._node = node
-        self._host_script = host
+        self._step_timeout_seconds = step_timeout_seconds
         self._host: _Host | None = None
         self._starting = asyncio.Lock()
         self._next_id = 0
@@ -135,7 +135,7 @@ class Simulator:
         host.answers[battle_id] = asyncio.Queue()
         sides = {seat: _present(seats[seat]) for seat in SEATS}
         host.send({"start": battle_id, "format": format_id, "seed": dice_seed, **sides})
-        return SimulatedBattle(self, host, battle_id)
+        return SimulatedBattle(host, battle_id, self._step_timeout_seconds)
 
     async def validate_team(self, format_id: str, team: str) -> str:
         """The packed form of a team in Showdown's export format.
@@ -146,7 +146,7 @@ class Simulator:
         self._next_id += 1
         host.answers[self._next_id] = answers = asyncio.Queue()
         host.send({"validate": self._next_id, "format": format_id, "team": team})
-        frame = await asyncio.wait_for(answers.get(), STEP_TIMEOUT_SECONDS)
+        frame = await asyncio.wait_for(answers.get(), self._step_timeout_seconds)
         if isinstance(frame, SimulatorError):
             raise frame
         if frame["problems"]:
@@ -158,7 +158,7 @@ class Simulator:
             if self._host is None or not self._host.alive:
                 if self._host is not None:
                     log.warning("The simulator host ended unexpectedly; starting another.")
-                self._host = await _Host.start(find_node(self._node), self._host_script)
+                self._host = await _Host.start(find_node(self._node))
             return self._host
 
 
@@ -176,11 +176,11 @@ class _Host(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport
 
     @classmethod
-    async def start(cls, node: Path, script: Path) -> "_Host":
+    async def start(cls, node: Path) -> "_Host":
         find_simulator()
         # Nothing of this process's environment is needed there, least of all its secrets.
         environment = {"PATH": os.defpath, "NODE_ENV": "production"}
-        transport, host = await asyncio.get_running_loop().subprocess_exec(cls, str(node), str(script), env=environment)
+        transport, host = await asyncio.get_running_loop().subprocess_exec(cls, str(node), str(HOST), env=environment)
         host._transport = transport
         try:
             await asyncio.wait_for(host._ready, START_TIMEOUT_SECONDS)

@@ -27,6 +27,8 @@ const battles = new Map();
 /** What the simulator said since the last answer, for one battle. */
 class Hosted {
 	constructor(id, command) {
+		// The simulator would play an unknown format as a game without rules.
+		if (!Dex.formats.get(command.format).exists) throw new Error(`there is no format ${command.format}`);
 		this.id = id;
 		this.clear();
 		this.battle = new Battle({

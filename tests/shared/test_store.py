@@ -1,0 +1,106 @@
+"""The store: written once, atomically, and read back with clear errors."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.records import BattleRecord, MatchupRequest
+from shared.store import Store, new_matchup_id
+
+REQUEST = MatchupRequest(p1="heuristic", p2="random", battles=4)
+
+
+def record(index: int = 0, **changes: object) -> BattleRecord:
+    fields = dict(
+        index=index, battle_tag=f"m-{index}", pair=0, p1_seat="p1", winner="p1", turns=3, started_at="2026-01-01T00:00:00Z",
+        duration_s=0.1, seeds=None, worker="test", decisions=(), input_log=(">version x",), public_log=("|turn|1",),
+    )
+    return BattleRecord.model_validate(fields | changes)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+def test_a_matchup_is_created_once_and_a_repeat_is_harmless(store: Store) -> None:
+    assert store.create_matchup("m1", REQUEST)
+    assert not store.create_matchup("m1", REQUEST)
+    with pytest.raises(Conflict):
+        store.create_matchup("m1", REQUEST.model_copy(update={"battles": 5}))
+    assert store.request("m1") == REQUEST
+
+
+def test_battles_come_back_in_order_whatever_the_order_they_ended_in(store: Store) -> None:
+    store.create_matchup("m1", REQUEST)
+    for index in (3, 0, 2):
+        store.record_battle("m1", record(index))
+
+    assert store.recorded("m1") == {0, 2, 3}
+    assert [battle.index for battle in store.battles("m1")] == [0, 2, 3]
+
+
+def test_matchups_are_listed_newest_first(store: Store) -> None:
+    for name in ("20260101-000000-aa", "20260301-000000-aa", "20260201-000000-aa"):
+        store.create_matchup(name, REQUEST)
+
+    assert [name[:6] for name in store.matchup_ids()] == ["202603", "202602", "202601"]
+    assert Store(store.url + "/elsewhere").matchup_ids() == []
+
+
+@pytest.mark.parametrize("name", ["nosuch", "../m1", "m1/../m1", "", "M1", "a" * 65, ".hidden", "m1\n"])
+def test_an_unknown_or_hostile_id_is_not_found(store: Store, name: str) -> None:
+    store.create_matchup("m1", REQUEST)
+
+    with pytest.raises(NotFound):
+        store.request(name)
+
+
+def test_a_record_cut_short_is_told_by_name(store: Store, tmp_path: Path) -> None:
+    store.create_matchup("m1", REQUEST)
+    store.record_battle("m1", record(0))
+    path = tmp_path / "store/matchups/m1/battles/00000.json.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(BrokenRecord, match=r"00000\.json\.gz"):
+        store.battle("m1", 0)
+
+
+def test_a_file_half_written_by_a_dead_process_is_no_record(store: Store, tmp_path: Path) -> None:
+    store.create_matchup("m1", REQUEST)
+    store.record_battle("m1", record(0))
+    (tmp_path / "store/matchups/m1/battles/.00001.json.gz.abc").write_bytes(b"half")
+
+    assert store.recorded("m1") == {0}
+
+
+def test_a_failure_is_remembered_until_the_shard_gets_another_try(store: Store) -> None:
+    store.create_matchup("m1", REQUEST)
+    store.record_failure("m1", 2, "the worker died three times")
+    assert store.failures("m1") == {2: "the worker died three times"}
+
+    store.forget_failure("m1", 2)
+    assert store.failures("m1") == {}
+
+
+def test_a_cancelled_matchup_says_so(store: Store) -> None:
+    store.create_matchup("m1", REQUEST)
+    assert not store.is_cancelled("m1")
+    store.cancel("m1")
+    assert store.is_cancelled("m1")
+    with pytest.raises(NotFound):
+        store.cancel("m2")
+
+
+def test_a_bucket_works_like_a_folder() -> None:
+    store = Store("memory://alphastral-test")
+    store.create_matchup("m1", REQUEST)
+    store.record_battle("m1", record(1))
+
+    assert store.matchup_ids() == ["m1"]
+    assert [battle.index for battle in store.battles("m1")] == [1]
+
+
+def test_ids_sort_by_time_and_do_not_repeat() -> None:
+    assert len({new_matchup_id() for _ in range(100)}) == 100
