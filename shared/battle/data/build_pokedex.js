@@ -1,0 +1,96 @@
+/**
+ * Writes pokedex.json, the snapshot that shared/battle/pokedex.py reads, from the simulator's own data.
+ *
+ *   node shared/battle/data/build_pokedex.js shared/simulator/node_modules/pokemon-showdown
+ *
+ * Generation 9 is written whole; every earlier generation only where it differs from the one after it.
+ * One entry a line, sorted, no date: the same simulator always gives the same bytes.
+ */
+'use strict';
+const fs = require('fs');
+const path = require('path');
+
+const root = path.resolve(process.argv[2] || 'shared/simulator/node_modules/pokemon-showdown');
+const { Dex } = require(root);
+const { version } = require(path.join(root, 'package.json'));
+const GENERATIONS = [9, 8, 7, 6, 5, 4, 3, 2, 1];
+const MULTIPLIERS = [1, 2, 0.5, 0]; // by the code in damageTaken
+const STATS = ['hp', 'atk', 'def', 'spa', 'spd', 'spe'];
+
+const id = name => name.toLowerCase().replace(/[^a-z0-9]+/g, '');
+const official = entry => entry.num > 0 && !['CAP', 'Custom'].includes(entry.isNonstandard);
+
+function species(dex) {
+	const found = {};
+	for (const entry of dex.species.all()) {
+		if (!official(entry) || entry.gen > dex.gen) continue;
+		found[entry.id] = [entry.name, entry.types, STATS.map(stat => entry.baseStats[stat])];
+	}
+	return found;
+}
+
+function moves(dex) {
+	const found = {};
+	for (const entry of dex.moves.all()) {
+		if (!official(entry) || entry.gen > dex.gen) continue;
+		const accuracy = entry.accuracy === true ? null : entry.accuracy;
+		const facts = [entry.type, entry.category, entry.basePower, accuracy, entry.pp, entry.priority];
+		found[id(entry.name)] = [entry.name, ...facts];
+	}
+	return found;
+}
+
+function chart(dex) {
+	const found = {};
+	const types = dex.types.all().filter(type => !type.isNonstandard);
+	for (const attacker of types) {
+		const row = {};
+		for (const defender of types) {
+			const multiplier = MULTIPLIERS[defender.damageTaken[attacker.name] || 0];
+			if (multiplier !== 1) row[defender.name] = multiplier;
+		}
+		found[attacker.name] = row;
+	}
+	return found;
+}
+
+function byGeneration(read) {
+	const tables = {};
+	let later = {};
+	for (const generation of GENERATIONS) {
+		const whole = read(Dex.forGen(generation));
+		const differs = key => JSON.stringify(whole[key]) !== JSON.stringify(later[key]);
+		tables[generation] = Object.fromEntries(Object.keys(whole).filter(differs).map(key => [key, whole[key]]));
+		later = { ...later, ...whole };
+	}
+	return tables;
+}
+
+const dex = Dex.forGen(9);
+const names = table => Object.fromEntries(table.all().filter(entry => entry.num > 0).map(entry => [entry.id, entry.name]));
+const cosmetic = {};
+for (const entry of dex.species.all()) {
+	if (official(entry)) for (const forme of entry.cosmeticFormes || []) cosmetic[id(forme)] = entry.id;
+}
+
+/** JSON with sorted keys, one line an entry down to `depth`. */
+function write(value, depth) {
+	if (depth === 0 || Array.isArray(value) || typeof value !== 'object' || value === null) {
+		const sorted = (key, inner) => inner && typeof inner === 'object' && !Array.isArray(inner) ?
+			Object.fromEntries(Object.entries(inner).sort(([a], [b]) => a < b ? -1 : 1)) : inner;
+		return JSON.stringify(value, sorted);
+	}
+	const lines = Object.keys(value).sort().map(key => `${JSON.stringify(key)}: ${write(value[key], depth - 1)}`);
+	return lines.length ? `{\n${lines.join(',\n')}\n}` : '{}';
+}
+
+const snapshot = {
+	source: `pokemon-showdown ${version}, MIT licence`,
+	species: byGeneration(species),
+	cosmetic,
+	moves: byGeneration(moves),
+	chart: byGeneration(chart),
+	abilities: names(dex.abilities),
+	items: names(dex.items),
+};
+fs.writeFileSync(path.join(__dirname, 'pokedex.json'), write(snapshot, 3) + '\n');

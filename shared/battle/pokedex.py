@@ -1,0 +1,146 @@
+"""What is true of a species, a move or a type in a generation, whatever the battle.
+
+The facts come from the simulator's own data (pokemon-showdown, MIT licence), written to data/pokedex.json
+by data/build_pokedex.js, so that prompts and battles never disagree. `Pokedex.hash` names the snapshot.
+A name that the snapshot lacks gives None: a battle can always meet a forme that is newer than the data.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+Category = Literal["Physical", "Special", "Status"]
+
+LATEST_GENERATION = 9
+_SNAPSHOT = Path(__file__).parent / "data" / "pokedex.json"
+_NOT_IN_AN_ID = re.compile(r"[^a-z0-9]+")
+
+
+def to_id(name: str) -> str:
+    """Showdown's id of a name: `Rotom-Wash` → `rotomwash`."""
+    return _NOT_IN_AN_ID.sub("", name.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Base stats."""
+
+    hp: int
+    attack: int
+    defense: int
+    special_attack: int
+    special_defense: int
+    speed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Species:
+    """A species or forme."""
+
+    name: str
+    types: tuple[str, ...]
+    stats: Stats
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFacts:
+    """A move, before anything in the battle changes it."""
+
+    name: str
+    type: str
+    category: Category
+    power: int
+    """0 for a status move and for a move whose power or damage is worked out on use."""
+    accuracy: int | None
+    """Percent; None for a move that does not check it."""
+    pp: int
+    priority: int
+
+
+class Pokedex:
+    """The snapshot as one generation sees it. Get one from `pokedex(generation)`."""
+
+    def __init__(self, generation: int, snapshot: Mapping[str, Any], digest: str) -> None:
+        self.generation = generation
+        self.hash = digest
+        self._species = _as_of(generation, snapshot["species"])
+        self._moves = _as_of(generation, snapshot["moves"])
+        self._chart = _as_of(generation, snapshot["chart"])
+        self._cosmetic: Mapping[str, str] = snapshot["cosmetic"]
+        self._abilities: Mapping[str, str] = snapshot["abilities"]
+        self._items: Mapping[str, str] = snapshot["items"]
+        self._species_met: dict[str, Species | None] = {}
+        self._moves_met: dict[str, MoveFacts | None] = {}
+
+    def species(self, name: str) -> Species | None:
+        """The species or forme of that name or id; of an unknown forme, its base species."""
+        if name not in self._species_met:
+            self._species_met[name] = self._find_species(name)
+        return self._species_met[name]
+
+    def types(self, name: str) -> tuple[str, ...]:
+        """The types of that species or forme; none when it is unknown."""
+        found = self.species(name)
+        return found.types if found is not None else ()
+
+    def move(self, name: str) -> MoveFacts | None:
+        """The move of that name or id; power written behind it (`Return 102`) is left aside."""
+        if name not in self._moves_met:
+            self._moves_met[name] = self._find_move(name)
+        return self._moves_met[name]
+
+    def multiplier(self, attacking: str, defending: Sequence[str]) -> float:
+        """What the type chart makes of an attack of one type against these types: 0, 0.25, … 4."""
+        row = self._chart.get(attacking, {})
+        result = 1.0
+        for type_name in defending:
+            result *= row.get(type_name, 1)
+        return result
+
+    def ability_name(self, ability: str) -> str:
+        """The display name of an ability's id; the id itself when unknown."""
+        return self._abilities.get(to_id(ability), ability)
+
+    def item_name(self, item: str) -> str:
+        """The display name of an item's id; the id itself when unknown."""
+        return self._items.get(to_id(item), item)
+
+    def _find_species(self, name: str) -> Species | None:
+        parts = name.split("-")
+        for length in range(len(parts), 0, -1):
+            key = to_id("-".join(parts[:length]))
+            found = self._species.get(self._cosmetic.get(key, key))
+            if found is not None:
+                return Species(found[0], tuple(found[1]), Stats(*found[2]))
+        return None
+
+    def _find_move(self, name: str) -> MoveFacts | None:
+        key = to_id(name)
+        found = self._moves.get(key) or self._moves.get(key.rstrip("0123456789"))
+        return None if found is None else MoveFacts(*found)
+
+
+@cache
+def pokedex(generation: int) -> Pokedex:
+    """The pokedex of a generation, 1 to 9."""
+    snapshot, digest = _read()
+    return Pokedex(generation, snapshot, digest)
+
+
+@cache
+def _read() -> tuple[Mapping[str, Any], str]:
+    raw = _SNAPSHOT.read_bytes()
+    return json.loads(raw), hashlib.sha256(raw).hexdigest()
+
+
+def _as_of(generation: int, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    # The latest generation is whole; each earlier one holds what differs from the one after it.
+    seen: dict[str, Any] = {}
+    for number in range(LATEST_GENERATION, generation - 1, -1):
+        seen.update(tables[str(number)])
+    return seen
