@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     """The official Showdown server that `battlefield: server` plays on, as ws://HOST:PORT."""
     node: Path | None = None
     """The Node.js to run; found on PATH or in the nodejs wheel when not given."""
+    worker_grace_seconds: float = 8.0
+    """How long a worker that is told to stop lets its running battles go on."""
     log_level: LogLevel = Field(
         default="INFO", validation_alias=AliasChoices("ALPHASTRAL_LOG_LEVEL", "LOG_LEVEL")
     )

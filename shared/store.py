@@ -69,6 +69,15 @@ class Store:
         path = self._matchup(matchup_id, "request.json")
         return _parsed(MatchupRequest, self._read(path, f"no matchup {matchup_id}"), path)
 
+    def created_at(self, matchup_id: str) -> datetime:
+        """When it was asked for, UTC. Raises NotFound for an unknown matchup."""
+        path = self._matchup(matchup_id, "request.json")
+        try:
+            written: datetime = self._files.modified(path)
+        except FileNotFoundError as error:
+            raise NotFound(f"no matchup {matchup_id}") from error
+        return written.astimezone(UTC)
+
     def cancel(self, matchup_id: str) -> None:
         """Mark a matchup as cancelled; no shard starts another battle of it."""
         self.request(matchup_id)

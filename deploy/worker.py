@@ -1,0 +1,36 @@
+"""One worker process: `python -m deploy.worker arena`, or `reporter`."""
+
+import sys
+
+from shared import logs
+from shared.errors import AlphaStralError, UsageError
+from shared.jobs.leash import end_with_parent
+from shared.jobs.queues import ROUTES, connect
+from shared.jobs.worker import Worker
+from shared.settings import Settings
+
+
+def run(queue: str, settings: Settings) -> None:
+    """Take jobs from a queue until told to stop. Raises UsageError for a queue that no route leads to."""
+    queues = sorted({route.queue for route in ROUTES.values()})
+    if queue not in queues:
+        raise UsageError(f"no queue is called {queue!r}; the queues are: {', '.join(queues)}")
+    if settings.redis_url is None:
+        raise UsageError("a worker needs REDIS_URL to find its queue")
+    end_with_parent()
+    connection = connect(settings.redis_url, settings.redis_password_file)
+    Worker(queue, connection, settings.store, grace_seconds=settings.worker_grace_seconds).run()
+
+
+def main() -> None:
+    """Run the command and exit."""
+    settings = Settings()
+    logs.configure(settings.log_level)
+    try:
+        run(" ".join(sys.argv[1:]), settings)
+    except AlphaStralError as error:
+        sys.exit(f"error: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""How far a matchup is, computed from the store alone, and what is still to be enqueued for it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.arena.shards import shards
+from shared.jobs.payloads import Payload, PlayShard, WriteReport
+from shared.records import MatchupRequest
+from shared.store import Store
+
+SECONDS_PER_BATTLE = 600.0
+"""Far more than a battle takes: the bound only ends what hangs."""
+TURNS_AT_MOST = 1_000
+"""Showdown ends a battle as a draw there."""
+
+
+class State(StrEnum):
+    """Where a matchup stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the store says of a matchup."""
+
+    matchup_id: str
+    request: MatchupRequest
+    recorded: frozenset[int]
+    failures: dict[int, str]
+    """First battle of a shard → why it failed; a report that failed stands at the number of battles."""
+    cancelled: bool
+    has_report: bool
+
+    @classmethod
+    def of(cls, store: Store, matchup_id: str) -> "Progress":
+        """Read it. Raises NotFound for an unknown matchup."""
+        return cls(
+            matchup_id,
+            store.request(matchup_id),
+            store.recorded(matchup_id),
+            store.failures(matchup_id),
+            store.is_cancelled(matchup_id),
+            store.has_report(matchup_id),
+        )
+
+    @property
+    def state(self) -> State:
+        """A matchup is finished when its report is there, and failed when it never will be whole."""
+        if self.cancelled:
+            return State.CANCELLED
+        if self.failures and (self.has_report or self.request.battles in self.failures) and not self._open_shards():
+            return State.FAILED
+        if self.has_report and not self._open_shards():
+            return State.FINISHED
+        return State.RUNNING if self.recorded or self.failures else State.QUEUED
+
+    @property
+    def settled(self) -> bool:
+        """Whether no shard will change it any more: each is complete or has failed, or somebody cancelled."""
+        return self.cancelled or not self._open_shards()
+
+    def jobs(self) -> Iterator[Payload]:
+        """What has to be on the queues for this matchup to end."""
+        if not self.settled:
+            yield from (self.shard(shard) for shard in self._open_shards())
+        elif not self.has_report and self.request.battles not in self.failures:
+            yield self.report()
+
+    def shard(self, shard: range) -> PlayShard:
+        """The job that plays a shard."""
+        seconds = SECONDS_PER_BATTLE + TURNS_AT_MOST * self.request.move_delay
+        return PlayShard(matchup_id=self.matchup_id, start=shard.start, stop=shard.stop, seconds_per_battle=seconds)
+
+    def report(self) -> WriteReport:
+        """The job that writes the report of what is there now."""
+        revision = f"{len(self.recorded)}-{len(self.failures)}" + ("-cancelled" if self.cancelled else "")
+        return WriteReport(matchup_id=self.matchup_id, revision=revision)
+
+    def _open_shards(self) -> list[range]:
+        cut = shards(self.request.battles, pairs=self.request.pairs)
+        return [shard for shard in cut if shard.start not in self.failures and not self.recorded.issuperset(shard)]
+
+
+def resume(store: Store, enqueue: Callable[[Payload], bool], *, retry_failed: bool = False) -> int:
+    """Put the unfinished work of every open matchup on the queues; how many jobs were not there yet.
+
+    Harmless at any time: a job that waits or runs already is left alone. With `retry_failed`, shards that failed
+    for good get another try.
+    """
+    added = 0
+    for matchup_id in store.matchup_ids():
+        progress = Progress.of(store, matchup_id)
+        if retry_failed and progress.failures and not progress.cancelled:
+            for start in progress.failures:
+                store.forget_failure(matchup_id, start)
+            progress = Progress.of(store, matchup_id)
+        added += sum(enqueue(job) for job in progress.jobs())
+    return added

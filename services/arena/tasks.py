@@ -1,0 +1,89 @@
+"""The arena's jobs: play a shard of a matchup, or record that it cannot be played."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from services.arena.matchup import play
+from services.arena.progress import Progress
+from services.arena.shards import shards
+from shared.errors import UsageError
+from shared.jobs.payloads import PlayShard
+from shared.jobs.worker import Context, HandedBack
+from shared.store import Store
+
+LOOK_SECONDS = 1.0
+"""How often a running shard looks whether its matchup was cancelled."""
+
+
+def play_shard(payload: PlayShard, context: Context) -> None:
+    """Play the battles of a shard that have no record yet, and have the report written after the last one.
+
+    Raises HandedBack when the worker is told to stop before all are played.
+    """
+    store, matchup_id = context.store, payload.matchup_id
+    request = store.request(matchup_id)
+    cancelled = _looked_up(lambda: store.is_cancelled(matchup_id), time.monotonic)
+    missing = _missing(payload, store)
+    playing = bool(missing) and payload.start not in store.failures(matchup_id) and not cancelled()
+    if playing:
+        try:
+            asyncio.run(
+                play(
+                    request,
+                    missing,
+                    matchup_id=matchup_id,
+                    worker=context.worker,
+                    on_record=lambda record: store.record_battle(matchup_id, record),
+                    stopping=lambda: context.stopping() or cancelled(),
+                )
+            )
+        except UsageError as error:
+            # An invalid team, say: no shard of this matchup can do better.
+            _fail_matchup(store, matchup_id, error.message)
+        else:
+            if _missing(payload, store) and not store.is_cancelled(matchup_id):
+                raise HandedBack
+    if playing or not missing or not store.has_report(matchup_id):
+        _report_if_settled(context, matchup_id)
+
+
+def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:
+    """Record that a shard failed for good."""
+    if _missing(payload, context.store):
+        sentence = f"battles {payload.start} to {payload.stop - 1} could not be played: {reason}"
+        context.store.record_failure(payload.matchup_id, payload.start, sentence)
+    _report_if_settled(context, payload.matchup_id)
+
+
+def _missing(payload: PlayShard, store: Store) -> list[int]:
+    recorded = store.recorded(payload.matchup_id)
+    return [index for index in range(payload.start, payload.stop) if index not in recorded]
+
+
+def _fail_matchup(store: Store, matchup_id: str, sentence: str) -> None:
+    progress = Progress.of(store, matchup_id)
+    for shard in shards(progress.request.battles, pairs=progress.request.pairs):
+        if not progress.recorded.issuperset(shard):
+            store.record_failure(matchup_id, shard.start, sentence)
+
+
+def _report_if_settled(context: Context, matchup_id: str) -> None:
+    # Every shard looks when it ends. Of two that end at once, the one that looks last sees both, and the name of
+    # the job says what was seen, so that neither an earlier report nor a second request for this one stands in the way.
+    progress = Progress.of(context.store, matchup_id)
+    if progress.settled:
+        context.enqueue(progress.report())
+
+
+def _looked_up(look: Callable[[], bool], clock: Callable[[], float]) -> Callable[[], bool]:
+    """`look`, but asked at most every LOOK_SECONDS: it is a question to the store."""
+    answer, next_look = False, clock()
+
+    def ask() -> bool:
+        nonlocal answer, next_look
+        if clock() >= next_look:
+            answer, next_look = look(), clock() + LOOK_SECONDS
+        return answer
+
+    return ask

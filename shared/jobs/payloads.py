@@ -1,0 +1,29 @@
+"""What a job carries: frozen models of plain JSON, one for each kind of job."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_MATCHUP_ID = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+
+
+class Payload(BaseModel):
+    """Base of all payloads: nothing may be added, nothing may change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PlayShard(Payload):
+    """Play battles `start` … `stop` - 1 of a matchup, those that have no record yet."""
+
+    matchup_id: str = _MATCHUP_ID
+    start: int = Field(ge=0)
+    stop: int = Field(gt=0)
+    seconds_per_battle: float = Field(gt=0, le=1e6)
+    """How long one battle may take, were they played one after the other."""
+
+
+class WriteReport(Payload):
+    """Write a matchup's run and report from what the store holds."""
+
+    matchup_id: str = _MATCHUP_ID
+    revision: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
+    """What the store held when this was asked for, so that a later state is another job and none is lost."""
