@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from random import Random
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from services.arena.policies import Policy, View
-from shared.battle.action import Action, Move, Request, Switch, legal_actions, order
-from shared.battle.decide import Decision
+from shared.battle.action import Action, Move, Pass, Request, Switch, legal_actions, order
+from shared.battle.decide import Decision, Outcome
 from shared.battle.observe import Tracker
 from shared.battle.protocol import Seat
 from shared.errors import BattleBroken
@@ -49,7 +48,10 @@ class Player:
         self._tracker.request(request)
         legal = legal_actions(request)
         started = perf_counter()
-        decision = await self.policy.decide(View(request, legal, self._rng, self._tracker))
+        if len(legal) == 1:
+            decision = Decision(legal[0], Outcome.ONLY_ACTION)
+        else:
+            decision = await self.policy.decide(View(request, legal, self._rng, self._tracker))
         elapsed_ms = (perf_counter() - started) * 1000
         if decision.action not in legal:
             # The last line of defence for a policy's own bug: nothing illegal is ever sent.
@@ -78,13 +80,15 @@ class Player:
         self, decision: Decision, request: Request, legal: tuple[Action, ...], elapsed_ms: float
     ) -> DecisionRecord:
         action = decision.action
-        record = DecisionRecord(
+        return DecisionRecord(
             turn=self._turn,
             policy=self.plays,
             seat=self.seat,
             order=order(action, request),
-            action_type="pass",
-            action="",
+            action_type=_action_type(action, request),
+            action="" if isinstance(action, Pass) else action.name,
+            move_id=action.id if isinstance(action, Move) else None,
+            gimmick=action.gimmick if isinstance(action, Move) else None,
             legal_actions=len(legal),
             outcome=decision.outcome,
             reason=decision.reason,
@@ -92,11 +96,13 @@ class Player:
             history_msgs=decision.history_messages,
             reasoning=decision.reasoning,
         )
-        match action:
-            case Move():
-                update: dict[str, Any] = {"action_type": "move", "move_id": action.id, "gimmick": action.gimmick}
-            case Switch():
-                update = {"action_type": "lead" if request.get("teamPreview") else "switch"}
-            case _:
-                return record
-        return record.model_copy(update={**update, "action": action.name})
+
+
+def _action_type(action: Action, request: Request) -> Literal["move", "switch", "lead", "pass"]:
+    match action:
+        case Move():
+            return "move"
+        case Switch():
+            return "lead" if request.get("teamPreview") else "switch"
+        case Pass():
+            return "pass"

@@ -42,8 +42,6 @@ class _PokeEnvBaseline:
         if view.request.get("teamPreview"):
             # poke-env's own preview is a random order of the team.
             return Decision(view.rng.choice(view.legal))
-        if len(view.legal) == 1:
-            return Decision(view.legal[0], Outcome.ONLY_ACTION)
         with _drawing_from(view.rng):
             wanted = self._choose(view.battle)
         action = _legal_action(wanted, view)
