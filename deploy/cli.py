@@ -41,6 +41,8 @@ Pairs = Annotated[
 ]
 TeamFile = Annotated[Path | None, typer.Option(help="A team in Showdown's export format.")]
 LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
+_OPTIONS = {"battles": "--n", "move_delay": "--move-delay"}
+"""Fields of a request whose option has another name."""
 
 
 def main() -> None:
@@ -48,8 +50,8 @@ def main() -> None:
     try:
         app()
     except AlphaStralError as error:
-        where = f" ({error.field})" if error.field else ""
-        err.print(f"[bold red]error{escape(where)}:[/] {escape(error.message)}")
+        option = f" ({_OPTIONS.get(error.field, f'--{error.field}')})" if error.field else ""
+        err.print(f"[bold red]error{escape(option)}:[/] {escape(error.message)}")
         sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
@@ -67,7 +69,9 @@ def battle(
     pairs: Pairs = None,
     team1: TeamFile = None,
     team2: TeamFile = None,
-    battlefield: Annotated[str, typer.Option(help="simulator, or server: to watch, or to play yourself.")] = "simulator",
+    battlefield: Annotated[
+        str, typer.Option(help="simulator, or server: to watch, or to play yourself.")
+    ] = "simulator",
     challenge: Annotated[str | None, typer.Option(help="With the server: wait for this person to play p1.")] = None,
     showdown_url: Annotated[str | None, typer.Option(help="A running Showdown server, as ws://HOST:PORT.")] = None,
 ) -> None:
@@ -120,7 +124,9 @@ def policies() -> None:
     out.print(f"formats: {', '.join(FORMATS)}")
 
 
-def make_request(*, seed: int | None, pairs: bool | None, team1: Path | None, team2: Path | None, **fields: Any) -> MatchupRequest:
+def make_request(
+    *, seed: int | None, pairs: bool | None, team1: Path | None, team2: Path | None, **fields: Any
+) -> MatchupRequest:
     """A request from the command line's options. Raises UsageError naming the option at fault."""
     if pairs is None:
         pairs = fields["battlefield"] == "simulator"
