@@ -1,0 +1,310 @@
+"""The charts of a report, drawn by plotly: each a pure function from figures to a figure.
+
+Colours are names of CSS variables (`var(--p1)`): the page puts the values in, and again when it goes from light to
+dark, so that a palette stands in one place. Blue and orange (after Okabe and Ito) stay apart for all common kinds of
+colour blindness, and no chart tells by colour alone. There is no drag and no zoom: a finger on a chart scrolls.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import floor, log10
+
+import plotly.graph_objects as go
+
+from services.reporter.numbers import (
+    EFFECTIVENESS_CLASSES,
+    MAX_LABEL_CHARACTERS,
+    CurvePoint,
+    DecisionTimes,
+    GameLengths,
+    LengthBin,
+    Side,
+    SwitchRate,
+)
+from services.reporter.words import one_line, percent
+from shared.battle.decide import Outcome
+from shared.tally import Winner
+
+Labels = Mapping[Side, str]
+
+_INK, _QUIET, _RULE, _RAISED = "var(--ink)", "var(--quiet)", "var(--rule)", "var(--raised)"
+_CLEAR = "rgba(0,0,0,0)"
+_SIDE_COLOURS: Mapping[Side, str] = {"p1": "var(--p1)", "p2": "var(--p2)", "both": "var(--quiet)"}
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
+_ROW_PIXELS = 62
+_SHORTEST_MS = 0.001
+"""A clock's grain: what took less stands here on the logarithmic axis."""
+
+OUTCOME_NAMES: Mapping[Outcome, str] = {
+    Outcome.CHOSEN: "chosen",
+    Outcome.CHOSEN_AFTER_SECOND_ASK: "chosen when asked again",
+    Outcome.ONLY_ACTION: "only one action",
+    Outcome.SUBSTITUTED: "substituted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """One part of a stacked bar: its name, colour and, to tell it without colour, its hatching."""
+
+    name: str
+    colour: str
+    hatching: str = ""
+
+
+_EFFECTIVENESS_SEGMENTS = tuple(
+    _Segment(name, f"var(--effect-{index})", "/" if index == 0 else "")
+    for index, name in enumerate(EFFECTIVENESS_CLASSES)
+)
+_OUTCOME_SEGMENTS = (
+    _Segment(OUTCOME_NAMES[Outcome.CHOSEN], "var(--chosen)"),
+    _Segment(OUTCOME_NAMES[Outcome.CHOSEN_AFTER_SECOND_ASK], "var(--asked-again)", "."),
+    _Segment(OUTCOME_NAMES[Outcome.ONLY_ACTION], "var(--only-action)"),
+    _Segment(OUTCOME_NAMES[Outcome.SUBSTITUTED], "var(--substituted)", "x"),
+)
+
+
+def label(text: str, characters: int = MAX_LABEL_CHARACTERS) -> str:
+    """Foreign text for a chart, where plotly must not read `<b>` or `&lt;` in it as markup."""
+    return escape(one_line(text, characters), quote=False)
+
+
+def win_rate(points: Sequence[CurvePoint], name: str) -> go.Figure:
+    """p1's win rate after each finished battle, with the 95 % interval at each point."""
+    battles = [point.battles for point in points]
+    told = [
+        f"{percent(point.rate)} ({percent(point.interval.low)} to {percent(point.interval.high)})" for point in points
+    ]
+    few = len(points) <= 40
+    band = {"line": {"width": 0}, "mode": "lines", "hoverinfo": "skip", "showlegend": False, "line_shape": "linear"}
+    figure = go.Figure(layout=_layout(height=300))
+    figure.add_scatter(x=battles, y=[point.interval.low for point in points], **band)
+    figure.add_scatter(
+        x=battles, y=[point.interval.high for point in points], fill="tonexty", fillcolor="var(--p1-band)", **band
+    )
+    figure.add_scatter(
+        x=battles,
+        y=[point.rate for point in points],
+        mode="lines+markers" if few else "lines",
+        line={"color": "var(--p1)", "width": 2.5},
+        marker={"color": "var(--p1)", "size": 6},
+        customdata=told,
+        hovertemplate="%{customdata}<br>after battle %{x}<extra></extra>",
+        name=label(name),
+    )
+    if len(points) == 1:
+        # A band needs two points; one is drawn as an error bar.
+        (point,) = points
+        figure.data[2].error_y = {
+            "type": "data",
+            "array": [point.interval.high - point.rate],
+            "arrayminus": [point.rate - point.interval.low],
+            "color": "var(--p1)",
+            "thickness": 2,
+        }
+    figure.add_hline(y=0.5, line={"color": _QUIET, "width": 1, "dash": "dash"})
+    figure.update_yaxes(range=[-0.02, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%")
+    figure.update_xaxes(title_text="finished battles", range=_battle_range(battles[-1]), **_whole_ticks(battles[-1]))
+    return figure
+
+
+def switch_rate(rates: Mapping[Side, SwitchRate], labels: Labels) -> go.Figure:
+    """Share of free choices that were a switch, with its interval, a bar a policy."""
+    figure = _rows(list(rates), labels)
+    for row, (side, rate) in enumerate(rates.items()):
+        figure.add_bar(
+            x=[rate.rate],
+            y=[row],
+            width=0.42,
+            orientation="h",
+            marker={"color": _SIDE_COLOURS[side]},
+            error_x={
+                "type": "data",
+                "array": [rate.interval.high - rate.rate],
+                "arrayminus": [rate.rate - rate.interval.low],
+                "color": _INK,
+                "thickness": 1.5,
+                "width": 5,
+            },
+            hovertemplate=f"{percent(rate.rate, 1)} of {rate.choices:,} choices<extra></extra>",
+            showlegend=False,
+        )
+    most = max(rate.interval.high for rate in rates.values())
+    figure.update_xaxes(range=[0, max(0.1, most * 1.05)], tickformat=".0%", nticks=6)
+    return figure
+
+
+def game_length(lengths: GameLengths, labels: Labels) -> go.Figure:
+    """Finished battles by their number of turns, and who won them."""
+    figure = go.Figure(layout=_layout(height=280, showlegend=True))
+    figure.update_layout(barmode="stack", bargap=0.08)
+    centres = [(length.first + length.last) / 2 for length in lengths.bins]
+    names = [
+        str(length.first) if length.first == length.last else f"{length.first} to {length.last}"
+        for length in lengths.bins
+    ]
+    series: tuple[tuple[Winner, str, str, str], ...] = (
+        ("p1", f"{label(labels['p1'], 20)} won", "var(--p1)", ""),
+        ("p2", f"{label(labels['p2'], 20)} won", "var(--p2)", "/"),
+        ("draw", "draw", "var(--quiet)", "."),
+    )
+    for winner, name, colour, hatching in series:
+        battles = [length.battles.get(winner, 0) for length in lengths.bins]
+        if any(battles):
+            figure.add_bar(
+                x=centres,
+                y=battles,
+                customdata=names,
+                name=name,
+                marker=_filled(colour, hatching),
+                hovertemplate="%{y} after %{customdata} turns",
+            )
+    figure.update_xaxes(title_text="turns", showgrid=False, **_whole_ticks(lengths.longest, lengths.shortest))
+    figure.update_yaxes(title_text="battles", rangemode="tozero", **_whole_ticks(max(map(_battles_in, lengths.bins))))
+    return figure
+
+
+def decision_time(times: Mapping[Side, DecisionTimes], labels: Labels) -> go.Figure:
+    """The distribution of decision times, a violin a policy, on a logarithmic axis."""
+    figure = _rows(list(times), labels, row_pixels=92)
+    # The density is estimated on the logarithms: on the times themselves, one slow answer would flatten all others.
+    logarithms = {side: [log10(max(point, _SHORTEST_MS)) for point in found.points] for side, found in times.items()}
+    for row, (side, values) in enumerate(logarithms.items()):
+        few = len(values) < 10
+        figure.add_violin(
+            x=values,
+            y=[row] * len(values),
+            orientation="h",
+            width=0.62,
+            line={"color": _SIDE_COLOURS[side], "width": 1.5},
+            fillcolor=f"var(--{side}-band)",
+            box={"visible": not few, "width": 0.28, "fillcolor": _RAISED},
+            points="all" if few else False,
+            pointpos=0,
+            jitter=0,
+            spanmode="hard",
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    every = [value for values in logarithms.values() for value in values]
+    first, last = floor(min(every)), floor(max(every)) + 1
+    ticks = list(range(first, last + 1))
+    figure.update_xaxes(
+        range=[first - 0.05, last + 0.05], tickvals=ticks, ticktext=[_power_of_ten_ms(tick) for tick in ticks]
+    )
+    return figure
+
+
+def effectiveness(classes: Mapping[Side, Sequence[int]], labels: Labels) -> go.Figure:
+    """Shares of damaging moves by type multiplier, a bar a policy; counts in the order of EFFECTIVENESS_CLASSES."""
+    return _shares(classes, _EFFECTIVENESS_SEGMENTS, labels)
+
+
+def outcomes(counts: Mapping[Side, Mapping[Outcome, int]], labels: Labels) -> go.Figure:
+    """How decisions came about, a bar a policy."""
+    in_order = {side: [of_side.get(outcome, 0) for outcome in OUTCOME_NAMES] for side, of_side in counts.items()}
+    return _shares(in_order, _OUTCOME_SEGMENTS, labels)
+
+
+def _shares(rows: Mapping[Side, Sequence[int]], segments: Sequence[_Segment], labels: Labels) -> go.Figure:
+    figure = _rows(list(rows), labels, legend=True)
+    figure.update_layout(barmode="stack")
+    for index, segment in enumerate(segments):
+        if not any(counts[index] for counts in rows.values()):
+            continue
+        shares = [counts[index] / sum(counts) for counts in rows.values()]
+        figure.add_bar(
+            x=shares,
+            y=list(range(len(rows))),
+            width=0.46,
+            orientation="h",
+            name=segment.name,
+            marker=_filled(segment.colour, segment.hatching),
+            text=[percent(share) if share >= 0.09 else "" for share in shares],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": "var(--on-segment)", "size": 12},
+            customdata=[
+                f"{percent(share, 1)} ({counts[index]:,})"
+                for share, counts in zip(shares, rows.values(), strict=True)
+            ],
+            hovertemplate="%{customdata}",
+        )
+    figure.update_xaxes(range=[0, 1], visible=False)
+    return figure
+
+
+def _rows(sides: Sequence[Side], labels: Labels, *, row_pixels: int = _ROW_PIXELS, legend: bool = False) -> go.Figure:
+    """A chart of one horizontal row a policy, its name above the row, where a phone has room for it."""
+    figure = go.Figure(layout=_layout(height=40 + row_pixels * len(sides) + (30 if legend else 0), showlegend=legend))
+    for row, side in enumerate(sides):
+        figure.add_annotation(
+            x=0, xref="paper", xanchor="left", y=row - 0.36, yanchor="bottom", text=label(labels[side]), showarrow=False
+        )
+    figure.update_layout(margin_l=16)  # room for the first tick's label, which plotly else leaves out
+    figure.update_yaxes(range=[len(sides) - 0.55, -0.78], showticklabels=False, showgrid=False, zeroline=False)
+    return figure
+
+
+def _layout(*, height: int, showlegend: bool = False) -> go.Layout:
+    axis = {
+        "automargin": True,
+        "fixedrange": True,
+        "gridcolor": _RULE,
+        "linecolor": _RULE,
+        "zeroline": False,
+        "tickfont": {"color": _QUIET, "size": 12},
+        "title": {"font": {"color": _QUIET, "size": 12}, "standoff": 10},
+    }
+    return go.Layout(
+        template="none",
+        height=height,
+        autosize=True,
+        margin={"l": 4, "r": 20, "t": 8, "b": 12},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        font={"family": _FONT, "size": 13, "color": _INK},
+        hoverlabel={"bgcolor": _RAISED, "bordercolor": _RULE, "font": {"color": _INK}, "align": "left"},
+        dragmode=False,
+        showlegend=showlegend,
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+            "font": {"size": 12, "color": _INK},
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+        xaxis=axis,
+        yaxis=axis,
+    )
+
+
+def _filled(colour: str, hatching: str) -> dict[str, object]:
+    pattern = {"shape": hatching, "fgcolor": "var(--hatching)", "fillmode": "overlay", "size": 6, "solidity": 0.2}
+    filled: dict[str, object] = {"color": colour, "line": {"color": "var(--paper)", "width": 1}}
+    return filled | {"pattern": pattern} if hatching else filled
+
+
+def _battle_range(last: int) -> list[float]:
+    return [0.5, 1.5] if last == 1 else [1 - 0.02 * last, last * 1.02]
+
+
+def _whole_ticks(last: int, first: int = 0) -> dict[str, object]:
+    """Ticks at whole numbers only, where plotly by itself would print 0.5 battles."""
+    return {"dtick": 1} if last - first <= 8 else {"nticks": 8}
+
+
+def _battles_in(length: LengthBin) -> int:
+    return sum(length.battles.values())
+
+
+def _power_of_ten_ms(exponent: int) -> str:
+    if exponent >= 3:
+        return f"{10 ** (exponent - 3):,} s"
+    return f"{10**exponent:,} ms" if exponent >= 0 else f"{10.0**exponent:.{-exponent}f} ms"

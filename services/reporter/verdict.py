@@ -1,0 +1,147 @@
+"""What a run says, in plain sentences: who won, how sure that is, and what it must be read with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, sqrt
+from statistics import NormalDist
+
+from services.reporter import numbers
+from services.reporter.words import count, percent
+from shared.records import MAX_BATTLES, Run
+from shared.tally import Interval, Tally
+
+_MANY_SUBSTITUTIONS = 0.05
+_FINE_FROM_BATTLES = 500
+"""From here on the interval is narrow enough that a decimal of a percentage means something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The first thing a report says."""
+
+    result: str
+    """`heuristic won 19 of 20 battles: 95 % (76 % to 99 %).`"""
+    judgement: str
+    """`It is stronger than random at gen9randombattle.`"""
+    substitutions: str
+    """Whether the policies made their decisions themselves."""
+    caveats: tuple[str, ...] = ()
+    """Broken battles, battles not played, failed shards: a sentence each."""
+
+
+def verdict(run: Run) -> Verdict:
+    """The verdict on a run. The leading policy is the one spoken of; p1 when neither leads."""
+    tally = numbers.tally(run)
+    rate, interval = tally.p1_win_rate, tally.interval
+    if rate is None or interval is None:
+        result, judgement = "No battle was finished.", "There is nothing to compare."
+    else:
+        result, judgement = _result(run, tally, rate, interval), _judgement(run, tally.finished, rate, interval)
+    return Verdict(result, judgement, _substitutions(run), tuple(_caveats(run, tally)))
+
+
+def battles_needed(rate: float) -> int | None:
+    """Battles after which a policy that wins `rate` of them shows it four times in five; None at exactly one half.
+
+    The sample size for a share against 1/2 at the two-sided 5 % level with 80 % power (Fleiss, Levin and Paik,
+    Statistical Methods for Rates and Proportions, 2003, section 2.5, without continuity correction).
+    """
+    if rate == 0.5:
+        return None
+    significance, power = NormalDist().inv_cdf(0.975), NormalDist().inv_cdf(0.8)
+    return ceil(((significance / 2 + power * sqrt(rate * (1 - rate))) / (rate - 0.5)) ** 2)
+
+
+def decimals_for(tally: Tally) -> int:
+    """Decimals of this run's percentages: none while the interval is wide, unless an end would hide behind 50 %."""
+    ends = (tally.interval.low, tally.interval.high) if tally.interval else ()
+    hidden = any(end != 0.5 and round(end * 100) == 50 for end in ends)
+    return 1 if hidden or tally.finished >= _FINE_FROM_BATTLES else 0
+
+
+def _result(run: Run, tally: Tally, rate: float, interval: Interval) -> str:
+    names, decimals = numbers.labels(run), decimals_for(tally)
+    name, wins = names["p1"], tally.p1_wins
+    if rate < 0.5:
+        name, wins, rate, interval = names["p2"], tally.p2_wins, 1 - rate, Interval(1 - interval.high, 1 - interval.low)
+    drew = f" and drew {tally.draws:,}" if tally.draws else ""
+    ends = f"{percent(interval.low, decimals)} to {percent(interval.high, decimals)}"
+    battles = count(tally.finished, "battle")
+    half = ", a draw as half a win" if tally.draws else ""
+    return f"{name} won {wins:,}{drew} of {battles}: {percent(rate, decimals)} ({ends}){half}."
+
+
+def _judgement(run: Run, finished: int, rate: float, interval: Interval) -> str:
+    at = f" at {run.request.format}" if run.request else ""
+    clear = not interval.low <= 0.5 <= interval.high
+    if run.summary.p1_agent == run.summary.p2_agent:
+        if clear:
+            return "A policy met itself, so this is the luck of one run in twenty, or the seats are not equal."
+        return "A policy met itself, and the interval contains 50\u00a0%, as it should."
+    if clear:
+        weaker = numbers.labels(run)["p2" if rate > 0.5 else "p1"]
+        return f"It is stronger than {weaker}{at}."
+    needed = battles_needed(rate)
+    if needed is None:
+        return f"Level after {count(finished, 'battle')}: nothing here says that either is stronger{at}."
+    if needed > MAX_BATTLES:
+        more = "If there is a difference, it is too small to show in any run of sensible length."
+    else:
+        more = (
+            f"If {percent(max(rate, 1 - rate), 1)} is the true rate, "
+            f"a run of about {_rounded(max(needed, finished + 1)):,} battles would most likely show it."
+        )
+    return f"Too close to call: the interval contains 50\u00a0%. {more}"
+
+
+def _substitutions(run: Run) -> str:
+    names = numbers.labels(run)
+    found = numbers.substitutions(run)
+    told: list[str] = []
+    for side, of_side in found.items():
+        if not of_side.rate:
+            continue
+        which = f"Of {names[side]}'s decisions, "
+        if of_side.substituted is not None and of_side.decisions:
+            which = f"Of {names[side]}'s {count(of_side.decisions, 'decision')}, {of_side.substituted:,} or "
+        so = ", so the win rate is its substitute's too" if of_side.rate > _MANY_SUBSTITUTIONS else ""
+        told.append(f"{which}{percent(of_side.rate, 1)} were substituted{so}.")
+    if told:
+        return " ".join(told)
+    if all(of_side.decisions == 0 for of_side in found.values()):
+        return "No policy was asked for a decision."
+    if any(of_side.rate is None and of_side.decisions != 0 for of_side in found.values()):
+        return "This file does not tell whether all decisions were the policies' own."
+    return "No decision was substituted."
+
+
+def _caveats(run: Run, tally: Tally) -> Iterator[str]:
+    summary = run.summary
+    if tally.broken:
+        battles = f"{count(tally.broken, 'battle')} broke and {'counts' if tally.broken == 1 else 'count'} for neither"
+        if tally.finished:
+            decimals = decimals_for(tally)
+            won = tally.p1_wins + tally.draws / 2
+            lowest, highest = won / tally.played, (won + tally.broken) / tally.played
+            yield (
+                f"{battles}; had they gone all one way or all the other, {numbers.labels(run)['p1']}'s win rate would "
+                f"be {percent(lowest, decimals)} or {percent(highest, decimals)}."
+            )
+        else:
+            yield f"{battles}."
+    if run.cancelled:
+        yield f"The matchup was cancelled with {count(summary.not_played, 'battle')} not played."
+    elif summary.not_played:
+        yield f"{count(summary.not_played, 'battle')} of the matchup {_was(summary.not_played)} not played."
+    for failure in run.failures:
+        yield f"A shard failed: {failure}"
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _rounded(number: int) -> int:
+    """To two digits, upwards: more would promise a precision that an estimate does not have."""
+    unit: int = 10 ** max(0, len(str(number)) - 2)
+    return ceil(number / unit) * unit
