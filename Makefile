@@ -54,7 +54,7 @@ fmt: setup
 bench: setup
 	$(VENV_BIN)/python benchmarks/battles.py $(ARGS)
 
-lock:
+lock: setup
 	scripts/lock
 
 clean:

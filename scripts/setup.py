@@ -132,9 +132,9 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def node_on_path() -> list[str] | None:
-    """The command that runs npm, where PATH has it and a Node.js that is new enough."""
-    node, npm = shutil.which("node"), shutil.which("npm")
+def node_on_path(path: str | None = None) -> list[str] | None:
+    """The command that runs npm, where PATH (or `path`) has it and a Node.js that is new enough."""
+    node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if node is None or npm is None:
         return None
     shown = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout

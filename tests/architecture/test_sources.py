@@ -63,9 +63,3 @@ def test_every_setting_is_shown_in_the_example() -> None:
     shown = set(re.findall(r"^# ALPHASTRAL_(\w+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
 
     assert shown == {field.upper() for field in Settings.model_fields}
-
-
-def test_the_setup_script_can_be_read_by_an_old_python() -> None:
-    source = (ROOT / "scripts" / "setup.py").read_text(encoding="utf-8")
-
-    ast.parse(source, feature_version=(3, 8))
