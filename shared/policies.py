@@ -82,6 +82,15 @@ def parse_policy(text: str) -> PolicySpec:
     return PolicySpec(text=text, kind=kind.name, options=options)
 
 
+def person_behind(text: str) -> str | None:
+    """The name of the person in `human:NAME`, who plays on a Showdown server in a policy's place; None for a policy.
+
+    No policy, so `parse_policy` refuses it and no API takes it.
+    """
+    kind, _, name = text.partition(":")
+    return name.strip() or None if kind == "human" else None
+
+
 def check_format(name: str) -> Format:
     """The format of that name. Raises UnknownFormat, with the list, when the arena does not play it."""
     found = FORMATS.get(name)

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from platform import python_version
 from random import Random
+from secrets import token_hex
 from time import perf_counter
 
 from services.arena.battlefields import Battlefield, BattleSetup, Fought
+from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.player import Player
 from services.arena.policies import Policy, make_policy
+from services.arena.policies.person import Person
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from services.arena.teams import Teams, resolve_teams
 from shared.battle.effectiveness import chosen_effectiveness
@@ -23,13 +26,13 @@ from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.errors import UsageError
 from shared.logs import one_line
-from shared.policies import check_format
+from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 
 log = logging.getLogger(__name__)
 
-_NAME_CHARACTERS = 13
-"""Of a policy's name in a battle log: with " (p1)" behind it, a name has at most Showdown's 18 characters."""
+_NAME_CHARACTERS = 18
+"""Showdown's limit."""
 
 
 async def play(
@@ -49,7 +52,7 @@ async def play(
     before the first battle when the request cannot be played as asked.
     """
     check_request(request)
-    policies = {"p1": make_policy(request.p1), "p2": make_policy(request.p2)}
+    policies = {"p1": make_policy(request.p1), "p2": Person() if person_behind(request.p2) else make_policy(request.p2)}
     async with battlefield or make_battlefield(request) as field:
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
@@ -74,9 +77,13 @@ async def play(
 def check_request(request: MatchupRequest) -> None:
     """Raises UsageError when the request contradicts itself or names what does not exist."""
     format = check_format(request.format)
+    person = person_behind(request.p2)
+    if person and request.battlefield != "server":
+        raise UsageError("a person can play only on the Showdown server", field="p2")
     for field, name in (("p1", request.p1), ("p2", request.p2)):
         try:
-            make_policy(name)
+            if not (person and field == "p2"):
+                make_policy(name)
         except UsageError as error:
             raise type(error)(error.message, field=field) from error
     if request.battlefield == "server" and request.pairs:
@@ -85,9 +92,15 @@ def check_request(request: MatchupRequest) -> None:
         raise UsageError(f"{format.id} draws its own teams", field="team1" if request.team1 else "team2")
 
 
-def make_battlefield(request: MatchupRequest) -> Battlefield:
-    """The battlefield that a request names."""
-    return SimulatorBattlefield()
+def make_battlefield(
+    request: MatchupRequest, showdown_url: str | None = None, tell: Callable[[str], None] = log.info
+) -> Battlefield:
+    """The battlefield that a request names. `tell` is given what those who watch or play on a server should know."""
+    if request.battlefield == "simulator":
+        return SimulatorBattlefield()
+    if showdown_url is None:
+        raise UsageError("no Showdown server is given to play on; set ALPHASTRAL_SHOWDOWN_URL", field="battlefield")
+    return ServerBattlefield(showdown_url, person=person_behind(request.p2), tell=tell)
 
 
 def software_versions() -> Mapping[str, str]:
@@ -114,6 +127,7 @@ class _Shard:
         self.field = field
         self.policies = policies
         self.teams = teams
+        self.names = _log_names(request)
         self.versions = versions
         self.contract = {**policies["p1"].contract, **policies["p2"].contract}
         self.generation = check_format(request.format).generation
@@ -124,7 +138,7 @@ class _Shard:
         seat_of_p1 = p1_seat(index, pairs=request.pairs)
         plays: Mapping[Seat, Seat] = {seat_of_p1: "p1", other(seat_of_p1): "p2"}
         seeds = battle_seeds(request.seed, index, pairs=request.pairs)
-        names = {seat: _log_name(request, plays[seat]) for seat in SEATS}
+        names = {seat: self.names[plays[seat]] for seat in SEATS}
         randomness = {"p1": seeds.p1_policy, "p2": seeds.p2_policy}
         players = {
             seat: Player(
@@ -141,7 +155,7 @@ class _Shard:
             tag=f"{self.matchup_id}-{index:05d}",
             format=request.format,
             names=names,
-            seeds=seeds,
+            seeds=seeds if request.battlefield == "simulator" else None,
             teams=self.teams.packed if self.teams else None,
         )
         lines: list[str] = []
@@ -166,7 +180,7 @@ class _Shard:
             turns=fought.turns if fought else max((d.turn for d in decisions), default=0),
             started_at=started_at.isoformat(timespec="milliseconds"),
             duration_s=round(perf_counter() - started, 3),
-            seeds=seeds if request.battlefield == "simulator" else None,
+            seeds=setup.seeds,
             teams=self.teams.names if self.teams else None,
             worker=self.worker,
             versions=self.versions,
@@ -177,10 +191,16 @@ class _Shard:
         )
 
 
-def _log_name(request: MatchupRequest, policy: Seat) -> str:
-    text = request.p1 if policy == "p1" else request.p2
-    stem = "".join(character for character in text if character.isalnum() or character in " -._")
-    return f"{stem[:_NAME_CHARACTERS].strip()} ({policy})"
+def _log_names(request: MatchupRequest) -> Mapping[Seat, str]:
+    """What each policy is called in battle logs. On a server that is an account, which two processes must not share."""
+    account = f" {token_hex(2)}" if request.battlefield == "server" else ""
+
+    def name(text: str, policy: Seat) -> str:
+        behind = f" {policy}{account}" if account else f" ({policy})"
+        stem = "".join(character for character in text if character.isalnum() or character in " -._")
+        return stem[: _NAME_CHARACTERS - len(behind)].strip() + behind
+
+    return {"p1": name(request.p1, "p1"), "p2": person_behind(request.p2) or name(request.p2, "p2")}
 
 
 def _with_effectiveness(

@@ -1,0 +1,55 @@
+/**
+ * Runs the official Showdown server of the installed npm package, as `node --preserve-symlinks … FOLDER PORT`.
+ *
+ * The server writes into its own folder (config, logs, chat plugins' files), so FOLDER becomes a small copy of it: the
+ * big read-only parts are links, which --preserve-symlinks lets it take for its own. It listens on loopback only, makes
+ * no requests to other hosts, does everything in this one process, and knows no rate limits.
+ * The process ends, and removes FOLDER, when its standard input ends: it never outlives whoever started it.
+ */
+'use strict';
+
+const fs = require('fs');
+const path = require('path');
+
+const [folder, port] = process.argv.slice(2);
+const packageFolder = path.dirname(require.resolve('pokemon-showdown/package.json'));
+
+const CONFIG = {
+	port: Number(port),
+	bindaddress: '127.0.0.1',
+	subprocesses: 0,
+	noNetRequests: true,
+	repl: false,
+	backdoor: false,
+	consoleips: [],
+	watchconfig: false,
+	autolockdown: false,
+	loguserstats: 0,
+	reportjoins: false,
+	reportbattles: false,
+	nobattlesearch: true,
+};
+
+for (const made of ['config/chat-plugins', 'logs/repl']) fs.mkdirSync(path.join(folder, made), {recursive: true});
+for (const linked of ['data', 'dist', 'server', 'package.json']) {
+	fs.symlinkSync(path.join(packageFolder, linked), path.join(folder, linked));
+}
+fs.symlinkSync(path.dirname(packageFolder), path.join(folder, 'node_modules'));
+fs.writeFileSync(path.join(folder, 'config', 'config.js'), `module.exports = ${JSON.stringify(CONFIG)};\n`);
+
+process.chdir(folder);
+process.on('exit', () => fs.rmSync(folder, {recursive: true, force: true}));
+process.stdin.on('end', () => process.exit(0)).resume();
+// Ctrl-C reaches the whole foreground group; the parent decides when this process ends.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});
+// The server survives what its plugins throw, but a server that cannot listen is none.
+process.on('uncaughtException', error => {
+	if (error.syscall !== 'listen') return;
+	console.error(error.message);
+	process.exit(1);
+});
+
+// Guests under any name, no throttling, no checks of addresses. The server looks for this in the command line.
+process.argv.push('--no-security');
+require(path.join(folder, 'dist', 'server', 'index.js'));
