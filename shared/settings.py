@@ -1,5 +1,6 @@
 """Every setting that comes from the environment, and the only place that reads it."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +15,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ALPHASTRAL_", env_file=".env", extra="ignore", frozen=True)
 
-    redis_url: str | None = Field(
-        default=None, validation_alias=AliasChoices("ALPHASTRAL_REDIS_URL", "REDIS_URL")
-    )
+    redis_url: str | None = Field(default=None, validation_alias=AliasChoices("ALPHASTRAL_REDIS_URL", "REDIS_URL"))
     redis_password_file: Path | None = None
     """A file with Redis's password, so that no command line and no variable holds it."""
     store: str = "var/store"
@@ -33,6 +32,9 @@ class Settings(BaseSettings):
     """The Node.js to run; found on PATH or in the nodejs wheel when not given."""
     worker_grace_seconds: float = 8.0
     """How long a worker that is told to stop lets its running battles go on."""
-    log_level: LogLevel = Field(
-        default="INFO", validation_alias=AliasChoices("ALPHASTRAL_LOG_LEVEL", "LOG_LEVEL")
-    )
+    log_level: LogLevel = Field(default="INFO", validation_alias=AliasChoices("ALPHASTRAL_LOG_LEVEL", "LOG_LEVEL"))
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment of a process that this one starts: this one's own, with `changes`."""
+    return {**os.environ, **changes}

@@ -144,6 +144,7 @@ class WorkerSeen:
     name: str
     queue: str
     state: str
+    pid: int
 
 
 class Queues:
@@ -189,10 +190,10 @@ class Queues:
         """The workers that live."""
         with reaching_redis():
             keys = list(self._connection.smembers(f"{RQ_KEY_PREFIX}:workers"))
-            found = [(text(key), self._connection.hmget(text(key), "queues", "state")) for key in keys]
+            found = [(text(key), self._connection.hmget(text(key), "queues", "state", "pid")) for key in keys]
         return [
-            WorkerSeen(key.removeprefix(f"{RQ_KEY_PREFIX}:worker:"), text(queue), text(state or b""))
-            for key, (queue, state) in found
+            WorkerSeen(key.removeprefix(f"{RQ_KEY_PREFIX}:worker:"), text(queue), text(state), int(pid or 0))
+            for key, (queue, state, pid) in found
             if queue is not None
         ]
 

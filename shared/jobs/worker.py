@@ -1,6 +1,6 @@
 """A worker: takes jobs from one queue, runs each in a work horse, and never loses one.
 
-It replaces RQ's worker and keeps RQ's layout in Redis. The reasons are in docs/decisions/0002-workers.md.
+It replaces RQ's worker and keeps RQ's layout in Redis. The reasons are in docs/decisions/0004-workers.md.
 """
 
 import logging

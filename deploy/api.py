@@ -1,0 +1,93 @@
+"""The HTTP API: every service's routes in one app. `python -m deploy.api` serves it."""
+
+import json
+import logging
+import socket
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+import services.arena.api
+import services.reporter.api
+from services.arena.progress import resume
+from shared import logs
+from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.jobs.leash import end_with_parent
+from shared.jobs.queues import Queues, connect
+from shared.settings import Settings
+from shared.store import Store
+from shared.web import create_app
+
+log = logging.getLogger(__name__)
+
+
+def build(settings: Settings) -> FastAPI:
+    """The app. On start it enqueues again what a lost Redis has forgotten."""
+    if settings.redis_url is None:
+        raise UsageError("the API needs REDIS_URL to reach the queues")
+    store = Store(settings.store)
+    queues = Queues(connect(settings.redis_url, settings.redis_password_file))
+
+    def resume_open_matchups() -> None:
+        try:
+            if added := resume(store, queues.enqueue):
+                log.info("%s unfinished jobs are on their queues again.", added)
+        except Unreachable as error:
+            log.warning("Open matchups are not resumed: %s", error)
+
+    return create_app(
+        [services.arena.api.router(store, queues), services.reporter.api.router(store)],
+        queues,
+        host=settings.api_host,
+        token=settings.api_token,
+        on_start=resume_open_matchups,
+    )
+
+
+def serve(settings: Settings, address_file: Path | None = None) -> None:
+    """Serve until told to stop, on the port asked for or a free one, whose address goes to `address_file`."""
+    app = build(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False)
+    )
+    listening = _listen(settings.api_host, settings.api_port or 0)
+    url = f"http://{_in_url(settings.api_host)}:{listening.getsockname()[1]}"
+    if address_file is not None:
+        address_file.write_text(json.dumps({"url": url}))
+    log.info("The API listens at %s.", url)
+    server.run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    return listening
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def main() -> None:
+    """Run the command and exit."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--address-file", type=Path, help="a file to write the API's address to, as JSON")
+    settings = Settings()
+    logs.configure(settings.log_level)
+    end_with_parent()
+    try:
+        serve(settings, parser.parse_args().address_file)
+    except AlphaStralError as error:
+        sys.exit(f"error: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The whole system without containers: Redis, the API, arena workers and a reporter, as processes of this machine.
+
+Every process holds a leash on the next: it ends when its standard input does. So nothing stays behind, whether this
+process returns, is interrupted, or is killed.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from deploy.client import ADDRESS_FILE, ApiClient
+from deploy.redis_server import private_redis
+from shared.errors import AlphaStralError, Unreachable
+from shared.settings import Settings, child_environment
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 60.0
+STOP_SECONDS = 1.0
+"""What is told to end gets this long, is told again, gets it once more, and is killed."""
+RESTARTS = 5
+_LOOK_SECONDS = 0.25
+_SHOWN_LINES = 12
+
+
+class LocalStack:
+    """The stack, while the context lasts. Entering it takes until the API and all workers answer.
+
+    A worker that dies is started again, up to RESTARTS times; `check` raises once the stack cannot go on.
+    """
+
+    def __init__(self, settings: Settings, *, arena_workers: int = 2, folder: Path = Path("var")) -> None:
+        self._settings = settings
+        self._arena_workers = arena_workers
+        self._folder = folder
+        self._exit = ExitStack()
+        self._children: list[Child] = []
+        self._ending = threading.Event()
+        self._broken: str | None = None
+        self.url = ""
+
+    def __enter__(self) -> "LocalStack":
+        self._exit.enter_context(_terminated_as_interrupted())
+        try:
+            self._start()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _undisturbed():
+            self._ending.set()
+            self._exit.close()
+
+    def client(self) -> ApiClient:
+        """A client of this stack's API."""
+        token = self._settings.api_token
+        return ApiClient(self.url, token=token.get_secret_value() if token else None)
+
+    def check(self) -> None:
+        """Raises AlphaStralError, with the end of the log, once a part has died that cannot be started again."""
+        if self._broken is not None:
+            raise AlphaStralError(self._broken)
+
+    def wait(self) -> None:
+        """Until interrupted. Raises as `check` does."""
+        while True:
+            self.check()
+            time.sleep(_LOOK_SECONDS)
+
+    def _start(self) -> None:
+        logs = self._folder / "log"
+        logs.mkdir(parents=True, exist_ok=True)
+        private = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-")))
+        redis_url = self._settings.redis_url or self._exit.enter_context(private_redis())
+        environment = child_environment(ALPHASTRAL_REDIS_URL=redis_url, ALPHASTRAL_STORE=self._settings.store)
+        self._exit.callback(self._stop_children)
+        address = private / ADDRESS_FILE
+        api = ["deploy.api", "--address-file", str(address)]
+        commands = [("api", api), ("reporter", ["deploy.worker", "reporter"])]
+        commands += [(f"arena-{number}", ["deploy.worker", "arena"]) for number in range(1, self._arena_workers + 1)]
+        for name, command in commands:
+            child = Child(name, [sys.executable, "-m", *command], logs / f"{name}.log", environment)
+            self._children.append(child)
+            child.start()
+        self._wait_until_ready(address)
+        watcher = threading.Thread(target=self._watch, daemon=True)
+        watcher.start()
+        self._exit.callback(watcher.join)
+        self._exit.enter_context(_published(self.url, self._folder / ADDRESS_FILE))
+
+    def _wait_until_ready(self, address: Path) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready(address):
+            for child in self._children:
+                if not child.alive:
+                    raise Unreachable(f"{child.name} did not start: {child.last_words()}")
+            if time.monotonic() > deadline:
+                raise Unreachable(f"the stack was not ready after {START_SECONDS:.0f} s; see {self._folder / 'log'}")
+            time.sleep(0.05)
+
+    def _is_ready(self, address: Path) -> bool:
+        try:
+            self.url = json.loads(address.read_text())["url"]
+            with self.client() as client:
+                pids = {worker["pid"] for worker in client.health()["workers"]}
+        except (OSError, ValueError, Unreachable):
+            return False
+        return all(child.pid in pids for child in self._children if child.name != "api")
+
+    def _watch(self) -> None:
+        while not self._ending.wait(_LOOK_SECONDS):
+            for child in self._children:
+                if child.alive or self._ending.is_set():
+                    continue
+                what = f"{child.name} ended unexpectedly: {child.last_words()}"
+                if child.name == "api" or child.restarts >= RESTARTS:
+                    self._broken = what
+                    return
+                log.error("%s\nIt is started again.", what)
+                child.restarts += 1
+                child.start()
+
+    def _stop_children(self) -> None:
+        for say in (subprocess.Popen.terminate, subprocess.Popen.terminate, subprocess.Popen.kill):
+            for child in self._children:
+                child.tell(say)
+            deadline = time.monotonic() + STOP_SECONDS
+            while any(child.alive for child in self._children) and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of the stack, on a leash, with its log."""
+
+    name: str
+    command: Sequence[str]
+    log_file: Path
+    environment: dict[str, str]
+    restarts: int = 0
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        with self.log_file.open("ab") as log_file:
+            # A session of its own: a Ctrl-C in the terminal is for this process, which then ends the others in order.
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=log_file,
+                stderr=log_file,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it was started."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def tell(self, say: "Callable[[subprocess.Popen[bytes]], None]") -> None:
+        """Send it a signal, if it still runs."""
+        if self._process is not None:
+            say(self._process)
+
+    def last_words(self) -> str:
+        """How it ended, and the end of its log."""
+        status = self._process.poll() if self._process else None
+        lines = self.log_file.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
+        return f"status {status}; {self.log_file} ends with\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@contextmanager
+def _published(url: str, path: Path) -> Iterator[None]:
+    """The API's address in a file, for the command line in another terminal."""
+    text = json.dumps({"url": url, "pid": os.getpid()})
+    new = path.with_suffix(f".{os.getpid()}")
+    new.write_text(text)
+    new.replace(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if path.read_text() == text:
+                path.unlink()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends this process the way Ctrl-C does: through every `finally`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Whoever presses Ctrl-C again while all is being stopped does not leave half of it behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

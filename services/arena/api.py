@@ -1,0 +1,124 @@
+"""The arena's routes: ask for a matchup, see how it stands, cancel it, fetch its run."""
+
+import hashlib
+import logging
+import secrets
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from services.arena.asked import check_request
+from services.arena.progress import Progress, State
+from services.arena.schemas import Known, MatchupLine, MatchupStatus, NewMatchup, Page
+from services.arena.standings import Standings
+from shared.errors import Conflict, Unreachable, UsageError
+from shared.jobs.queues import Queues
+from shared.records import MatchupRequest
+from shared.store import Store, new_matchup_id
+
+log = logging.getLogger(__name__)
+
+
+def router(store: Store, queues: Queues) -> APIRouter:
+    """The routes, over this store and these queues."""
+    desk = Desk(store, queues)
+    routes = APIRouter(tags=["arena"])
+    routes.add_api_route("/matchups", desk.ask, methods=["POST"], status_code=202)
+    routes.add_api_route("/matchups", desk.matchups)
+    routes.add_api_route("/matchups/{matchup_id}", desk.matchup)
+    routes.add_api_route("/matchups/{matchup_id}", desk.cancel, methods=["DELETE"])
+    routes.add_api_route("/matchups/{matchup_id}/run", desk.run)
+    routes.add_api_route("/policies", Known.here, name="policies", summary="The policies and the formats.")
+    return routes
+
+
+class Desk:
+    """Answers what is asked about matchups, from the store, and puts work on the queues."""
+
+    def __init__(self, store: Store, queues: Queues) -> None:
+        self._store = store
+        self._queues = queues
+        self._standings = Standings(store)
+        self._created: dict[str, datetime] = {}
+
+    def ask(
+        self,
+        asked: NewMatchup,
+        response: Response,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+    ) -> MatchupStatus:
+        """Ask for a matchup. With the header Idempotency-Key, asking again gives the same matchup."""
+        matchup_id, seed = _named_by(idempotency_key) if idempotency_key else (new_matchup_id(), secrets.randbits(32))
+        request = asked.request(seed)
+        _check(request)
+        self._queues.ping()
+        self._store.create_matchup(matchup_id, request)
+        progress = Progress.of(self._store, matchup_id)
+        added = sum(self._queues.enqueue(job) for job in progress.jobs())
+        log.info("Matchup %s: %s against %s, %s jobs enqueued.", matchup_id, request.p1, request.p2, added)
+        response.headers["Location"] = f"/matchups/{matchup_id}"
+        return self._status(progress)
+
+    def matchups(
+        self,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: Annotated[str | None, Query(max_length=120)] = None,
+    ) -> Page:
+        """The matchups, newest first."""
+        # A cursor is the place of the last one shown, so that new ones shift nothing.
+        places = sorted((self._place(matchup_id) for matchup_id in self._store.matchup_ids()), reverse=True)
+        after = [place for place in places if cursor is None or place < cursor]
+        shown = [Progress.of(self._store, place.partition("_")[2]) for place in after[:limit]]
+        return Page(
+            matchups=[MatchupLine.of(progress, self._created_at(progress.matchup_id)) for progress in shown],
+            next=after[limit - 1] if len(after) > limit else None,
+        )
+
+    def matchup(self, matchup_id: str) -> MatchupStatus:
+        """One matchup, and how it stands."""
+        return self._status(Progress.of(self._store, matchup_id))
+
+    def cancel(self, matchup_id: str) -> MatchupStatus:
+        """Cancel a matchup. Battles in play end; what is recorded stays, and the report tells of it."""
+        progress = Progress.of(self._store, matchup_id)
+        if progress.state in (State.FINISHED, State.FAILED):
+            raise Conflict(f"matchup {matchup_id} has {progress.state} already")
+        self._store.cancel(matchup_id)
+        progress = Progress.of(self._store, matchup_id)
+        try:
+            self._queues.enqueue(progress.report())
+        except Unreachable as error:
+            log.warning("Matchup %s is cancelled, but its report must wait: %s", matchup_id, error)
+        return self._status(progress)
+
+    def run(self, matchup_id: str) -> Response:
+        """The run's JSON, as `alphastral report` reads it. 404 until it is written."""
+        return Response(self._store.run_json(matchup_id), media_type="application/json")
+
+    def _status(self, progress: Progress) -> MatchupStatus:
+        standing = self._standings.of(progress.matchup_id, progress.recorded)
+        return MatchupStatus.standing(progress, self._created_at(progress.matchup_id), standing)
+
+    def _created_at(self, matchup_id: str) -> datetime:
+        if matchup_id not in self._created:
+            self._created[matchup_id] = self._store.created_at(matchup_id)
+        return self._created[matchup_id]
+
+    def _place(self, matchup_id: str) -> str:
+        return f"{self._created_at(matchup_id):%Y%m%dT%H%M%S%f}_{matchup_id}"
+
+
+def _named_by(idempotency_key: str) -> tuple[str, int]:
+    """The id and the seed that this key always gives, so that nothing has to be remembered."""
+    digest = hashlib.sha256(idempotency_key.encode()).hexdigest()
+    return f"key-{digest[:20]}", int(digest[20:28], 16)
+
+
+def _check(request: MatchupRequest) -> None:
+    try:
+        check_request(request)
+    except UsageError as error:
+        # Here the two teams are one field.
+        field = {"team1": "teams.0", "team2": "teams.1"}.get(error.field or "", error.field)
+        raise type(error)(error.message, field=field) from error

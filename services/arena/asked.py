@@ -1,0 +1,19 @@
+"""Whether what was asked for can be played at all, as far as names tell: no simulator is needed to say."""
+
+from shared.errors import UsageError
+from shared.policies import check_format, parse_policy
+from shared.records import MatchupRequest
+
+
+def check_request(request: MatchupRequest) -> None:
+    """Raises UsageError, with the field, when the request contradicts itself or names what does not exist."""
+    format = check_format(request.format)
+    for field, name in (("p1", request.p1), ("p2", request.p2)):
+        try:
+            parse_policy(name)
+        except UsageError as error:
+            raise type(error)(error.message, field=field) from error
+    if request.battlefield == "server" and request.pairs:
+        raise UsageError("the Showdown server takes no seeds, so battles there cannot be pairs", field="pairs")
+    if not format.needs_team and (request.team1 or request.team2):
+        raise UsageError(f"{format.id} draws its own teams", field="team1" if request.team1 else "team2")

@@ -1,0 +1,188 @@
+"""The shapes of the arena's HTTP API: what is asked for, and what is answered."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.arena.progress import Progress, State
+from services.arena.standings import Standing
+from shared.policies import FORMATS, KINDS
+from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_TEAM_CHARACTERS, MatchupRequest
+
+TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
+
+
+class NewMatchup(BaseModel):
+    """What is asked for."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"p1": "heuristic", "p2": "random", "battles": 20}]}
+    )
+
+    p1: Annotated[str, Field(min_length=1, max_length=300, description="A policy; GET /policies lists them.")]
+    p2: Annotated[str, Field(min_length=1, max_length=300)]
+    battles: Annotated[int, Field(ge=1, le=MAX_BATTLES)] = 1
+    format: Annotated[str, Field(max_length=60)] = "gen9randombattle"
+    seed: Annotated[int | None, Field(ge=0, lt=2**63, description="Drawn, and told, when not given.")] = None
+    pairs: Annotated[
+        bool | None, Field(description="Battles two by two, policies exchanged. By default on the simulator.")
+    ] = None
+    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY, description="Battles at once in a shard.")] = 8
+    move_delay: Annotated[float, Field(ge=0, le=60, description="Seconds to wait before each order.")] = 0.0
+    teams: Annotated[
+        tuple[TeamText | None, TeamText | None] | None,
+        Field(description="In Showdown's export format; null for one of our sample teams."),
+    ] = None
+    battlefield: Literal["simulator", "server"] = "simulator"
+
+    def request(self, seed: int) -> MatchupRequest:
+        """What is stored of it."""
+        team1, team2 = self.teams or (None, None)
+        return MatchupRequest(
+            p1=self.p1,
+            p2=self.p2,
+            battles=self.battles,
+            format=self.format,
+            seed=seed if self.seed is None else self.seed,
+            pairs=self.battlefield == "simulator" if self.pairs is None else self.pairs,
+            concurrency=self.concurrency,
+            move_delay=self.move_delay,
+            team1=team1,
+            team2=team2,
+            battlefield=self.battlefield,
+        )
+
+
+class Links(BaseModel):
+    """Where to go from here; null for what is not there yet."""
+
+    self: str
+    run: str | None
+    report: str | None
+
+
+class MatchupLine(BaseModel):
+    """A matchup in a list."""
+
+    id: str
+    state: State
+    created_at: datetime
+    p1: str
+    p2: str
+    format: str
+    battles: int
+    recorded: int
+    """Battles with a record, finished or broken."""
+    links: Links
+
+    @classmethod
+    def of(cls, progress: Progress, created_at: datetime) -> "MatchupLine":
+        """The line of a matchup."""
+        request = progress.request
+        return cls(
+            id=progress.matchup_id,
+            state=progress.state,
+            created_at=created_at,
+            p1=request.p1,
+            p2=request.p2,
+            format=request.format,
+            battles=request.battles,
+            recorded=len(progress.recorded),
+            links=_links(progress),
+        )
+
+
+class BySide(BaseModel):
+    """A count for each policy."""
+
+    p1: int
+    p2: int
+
+
+class MatchupStatus(MatchupLine):
+    """A matchup, and how it stands."""
+
+    request: MatchupRequest
+    finished: int
+    broken: int
+    p1_wins: int
+    p2_wins: int
+    draws: int
+    p1_win_rate: float | None
+    p1_win_rate_interval: tuple[float, float] | None
+    """95 %, Wilson."""
+    decisions: BySide
+    substitutions: BySide
+    """Decisions that a policy did not make itself."""
+    failures: list[str]
+
+    @classmethod
+    def standing(cls, progress: Progress, created_at: datetime, standing: Standing) -> "MatchupStatus":
+        """The matchup with its standing."""
+        tally = standing.tally
+        return cls(
+            **dict(MatchupLine.of(progress, created_at)),
+            request=progress.request,
+            finished=tally.finished,
+            broken=tally.broken,
+            p1_wins=tally.p1_wins,
+            p2_wins=tally.p2_wins,
+            draws=tally.draws,
+            p1_win_rate=tally.p1_win_rate,
+            p1_win_rate_interval=(tally.interval.low, tally.interval.high) if tally.interval else None,
+            decisions=BySide(p1=standing.decisions[0], p2=standing.decisions[1]),
+            substitutions=BySide(p1=standing.substitutions[0], p2=standing.substitutions[1]),
+            failures=list(dict.fromkeys(progress.failures.values())),
+        )
+
+
+class Page(BaseModel):
+    """Matchups, newest first."""
+
+    matchups: list[MatchupLine]
+    next: str | None
+    """The cursor of the next page; null on the last."""
+
+
+class PolicyLine(BaseModel):
+    """A kind of policy."""
+
+    name: str
+    description: str
+    options: dict[str, str]
+
+
+class FormatLine(BaseModel):
+    """A format that the arena plays."""
+
+    id: str
+    generation: int
+    needs_team: bool
+
+
+class Known(BaseModel):
+    """What a matchup can be made of."""
+
+    policies: list[PolicyLine]
+    formats: list[FormatLine]
+
+    @classmethod
+    def here(cls) -> "Known":
+        """All that this API knows."""
+        return cls(
+            policies=[
+                PolicyLine(name=kind.name, description=kind.description, options=dict(kind.options))
+                for kind in KINDS.values()
+            ],
+            formats=[
+                FormatLine(id=format.id, generation=format.generation, needs_team=format.needs_team)
+                for format in FORMATS.values()
+            ],
+        )
+
+
+def _links(progress: Progress) -> Links:
+    own = f"/matchups/{progress.matchup_id}"
+    there = progress.has_report
+    return Links(self=own, run=f"{own}/run" if there else None, report=f"{own}/report" if there else None)
