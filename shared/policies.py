@@ -69,7 +69,9 @@ def parse_policy(text: str) -> PolicySpec:
     kind_name, colon, behind = rest.partition(":")
     kind = KINDS.get(kind_name)
     if kind is None:
-        raise UnknownPolicy(f"unknown policy {text!r}; {_suggest(kind_name, KINDS)}the policies are: {', '.join(KINDS)}")
+        raise UnknownPolicy(
+            f"unknown policy {text!r}; {_suggest(kind_name, KINDS)}the policies are: {', '.join(KINDS)}"
+        )
     if colon:
         raise UnknownPolicy(f"the policy {kind.name!r} takes nothing behind its name, but {text!r} has {behind!r}")
     options = dict(parse_qsl(query, keep_blank_values=True)) if question else {}

@@ -128,7 +128,9 @@ class Store:
     def failures(self, matchup_id: str) -> dict[int, str]:
         """First battle of each shard that failed for good → why."""
         return {
-            int(name.split(".", 1)[0]): self._read(self._matchup(matchup_id, f"failures/{name}"), name).decode(errors="replace")
+            int(name.split(".", 1)[0]): self._read(self._matchup(matchup_id, f"failures/{name}"), name).decode(
+                errors="replace"
+            )
             for name in self._names(matchup_id, "failures")
         }
 
@@ -199,4 +201,6 @@ def _parsed(model: type[_Model], raw: bytes, name: str) -> _Model:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise BrokenRecord(f"{name} is broken: {error.errors(include_url=False, include_input=False)[0]['msg']}") from error
+        raise BrokenRecord(
+            f"{name} is broken: {error.errors(include_url=False, include_input=False)[0]['msg']}"
+        ) from error

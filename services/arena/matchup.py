@@ -208,6 +208,4 @@ def _with_effectiveness(
 ) -> tuple[DecisionRecord, ...]:
     choices = [(d.turn, d.seat, d.move_id) for d in decisions if d.move_id is not None]
     found = iter(chosen_effectiveness(public_log, choices, generation))
-    return tuple(
-        d if d.move_id is None else d.model_copy(update={"effectiveness": next(found)}) for d in decisions
-    )
+    return tuple(d if d.move_id is None else d.model_copy(update={"effectiveness": next(found)}) for d in decisions)

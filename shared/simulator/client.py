@@ -76,7 +76,9 @@ class SimulatedBattle:
             frame = await asyncio.wait_for(self._host.answers[self._id].get(), self._step_timeout_seconds)
         except TimeoutError as error:
             self._host.kill()
-            raise SimulatorError(f"the simulator said nothing for {self._step_timeout_seconds:g} s and was ended") from error
+            raise SimulatorError(
+                f"the simulator said nothing for {self._step_timeout_seconds:g} s and was ended"
+            ) from error
         if isinstance(frame, SimulatorError):
             raise frame
         if "broken" in frame:

@@ -11,7 +11,9 @@ def pokemon(name: str, *, active: bool = False, condition: str = "100/100", **mo
     return {"ident": f"p1: {name}", "details": f"{name}, L80, F", "condition": condition, "active": active, **more}
 
 
-def request(*, active: dict[str, Any] | None = None, team: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+def request(
+    *, active: dict[str, Any] | None = None, team: list[dict[str, Any]] | None = None, **more: Any
+) -> dict[str, Any]:
     team = team or [pokemon("Pikachu", active=True), pokemon("Rotom-Wash"), pokemon("Snorlax", condition="0 fnt")]
     return {**({"active": [active]} if active else {}), "side": {"id": "p1", "pokemon": team}, **more}
 

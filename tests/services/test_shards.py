@@ -18,7 +18,9 @@ from services.arena.shards import shards
         (1000, True, [64] * 15 + [40]),
     ],
 )
-def test_a_shard_is_an_eighth_of_the_matchup_from_2_to_64_battles(battles: int, pairs: bool, expected: list[int]) -> None:
+def test_a_shard_is_an_eighth_of_the_matchup_from_2_to_64_battles(
+    battles: int, pairs: bool, expected: list[int]
+) -> None:
     assert [len(shard) for shard in shards(battles, pairs=pairs)] == expected
 
 

@@ -11,7 +11,9 @@ def test_baselines_are_written_by_their_kind_alone(name: str) -> None:
     assert parse_policy(name).kind == name
 
 
-@pytest.mark.parametrize("name", ["", "rand", "Random", "random ", "heuristic:", "random:x", "random?", "random?a=1", "x" * 300])
+@pytest.mark.parametrize(
+    "name", ["", "rand", "Random", "random ", "heuristic:", "random:x", "random?", "random?a=1", "x" * 300]
+)
 def test_a_name_that_is_no_policy_is_refused_with_the_list_or_the_reason(name: str) -> None:
     with pytest.raises(UnknownPolicy) as refused:
         parse_policy(name)

@@ -13,8 +13,19 @@ REQUEST = MatchupRequest(p1="heuristic", p2="random", battles=4)
 
 def record(index: int = 0, **changes: object) -> BattleRecord:
     fields = dict(
-        index=index, battle_tag=f"m-{index}", pair=0, p1_seat="p1", winner="p1", turns=3, started_at="2026-01-01T00:00:00Z",
-        duration_s=0.1, seeds=None, worker="test", decisions=(), input_log=(">version x",), public_log=("|turn|1",),
+        index=index,
+        battle_tag=f"m-{index}",
+        pair=0,
+        p1_seat="p1",
+        winner="p1",
+        turns=3,
+        started_at="2026-01-01T00:00:00Z",
+        duration_s=0.1,
+        seeds=None,
+        worker="test",
+        decisions=(),
+        input_log=(">version x",),
+        public_log=("|turn|1",),
     )
     return BattleRecord.model_validate(fields | changes)
 

@@ -137,7 +137,9 @@ async def test_the_host_ends_when_its_input_does() -> None:
         os.kill(pid, 0)
 
 
-async def test_a_valid_team_is_packed_and_an_invalid_one_refused_with_the_simulators_reasons(simulator: Simulator) -> None:
+async def test_a_valid_team_is_packed_and_an_invalid_one_refused_with_the_simulators_reasons(
+    simulator: Simulator,
+) -> None:
     team = (TEAMS / "gen9ou-balance.txt").read_text()
 
     assert (await simulator.validate_team("gen9ou", team)).count("]") == 5

@@ -52,9 +52,7 @@ class SimulatorBattlefield:
             battle.close()
 
 
-async def _fight(
-    battle: SimulatedBattle, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]
-) -> Fought:
+async def _fight(battle: SimulatedBattle, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> Fought:
     while True:
         step = await battle.step()
         log.extend(step.lines)
