@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random as Generator
 
-from poke_env.battle import Battle, Move as KnownMove, Pokemon
+from poke_env.battle import Battle, Pokemon
+from poke_env.battle import Move as KnownMove
 from poke_env.player import MaxBasePowerPlayer, SimpleHeuristicsPlayer
 from poke_env.player.battle_order import BattleOrder, SingleBattleOrder
 
@@ -84,7 +85,9 @@ def _legal_action(wanted: BattleOrder, view: View) -> Action | None:
         return None
     if isinstance(wanted.order, KnownMove):
         gimmick = _gimmick(wanted)
-        return next((a for a in view.legal if isinstance(a, Move) and a.id == wanted.order.id and a.gimmick == gimmick), None)
+        return next(
+            (a for a in view.legal if isinstance(a, Move) and a.id == wanted.order.id and a.gimmick == gimmick), None
+        )
     if isinstance(wanted.order, Pokemon):
         slots = [
             slot
