@@ -18,7 +18,12 @@ from shared.records import BattleRecord, MatchupRequest
 async def played(request: MatchupRequest, **more: object) -> list[BattleRecord]:
     records: list[BattleRecord] = []
     await play(
-        request, range(request.battles), matchup_id="m", worker="test", on_record=records.append, **more  # type: ignore[arg-type]
+        request,
+        range(request.battles),
+        matchup_id="m",
+        worker="test",
+        on_record=records.append,
+        **more,  # type: ignore[arg-type]
     )
     return sorted(records, key=lambda record: record.index)
 
@@ -64,7 +69,9 @@ async def test_a_pair_has_the_same_seats_and_teams_with_the_policies_exchanged()
 async def test_a_policy_against_itself_makes_both_battles_of_a_pair_alike() -> None:
     first, second = await played(matchup("random", "random", 2))
 
-    renamed = [line.replace("(p1)", "(p?)").replace("(p2)", "(p1)").replace("(p?)", "(p2)") for line in logs([second])[0]]
+    renamed = [
+        line.replace("(p1)", "(p?)").replace("(p2)", "(p1)").replace("(p?)", "(p2)") for line in logs([second])[0]
+    ]
     assert renamed == logs([first])[0]
 
 
@@ -73,7 +80,7 @@ async def test_every_decision_is_recorded_with_its_policy_seat_and_order() -> No
 
     moves = [decision for decision in record.decisions if decision.action_type == "move"]
     assert {decision.policy for decision in record.decisions} == {"p1", "p2"}
-    assert all(decision.order.startswith(f"move ") and decision.move_id and decision.action for decision in moves)
+    assert all(decision.order.startswith("move ") and decision.move_id and decision.action for decision in moves)
     assert any(decision.effectiveness not in (None, 1.0) for decision in moves)
     assert {decision.outcome for decision in record.decisions} <= {Outcome.CHOSEN, Outcome.ONLY_ACTION}
     assert record.turns == max(decision.turn for decision in record.decisions)
@@ -106,7 +113,11 @@ async def test_no_battle_begins_once_the_arena_is_stopping() -> None:
     records: list[BattleRecord] = []
 
     await play(
-        matchup(battles=10, concurrency=2), range(10), matchup_id="m", worker="test", on_record=records.append,
+        matchup(battles=10, concurrency=2),
+        range(10),
+        matchup_id="m",
+        worker="test",
+        on_record=records.append,
         stopping=lambda: len(records) >= 3,
     )
 
