@@ -12,16 +12,8 @@ from math import floor, log10
 
 import plotly.graph_objects as go
 
-from services.reporter.numbers import (
-    EFFECTIVENESS_CLASSES,
-    MAX_LABEL_CHARACTERS,
-    CurvePoint,
-    DecisionTimes,
-    GameLengths,
-    LengthBin,
-    Side,
-    SwitchRate,
-)
+from services.reporter.decisions import EFFECTIVENESS_CLASSES, DecisionTimes, SwitchRate
+from services.reporter.numbers import MAX_LABEL_CHARACTERS, CurvePoint, GameLengths, LengthBin, Side
 from services.reporter.words import one_line, percent
 from shared.battle.decide import Outcome
 from shared.tally import Winner
@@ -160,7 +152,11 @@ def game_length(lengths: GameLengths, labels: Labels) -> go.Figure:
                 marker=_filled(colour, hatching),
                 hovertemplate="%{y} after %{customdata} turns",
             )
-    figure.update_xaxes(title_text="turns", showgrid=False, **_whole_ticks(lengths.longest, lengths.shortest))
+    first, last = lengths.bins[0].first, lengths.bins[-1].last
+    # A single bar would otherwise fill the chart.
+    room = max(0.5, 4 * (lengths.bins[0].last - first + 1) - (last - first) / 2)
+    figure.update_xaxes(title_text="turns", showgrid=False, **_whole_ticks(last + 2 * room, first))
+    figure.update_xaxes(range=[first - room, last + room])
     figure.update_yaxes(title_text="battles", rangemode="tozero", **_whole_ticks(max(map(_battles_in, lengths.bins))))
     return figure
 
@@ -188,11 +184,8 @@ def decision_time(times: Mapping[Side, DecisionTimes], labels: Labels) -> go.Fig
             showlegend=False,
         )
     every = [value for values in logarithms.values() for value in values]
-    first, last = floor(min(every)), floor(max(every)) + 1
-    ticks = list(range(first, last + 1))
-    figure.update_xaxes(
-        range=[first - 0.05, last + 0.05], tickvals=ticks, ticktext=[_power_of_ten_ms(tick) for tick in ticks]
-    )
+    first, last = min(every) - 0.3, max(every) + 0.3
+    figure.update_xaxes(range=[first, last], **_time_ticks(first, last))
     return figure
 
 
@@ -227,8 +220,7 @@ def _shares(rows: Mapping[Side, Sequence[int]], segments: Sequence[_Segment], la
             textangle=0,
             textfont={"color": "var(--on-segment)", "size": 12},
             customdata=[
-                f"{percent(share, 1)} ({counts[index]:,})"
-                for share, counts in zip(shares, rows.values(), strict=True)
+                f"{percent(share, 1)} ({counts[index]:,})" for share, counts in zip(shares, rows.values(), strict=True)
             ],
             hovertemplate="%{customdata}",
         )
@@ -238,13 +230,13 @@ def _shares(rows: Mapping[Side, Sequence[int]], segments: Sequence[_Segment], la
 
 def _rows(sides: Sequence[Side], labels: Labels, *, row_pixels: int = _ROW_PIXELS, legend: bool = False) -> go.Figure:
     """A chart of one horizontal row a policy, its name above the row, where a phone has room for it."""
-    figure = go.Figure(layout=_layout(height=40 + row_pixels * len(sides) + (30 if legend else 0), showlegend=legend))
+    figure = go.Figure(layout=_layout(height=40 + row_pixels * len(sides) + (60 if legend else 0), showlegend=legend))
     for row, side in enumerate(sides):
         figure.add_annotation(
             x=0, xref="paper", xanchor="left", y=row - 0.36, yanchor="bottom", text=label(labels[side]), showarrow=False
         )
     figure.update_layout(margin_l=16)  # room for the first tick's label, which plotly else leaves out
-    figure.update_yaxes(range=[len(sides) - 0.55, -0.78], showticklabels=False, showgrid=False, zeroline=False)
+    figure.update_yaxes(range=[len(sides) - 0.55, -0.78], visible=False)
     return figure
 
 
@@ -295,7 +287,7 @@ def _battle_range(last: int) -> list[float]:
     return [0.5, 1.5] if last == 1 else [1 - 0.02 * last, last * 1.02]
 
 
-def _whole_ticks(last: int, first: int = 0) -> dict[str, object]:
+def _whole_ticks(last: float, first: float = 0) -> dict[str, object]:
     """Ticks at whole numbers only, where plotly by itself would print 0.5 battles."""
     return {"dtick": 1} if last - first <= 8 else {"nticks": 8}
 
@@ -304,7 +296,19 @@ def _battles_in(length: LengthBin) -> int:
     return sum(length.battles.values())
 
 
-def _power_of_ten_ms(exponent: int) -> str:
-    if exponent >= 3:
-        return f"{10 ** (exponent - 3):,} s"
-    return f"{10**exponent:,} ms" if exponent >= 0 else f"{10.0**exponent:.{-exponent}f} ms"
+def _time_ticks(first: float, last: float) -> dict[str, object]:
+    """Ticks between two logarithms of milliseconds: at powers of ten, at 2 and 5 times them too where those are few."""
+    decades = range(floor(first), floor(last) + 1)
+    steps = (1,) if last - first > 2 else (1, 2, 5)
+    times = [step * 10.0**decade for decade in decades for step in steps]
+    shown = [time for time in times if first <= log10(time) <= last]
+    every = 2 if len(shown) > 5 else 1
+    return {
+        "tickvals": [log10(time) for time in shown],
+        # A phone has room for about five labels.
+        "ticktext": ["" if index % every else _round_ms(time) for index, time in enumerate(shown)],
+    }
+
+
+def _round_ms(time: float) -> str:
+    return f"{time / 1000:,g} s" if time >= 1000 else f"{time:g} ms"

@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from services.reporter import numbers, sections, words
+from services.reporter import decisions, numbers, sections, words
 from services.reporter.charts import OUTCOME_NAMES
 from services.reporter.sections import Section
 from services.reporter.verdict import decimals_for, verdict
@@ -56,30 +56,36 @@ def render(run: Run) -> str:
         )
         if section is not None
     )
-    return _environment().get_template("report.html.j2").render(
-        run=run,
-        titles=[words.one_line(name, _MAX_TITLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)],
-        names=names,
-        verdict=verdict(run),
-        tally=tally,
-        decimals=decimals_for(tally),
-        substitutions=numbers.substitutions(run),
-        charted=charted,
-        figures=_figures(charted),
-        grid=[[_cell(battle, names) for battle in group] for group in numbers.grid(run)],
-        few_cells=len(run.battles) <= _FEW_CELLS,
-        cells_left_out=max(0, len(run.battles) - numbers.MAX_CELLS),
-        pairs=numbers.pairs(run),
-        broken=[battle for battle in run.battles if battle.winner is None][:_MAX_BROKEN_LISTED],
-        reasoning=numbers.reasoning_log(run),
-        outcome_names=OUTCOME_NAMES,
-        facts=tuple(_facts(run)),
-        command=command_line(run.request) if run.request else None,
-        style=_template_text("report.css"),
-        script=_template_text("report.js"),
-        plotly=_plotly().gzipped if charted else None,
-        policy=_content_security_policy(),
-        words=words,
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            titles=[
+                words.one_line(name, _MAX_TITLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)
+            ],
+            names=names,
+            verdict=verdict(run),
+            tally=tally,
+            decimals=decimals_for(tally),
+            substitutions=decisions.substitutions(run),
+            charted=charted,
+            figures=_figures(charted),
+            grid=[[_cell(battle, names) for battle in group] for group in numbers.grid(run)],
+            few_cells=len(run.battles) <= _FEW_CELLS,
+            cells_left_out=max(0, len(run.battles) - numbers.MAX_CELLS),
+            pairs=numbers.pairs(run),
+            broken=[battle for battle in run.battles if battle.winner is None][:_MAX_BROKEN_LISTED],
+            reasoning=decisions.reasoning_log(run),
+            outcome_names=OUTCOME_NAMES,
+            facts=tuple(_facts(run)),
+            command=command_line(run.request) if run.request else None,
+            style=_template_text("report.css"),
+            script=_template_text("report.js"),
+            plotly=_plotly().gzipped if charted else None,
+            policy=_content_security_policy(),
+            words=words,
+        )
     )
 
 

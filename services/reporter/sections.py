@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from services.reporter import charts, numbers
+from services.reporter import charts, decisions, numbers
 from services.reporter.verdict import decimals_for
 from services.reporter.words import count, milliseconds, percent
 from shared.battle.decide import Outcome, Reason
@@ -76,7 +76,7 @@ def win_rate(run: Run) -> Section | None:
 
 def switch_rate(run: Run) -> Section | None:
     """How often each policy switched by choice."""
-    rates = numbers.switch_rates(run)
+    rates = decisions.switch_rates(run)
     if not rates:
         return None
     names = numbers.labels(run)
@@ -120,7 +120,8 @@ def game_length(run: Run) -> Section | None:
         for length in lengths.bins
     )
     if lengths.shortest == lengths.longest:
-        told = f"Every battle took {count(lengths.longest, 'turn')}."
+        every = "The battle" if numbers.tally(run).finished == 1 else "Every battle"
+        told = f"{every} took {count(lengths.longest, 'turn')}."
     else:
         told = (
             f"A battle took {lengths.mean:.1f} turns on average; half of them took at most {lengths.median:g}, "
@@ -137,7 +138,7 @@ def game_length(run: Run) -> Section | None:
 
 def decision_time(run: Run) -> Section | None:
     """How long decisions took."""
-    times = numbers.decision_times(run)
+    times = decisions.decision_times(run)
     if not times:
         return None
     names = numbers.labels(run)
@@ -154,7 +155,7 @@ def decision_time(run: Run) -> Section | None:
     thinned = any(of_side.decisions > len(of_side.points) for of_side in times.values())
     note = "The scale is logarithmic. Waiting for other battles played at the same time is part of it."
     if thinned:
-        note += f" The shapes are drawn from {numbers.MAX_VIOLIN_POINTS} quantiles a policy, the table from all times."
+        note += f" The shapes are drawn from {decisions.MAX_VIOLIN_POINTS} quantiles a policy, the table is from all."
     return Section(
         "decision-time",
         "Time for a decision",
@@ -167,7 +168,7 @@ def decision_time(run: Run) -> Section | None:
 
 def effectiveness(run: Run) -> Section | None:
     """How well the chosen moves' types fitted the opponent."""
-    classes = numbers.effectiveness(run)
+    classes = decisions.effectiveness(run)
     if not classes:
         return None
     names = numbers.labels(run)
@@ -179,14 +180,14 @@ def effectiveness(run: Run) -> Section | None:
         "Type effectiveness of chosen moves",
         f"At least doubled by type: {told} damaging moves.",
         charts.effectiveness(classes, names),
-        _shares(classes, numbers.EFFECTIVENESS_CLASSES, names),
+        _shares(classes, decisions.EFFECTIVENESS_CLASSES, names),
         "Against the opponent in sight when the move was chosen, by its types alone.",
     )
 
 
 def outcomes(run: Run) -> Section | None:
     """How decisions came about, and why some could not be used."""
-    found = numbers.outcomes(run)
+    found = decisions.outcomes(run)
     if not found:
         return None
     names = numbers.labels(run)
@@ -197,7 +198,7 @@ def outcomes(run: Run) -> Section | None:
     counts = {side: [of_side.get(outcome, 0) for outcome in charts.OUTCOME_NAMES] for side, of_side in found.items()}
     why = tuple(
         (names[side], charts.OUTCOME_NAMES[outcome], _REASON_NAMES[reason], f"{number:,}")
-        for side, of_side in numbers.reasons(run).items()
+        for side, of_side in decisions.reasons(run).items()
         for (outcome, reason), number in of_side.items()
     )
     return Section(

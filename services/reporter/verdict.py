@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 from statistics import NormalDist
 
-from services.reporter import numbers
+from services.reporter import decisions, numbers
 from services.reporter.words import count, percent
 from shared.records import MAX_BATTLES, Run
 from shared.tally import Interval, Tally
 
 _MANY_SUBSTITUTIONS = 0.05
+_TOO_FEW_BATTLES = 10
+"""Below this, a guess at the true rate is no guess to plan with."""
 _FINE_FROM_BATTLES = 500
 """From here on the interval is narrow enough that a decimal of a percentage means something."""
 
@@ -76,11 +78,13 @@ def _judgement(run: Run, finished: int, rate: float, interval: Interval) -> str:
     clear = not interval.low <= 0.5 <= interval.high
     if run.summary.p1_agent == run.summary.p2_agent:
         if clear:
-            return "A policy met itself, so this is the luck of one run in twenty, or the seats are not equal."
+            return "A policy met itself: chance does this once in twenty runs, or p1 and p2 were not treated alike."
         return "A policy met itself, and the interval contains 50\u00a0%, as it should."
     if clear:
         weaker = numbers.labels(run)["p2" if rate > 0.5 else "p1"]
         return f"It is stronger than {weaker}{at}."
+    if finished < _TOO_FEW_BATTLES:
+        return "Too few battles to call: the interval contains 50\u00a0%."
     needed = battles_needed(rate)
     if needed is None:
         return f"Level after {count(finished, 'battle')}: nothing here says that either is stronger{at}."
@@ -96,7 +100,7 @@ def _judgement(run: Run, finished: int, rate: float, interval: Interval) -> str:
 
 def _substitutions(run: Run) -> str:
     names = numbers.labels(run)
-    found = numbers.substitutions(run)
+    found = decisions.substitutions(run)
     told: list[str] = []
     for side, of_side in found.items():
         if not of_side.rate:
