@@ -6,19 +6,26 @@ Expected errors are shown as one sentence, without a traceback: exit code 2 when
 import asyncio
 import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from deploy.show import err, out, print_result, progress
+from deploy.client import ApiClient, find_api
+from deploy.show import describe, err, out, print_result, print_status, progress
+from services.arena.asked import check_request
+from services.arena.progress import State
+from services.arena.schemas import NewMatchup
 from shared import logs
 from shared.errors import AlphaStralError, UsageError
 from shared.policies import FORMATS, KINDS
-from shared.records import MatchupRequest, read_run
+from shared.records import read_run
 from shared.settings import Settings
+from shared.store import Store
+from shared.tally import Tally
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,8 +47,11 @@ Pairs = Annotated[
     typer.Option("--pairs/--no-pairs", help="Same teams and dice twice, policies exchanged. On, but for the server."),
 ]
 TeamFile = Annotated[Path | None, typer.Option(help="A team in Showdown's export format.")]
+Battlefield = Annotated[str, typer.Option(help="simulator; or server: to watch, or to play yourself.")]
+ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
+MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
 LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
-_OPTIONS = {"battles": "--n", "move_delay": "--move-delay"}
+_OPTIONS = {"battles": "--n", "move_delay": "--move-delay", "teams.0": "--team1", "teams.1": "--team2"}
 """Fields of a request whose option has another name."""
 
 
@@ -69,32 +79,33 @@ def battle(
     pairs: Pairs = None,
     team1: TeamFile = None,
     team2: TeamFile = None,
-    battlefield: Annotated[
-        str, typer.Option(help="simulator, or server: to watch, or to play yourself.")
-    ] = "simulator",
-    challenge: Annotated[str | None, typer.Option(help="With the server: wait for this person to play p1.")] = None,
-    showdown_url: Annotated[str | None, typer.Option(help="A running Showdown server, as ws://HOST:PORT.")] = None,
+    battlefield: Battlefield = "simulator",
+    challenge: Annotated[str | None, typer.Option(help="On the server: wait for this person to play p1.")] = None,
+    showdown_url: Annotated[
+        str | None, typer.Option(help="A running server, ws://HOST:PORT; else one is started.")
+    ] = None,
+    showdown_port: Annotated[int | None, typer.Option(help="The port of the server that is started.")] = None,
 ) -> None:
     """Play a matchup in this process and write its run and report."""
     from deploy.single import play_here, write_result
 
     configure_logs(log_level)
-    request = make_request(
-        p1=p1,
-        p2=p2,
-        battles=n,
-        format=format_name,
-        move_delay=move_delay,
-        seed=seed,
-        concurrency=concurrency,
-        pairs=pairs,
-        team1=team1,
-        team2=team2,
-        battlefield=battlefield,
-    )
-    err.print(f"{escape(describe(request))}")
+    if challenge is not None:
+        p2 = f"human:{challenge}"
+    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
+    request = asked.request(secrets.randbits(32))
+    check_request(request, person_may_play=True)
+    err.print(escape(describe(request)))
     with progress("battles", request.battles) as advance:
-        run = asyncio.run(play_here(request, advance=advance))
+        run = asyncio.run(
+            play_here(
+                request,
+                advance=advance,
+                tell=lambda sentence: err.print(escape(sentence)),
+                showdown_url=showdown_url or Settings().showdown_url,
+                showdown_port=showdown_port,
+            )
+        )
     print_result(run, *write_result(run, output))
     if run.cancelled or run.summary.broken:
         raise typer.Exit(1)
@@ -124,15 +135,146 @@ def policies() -> None:
     out.print(f"formats: {', '.join(FORMATS)}")
 
 
-def make_request(
-    *, seed: int | None, pairs: bool | None, team1: Path | None, team2: Path | None, **fields: Any
-) -> MatchupRequest:
-    """A request from the command line's options. Raises UsageError naming the option at fault."""
-    if pairs is None:
-        pairs = fields["battlefield"] == "simulator"
-    teams = {name: read_team(path, name) for name, path in (("team1", team1), ("team2", team2)) if path is not None}
+@app.command()
+def up(arena: ArenaWorkers = 2, log_level: LogLevel = None) -> None:
+    """Run the local stack (Redis, API, arena workers, reporter) until interrupted."""
+    from deploy.local import LocalStack
+
+    configure_logs(log_level)
+    with suppress(KeyboardInterrupt), LocalStack(Settings(), arena_workers=arena) as stack:
+        out.print(f"The API listens at {stack.url} (documentation: {stack.url}/docs). Ctrl-C ends everything.")
+        stack.wait()
+
+
+@app.command()
+def demo(arena: ArenaWorkers = 2) -> None:
+    """Start the stack, play heuristic against random through API and queue, show the verdict, and stop everything."""
+    from deploy.local import LocalStack
+
+    configure_logs("WARNING")
     try:
-        return MatchupRequest(seed=secrets.randbits(32) if seed is None else seed, pairs=pairs, **teams, **fields)
+        err.print("starting Redis, the API, arena workers and a reporter …")
+        with LocalStack(Settings(), arena_workers=arena) as stack, stack.client() as client:
+            err.print(f"the API listens at {escape(stack.url)}")
+            follow(client, NewMatchup(p1="heuristic", p2="random", battles=20))
+    except KeyboardInterrupt:
+        err.print("interrupted; everything is stopped")
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def enqueue(
+    p1: P1 = "random",
+    p2: P2 = "random",
+    n: Battles = 1,
+    format_name: FormatName = "gen9randombattle",
+    move_delay: MoveDelay = 0.0,
+    seed: Seed = None,
+    concurrency: Concurrency = 8,
+    pairs: Pairs = None,
+    team1: TeamFile = None,
+    team2: TeamFile = None,
+    battlefield: Battlefield = "simulator",
+    output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
+) -> None:
+    """Ask the API for a matchup, and follow it."""
+    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
+    with api_client() as client:
+        if not wait:
+            out.print(client.enqueue(asked).id)
+            return
+        try:
+            follow(client, asked, output)
+        except KeyboardInterrupt:
+            err.print("no longer following; the matchup goes on: alphastral matchup ID, alphastral cancel ID")
+            raise typer.Exit(1) from None
+
+
+@app.command()
+def matchups(limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
+    """List matchups, newest first."""
+    with api_client() as client:
+        for line in client.matchups(limit=limit).matchups:
+            standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6}"
+            out.print(f"{standing} {escape(line.p1)} vs {escape(line.p2)}")
+
+
+@app.command()
+def matchup(matchup_id: MatchupId) -> None:
+    """Show how a matchup stands."""
+    with api_client() as client:
+        print_status(client.matchup(matchup_id))
+
+
+@app.command()
+def cancel(matchup_id: MatchupId) -> None:
+    """Cancel a matchup; what is played already is kept and reported."""
+    with api_client() as client:
+        print_status(client.cancel(matchup_id))
+
+
+@app.command()
+def resume(
+    retry_failed: Annotated[bool, typer.Option(help="Give shards that failed for good another try.")] = False,
+) -> None:
+    """Enqueue the unfinished work of open matchups again, as every start of the API does."""
+    from services.arena.progress import resume as resume_matchups
+    from shared.jobs.queues import Queues, connect
+
+    settings = Settings()
+    if settings.redis_url is None:
+        raise UsageError("set REDIS_URL to the Redis that holds the queues; `alphastral up` resumes by itself")
+    queues = Queues(connect(settings.redis_url, settings.redis_password_file))
+    added = resume_matchups(Store(settings.store), queues.enqueue, retry_failed=retry_failed)
+    out.print(f"{added} jobs enqueued")
+
+
+def follow(client: ApiClient, asked: NewMatchup, output: Path | None = None) -> None:
+    """Ask for a matchup, show it to its end, and write its run and report to this folder."""
+    from deploy.single import write_result
+
+    status = client.enqueue(asked)
+    err.print(f"matchup {status.id}: {escape(describe(status.request))}")
+    with progress("battles", status.battles) as advance:
+        status = client.wait(status.id, lambda now: advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken)))
+    if status.links.run is None:
+        raise AlphaStralError(f"matchup {status.id} has {status.state}: {'; '.join(status.failures) or 'no report'}")
+    run = client.run(status.id)
+    print_result(run, *write_result(run, output))
+    if status.state is not State.FINISHED:
+        raise AlphaStralError(f"matchup {status.id} has {status.state}")
+
+
+def new_matchup(
+    p1: str,
+    p2: str,
+    battles: int,
+    format_name: str,
+    move_delay: float,
+    seed: int | None,
+    concurrency: int,
+    pairs: bool | None,
+    team1: Path | None,
+    team2: Path | None,
+    battlefield: str,
+) -> NewMatchup:
+    """What the options ask for. Raises UsageError naming the option at fault."""
+    fields = {
+        "p1": p1,
+        "p2": p2,
+        "battles": battles,
+        "format": format_name,
+        "move_delay": move_delay,
+        "seed": seed,
+        "concurrency": concurrency,
+        "pairs": pairs,
+        "battlefield": battlefield,
+    }
+    if team1 or team2:
+        fields["teams"] = (team1 and read_team(team1, "team1"), team2 and read_team(team2, "team2"))
+    try:
+        return NewMatchup.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsageError(str(first["msg"]), field=".".join(str(part) for part in first["loc"])) from error
@@ -146,10 +288,11 @@ def read_team(path: Path, field: str) -> str:
         raise UsageError(f"cannot read the team file {path}: {error}", field=field) from error
 
 
-def describe(request: MatchupRequest) -> str:
-    """One line that says what is about to be played."""
-    how = "in pairs" if request.pairs else "unpaired"
-    return f"{request.p1} vs {request.p2}: {request.battles} battles of {request.format}, {how}, seed {request.seed}"
+def api_client() -> ApiClient:
+    """A client of the API that the settings or the local stack name. Raises Unreachable without one."""
+    settings = Settings()
+    token = settings.api_token.get_secret_value() if settings.api_token else None
+    return ApiClient(find_api(settings, Path("var")), token=token)
 
 
 def configure_logs(level: str | None) -> None:

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from services.arena.schemas import MatchupStatus
 from services.reporter.verdict import verdict
-from shared.records import Run
+from shared.records import MatchupRequest, Run
 from shared.tally import Tally
 
 out = Console(highlight=False, soft_wrap=True)
@@ -56,7 +57,26 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
         yield advance
 
 
-def print_result(run: Run, run_path: Path | str, report_path: Path | str) -> None:
+def describe(request: MatchupRequest) -> str:
+    """One line that says what is played."""
+    how = "in pairs" if request.pairs else "unpaired"
+    seed = f", seed {request.seed}" if request.battlefield == "simulator" else ""
+    return f"{request.p1} vs {request.p2}, {request.battles} battles of {request.format} {how}{seed}"
+
+
+def print_status(status: MatchupStatus) -> None:
+    """How a matchup stands, on standard output."""
+    out.print(f"{status.id}  {escape(describe(status.request))}")
+    out.print(f"{status.state}: {status.recorded} of {status.battles} battles recorded, {status.broken} of them broken")
+    if status.p1_win_rate is not None and status.p1_win_rate_interval is not None:
+        low, high = status.p1_win_rate_interval
+        out.print(f"{escape(status.p1)} wins {status.p1_win_rate:.1%} ({low:.1%} to {high:.1%}) so far")
+    out.print(f"substitutions: p1 {status.substitutions.p1}, p2 {status.substitutions.p2}")
+    for failure in status.failures:
+        out.print(f"failed: {escape(failure)}")
+
+
+def print_result(run: Run, run_path: Path, report_path: Path) -> None:
     """The verdict and where the files are, on standard output."""
     said = verdict(run)
     for line in (said.result, said.judgement, said.substitutions, *said.caveats):

@@ -3,25 +3,31 @@
 import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.arena.battlefields import Battlefield
-from services.arena.matchup import play
+from services.arena.matchup import make_battlefield, play
 from services.reporter.report import render
 from services.reporter.run import assemble, file_stem
 from shared.errors import AlphaStralError
 from shared.records import BattleRecord, MatchupRequest, Run
+from shared.simulator.showdown_server import ShowdownServer
 from shared.store import new_matchup_id
 from shared.tally import Tally
 
 
 async def play_here(
-    request: MatchupRequest, *, advance: Callable[[Tally], None], battlefield: Battlefield | None = None
+    request: MatchupRequest,
+    *,
+    advance: Callable[[Tally], None],
+    tell: Callable[[str], None],
+    showdown_url: str | None = None,
+    showdown_port: int | None = None,
 ) -> Run:
     """Play a matchup and sum it up.
 
+    For battles on a Showdown server, one is started unless `showdown_url` names one; `tell` is given where to watch.
     The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
     """
     records: list[BattleRecord] = []
@@ -41,15 +47,20 @@ async def play_here(
         loop.add_signal_handler(signal.SIGINT, interrupt)
     matchup_id, created_at = new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        await play(
-            request,
-            range(request.battles),
-            matchup_id=matchup_id,
-            worker="command line",
-            on_record=keep,
-            stopping=interrupted.is_set,
-            battlefield=battlefield,
-        )
+        async with AsyncExitStack() as exit_stack:
+            if request.battlefield == "server" and showdown_url is None:
+                server = await exit_stack.enter_async_context(ShowdownServer(showdown_port))
+                showdown_url = server.url
+                tell(f"A Showdown server runs at {server.page} while this matchup lasts.")
+            await play(
+                request,
+                range(request.battles),
+                matchup_id=matchup_id,
+                worker="command line",
+                on_record=keep,
+                stopping=interrupted.is_set,
+                battlefield=make_battlefield(request, showdown_url, tell),
+            )
     finally:
         loop.remove_signal_handler(signal.SIGINT)
     return assemble(request, records, matchup_id=matchup_id, created_at=created_at, cancelled=interrupted.is_set())

@@ -1,16 +1,23 @@
 """Whether what was asked for can be played at all, as far as names tell: no simulator is needed to say."""
 
 from shared.errors import UsageError
-from shared.policies import check_format, parse_policy
+from shared.policies import check_format, parse_policy, person_behind
 from shared.records import MatchupRequest
 
 
-def check_request(request: MatchupRequest) -> None:
-    """Raises UsageError, with the field, when the request contradicts itself or names what does not exist."""
+def check_request(request: MatchupRequest, *, person_may_play: bool = False) -> None:
+    """Raises UsageError, with the field, when the request contradicts itself or names what does not exist.
+
+    A person may play as p2, on a server, where the caller can tell them where to go.
+    """
     format = check_format(request.format)
+    person = person_may_play and person_behind(request.p2)
+    if person and request.battlefield != "server":
+        raise UsageError("a person can play only on the Showdown server", field="battlefield")
     for field, name in (("p1", request.p1), ("p2", request.p2)):
         try:
-            parse_policy(name)
+            if not (person and field == "p2"):
+                parse_policy(name)
         except UsageError as error:
             raise type(error)(error.message, field=field) from error
     if request.battlefield == "server" and request.pairs:

@@ -13,6 +13,7 @@ from random import Random
 from secrets import token_hex
 from time import perf_counter
 
+from services.arena.asked import check_request
 from services.arena.battlefields import Battlefield, BattleSetup, Fought
 from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
@@ -51,8 +52,11 @@ async def play(
     begins; the call returns when those in play have ended. Raises UsageError (among them InvalidTeam, UnknownPolicy)
     before the first battle when the request cannot be played as asked.
     """
-    check_request(request)
-    policies = {"p1": make_policy(request.p1), "p2": Person() if person_behind(request.p2) else make_policy(request.p2)}
+    check_request(request, person_may_play=True)
+    policies: Mapping[Seat, Policy] = {
+        "p1": make_policy(request.p1),
+        "p2": Person() if person_behind(request.p2) else make_policy(request.p2),
+    }
     async with battlefield or make_battlefield(request) as field:
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
@@ -72,24 +76,6 @@ async def play(
         except ExceptionGroup as errors:
             # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
             raise errors.exceptions[0] from errors
-
-
-def check_request(request: MatchupRequest) -> None:
-    """Raises UsageError when the request contradicts itself or names what does not exist."""
-    format = check_format(request.format)
-    person = person_behind(request.p2)
-    if person and request.battlefield != "server":
-        raise UsageError("a person can play only on the Showdown server", field="p2")
-    for field, name in (("p1", request.p1), ("p2", request.p2)):
-        try:
-            if not (person and field == "p2"):
-                make_policy(name)
-        except UsageError as error:
-            raise type(error)(error.message, field=field) from error
-    if request.battlefield == "server" and request.pairs:
-        raise UsageError("the Showdown server takes no seeds, so battles there cannot be pairs", field="pairs")
-    if not format.needs_team and (request.team1 or request.team2):
-        raise UsageError(f"{format.id} draws its own teams", field="team1" if request.team1 else "team2")
 
 
 def make_battlefield(

@@ -20,7 +20,7 @@ _GIMMICK_FIELDS: tuple[tuple[str, Gimmick], ...] = (
     ("canUltraBurst", "ultra"),
     ("canDynamax", "dynamax"),
 )
-_ORDER_WORDS: Mapping[Gimmick, str] = {"tera": "terastallize"}
+_ORDER_WORDS: Mapping[Gimmick | None, str] = {"tera": "terastallize"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,8 @@ def legal_actions(request: Request) -> tuple[Action, ...]:
 def order(action: Action, request: Request) -> str:
     """The choice string for `action`, as the simulator's `>p1 …` and the server's `/choose …` take it."""
     match action:
-        case Move(slot=slot, gimmick=None):
-            return f"move {slot}"
         case Move(slot=slot, gimmick=gimmick):
-            return f"move {slot} {_ORDER_WORDS.get(gimmick, gimmick)}"
+            return f"move {slot} {_ORDER_WORDS.get(gimmick, gimmick)}" if gimmick else f"move {slot}"
         case Switch(slot=slot):
             return f"team {slot}" if request.get("teamPreview") else f"switch {slot}"
         case Pass():

@@ -90,7 +90,7 @@ class SimulatedBattle:
 
     def choose(self, orders: Mapping[Seat, str]) -> None:
         """Send orders such as `move 1` or `switch 3`, for one side or both."""
-        self._host.send({"choose": self._id, **orders})
+        self._host.send({"choose": self._id, **{str(seat): order for seat, order in orders.items()}})
 
     def close(self) -> None:
         """Forget the battle; one that has not ended is abandoned."""
@@ -135,7 +135,7 @@ class Simulator:
         self._next_id += 1
         battle_id = self._next_id
         host.answers[battle_id] = asyncio.Queue()
-        sides = {seat: _present(seats[seat]) for seat in SEATS}
+        sides: dict[str, Any] = {seat: _present(seats[seat]) for seat in SEATS}
         host.send({"start": battle_id, "format": format_id, "seed": dice_seed, **sides})
         return SimulatedBattle(host, battle_id, self._step_timeout_seconds)
 
@@ -146,7 +146,8 @@ class Simulator:
         """
         host = await self._running()
         self._next_id += 1
-        host.answers[self._next_id] = answers = asyncio.Queue()
+        answers: asyncio.Queue[dict[str, Any] | SimulatorError] = asyncio.Queue()
+        host.answers[self._next_id] = answers
         host.send({"validate": self._next_id, "format": format_id, "team": team})
         frame = await asyncio.wait_for(answers.get(), self._step_timeout_seconds)
         if isinstance(frame, SimulatorError):

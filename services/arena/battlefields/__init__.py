@@ -45,7 +45,7 @@ class Battlefield(AbstractAsyncContextManager["Battlefield"], Protocol):
         ...
 
     async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> Fought:
-        """Fight one battle to its end, appending each log line as it comes, so that a broken battle keeps what was seen.
+        """Fight one battle to its end, appending each log line as it comes: a broken battle keeps what was seen.
 
         Lines may still hold `|split|` blocks. Raises SimulatorError or BattleBroken.
         """

@@ -1,4 +1,4 @@
-"""Policies without a model: a coin, and poke-env's two baselines, unmodified so that their strength is the known one."""
+"""Policies without a model: a coin, and two of poke-env's players, unmodified so that their known strength holds."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
