@@ -11,10 +11,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 
 from deploy.client import ApiClient, find_api
+from deploy.options import (
+    P1,
+    P2,
+    ArenaWorkers,
+    Battlefield,
+    Battles,
+    Concurrency,
+    FormatName,
+    LogLevel,
+    MatchupId,
+    MoveDelay,
+    Pairs,
+    Seed,
+    TeamFile,
+    new_matchup,
+)
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
 from services.arena.progress import State
@@ -35,22 +50,6 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
-P1 = Annotated[str, typer.Option(help="A policy; `alphastral policies` lists them.")]
-P2 = Annotated[str, typer.Option(help="The policy it plays against.")]
-Battles = Annotated[int, typer.Option("--n", help="Battles to play.")]
-FormatName = Annotated[str, typer.Option("--format", help="A Showdown format.")]
-MoveDelay = Annotated[float, typer.Option(help="Seconds to wait before each order, so that a person can follow.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same battles; drawn when not given.")]
-Concurrency = Annotated[int, typer.Option(help="Battles at once.")]
-Pairs = Annotated[
-    bool | None,
-    typer.Option("--pairs/--no-pairs", help="Same teams and dice twice, policies exchanged. On, but for the server."),
-]
-TeamFile = Annotated[Path | None, typer.Option(help="A team in Showdown's export format.")]
-Battlefield = Annotated[str, typer.Option(help="simulator; or server: to watch, or to play yourself.")]
-ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
-MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
-LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
 _OPTIONS = {"battles": "--n", "move_delay": "--move-delay", "teams.0": "--team1", "teams.1": "--team2"}
 """Fields of a request whose option has another name."""
 
@@ -244,48 +243,6 @@ def follow(client: ApiClient, asked: NewMatchup, output: Path | None = None) -> 
     print_result(run, *write_result(run, output))
     if status.state is not State.FINISHED:
         raise AlphaStralError(f"matchup {status.id} has {status.state}")
-
-
-def new_matchup(
-    p1: str,
-    p2: str,
-    battles: int,
-    format_name: str,
-    move_delay: float,
-    seed: int | None,
-    concurrency: int,
-    pairs: bool | None,
-    team1: Path | None,
-    team2: Path | None,
-    battlefield: str,
-) -> NewMatchup:
-    """What the options ask for. Raises UsageError naming the option at fault."""
-    fields = {
-        "p1": p1,
-        "p2": p2,
-        "battles": battles,
-        "format": format_name,
-        "move_delay": move_delay,
-        "seed": seed,
-        "concurrency": concurrency,
-        "pairs": pairs,
-        "battlefield": battlefield,
-    }
-    if team1 or team2:
-        fields["teams"] = (team1 and read_team(team1, "team1"), team2 and read_team(team2, "team2"))
-    try:
-        return NewMatchup.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(str(first["msg"]), field=".".join(str(part) for part in first["loc"])) from error
-
-
-def read_team(path: Path, field: str) -> str:
-    """The text of a team file. Raises UsageError when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the team file {path}: {error}", field=field) from error
 
 
 def api_client() -> ApiClient:

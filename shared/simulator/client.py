@@ -233,6 +233,10 @@ class _Host(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self.alive = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Called when the process has ended and all that it said was read.
+        self._transport.close()
         self._exited.set()
         why = self._stderr.strip().splitlines()
         error = SimulatorError(

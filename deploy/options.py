@@ -1,0 +1,69 @@
+"""The options of the command line that ask for a matchup, and what they ask for."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from services.arena.schemas import NewMatchup
+from shared.errors import UsageError
+
+P1 = Annotated[str, typer.Option(help="A policy; `alphastral policies` lists them.")]
+P2 = Annotated[str, typer.Option(help="The policy it plays against.")]
+Battles = Annotated[int, typer.Option("--n", help="Battles to play.")]
+FormatName = Annotated[str, typer.Option("--format", help="A Showdown format.")]
+MoveDelay = Annotated[float, typer.Option(help="Seconds to wait before each order, so that a person can follow.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same battles; drawn when not given.")]
+Concurrency = Annotated[int, typer.Option(help="Battles at once.")]
+Pairs = Annotated[
+    bool | None,
+    typer.Option("--pairs/--no-pairs", help="Same teams and dice twice, policies exchanged. On, but for the server."),
+]
+TeamFile = Annotated[Path | None, typer.Option(help="A team in Showdown's export format.")]
+Battlefield = Annotated[str, typer.Option(help="simulator; or server: to watch, or to play yourself.")]
+ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
+MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
+LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
+
+
+def new_matchup(
+    p1: str,
+    p2: str,
+    battles: int,
+    format_name: str,
+    move_delay: float,
+    seed: int | None,
+    concurrency: int,
+    pairs: bool | None,
+    team1: Path | None,
+    team2: Path | None,
+    battlefield: str,
+) -> NewMatchup:
+    """What the options ask for. Raises UsageError naming the option at fault."""
+    fields = {
+        "p1": p1,
+        "p2": p2,
+        "battles": battles,
+        "format": format_name,
+        "move_delay": move_delay,
+        "seed": seed,
+        "concurrency": concurrency,
+        "pairs": pairs,
+        "battlefield": battlefield,
+    }
+    if team1 or team2:
+        fields["teams"] = (team1 and read_team(team1, "team1"), team2 and read_team(team2, "team2"))
+    try:
+        return NewMatchup.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(str(first["msg"]), field=".".join(str(part) for part in first["loc"])) from error
+
+
+def read_team(path: Path, field: str) -> str:
+    """The text of a team file. Raises UsageError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the team file {path}: {error}", field=field) from error
