@@ -10,7 +10,7 @@ import socket
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -28,11 +28,12 @@ SECOND_LOOK_SECONDS = 3.0
 WORKER_SEEN_SECONDS = 10
 _REFUSED_KEPT_SECONDS = 86_400
 
-# KEYS: started jobs, the job, its queue. ARGV: the lease, the job's id, attempts used up, why the last one failed.
+# KEYS: started jobs, the job, its queue. ARGV: the lease, the job's id, change of the attempts left, why
+# the last one failed.
 # Only who holds the lease, or takes it away, may put the job back: so it is never on the queue twice.
 _PUT_BACK = """
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
-redis.call('HINCRBY', KEYS[2], 'retries_left', -ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'retries_left', ARGV[3])
 redis.call('HSET', KEYS[2], 'status', 'queued', 'last_failure', ARGV[4])
 redis.call('LPUSH', KEYS[3], ARGV[2])
 return 1
@@ -57,7 +58,7 @@ class Lease:
 
 @dataclass(slots=True)
 class Suspects:
-    """What looked dead at the last look, and since when (seconds of the monotonic clock)."""
+    """What looked dead at the last look, and since when (seconds of the caller's clock)."""
 
     since: dict[str, float] = field(default_factory=dict)
 
@@ -70,7 +71,13 @@ class Suspects:
 class Leases:
     """One worker's hold on the jobs of one queue."""
 
-    def __init__(self, connection: redis.Redis, queue: str, routes: Mapping[str, Route]) -> None:
+    def __init__(
+        self,
+        connection: redis.Redis,
+        queue: str,
+        routes: Mapping[str, Route],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._redis = connection
         self._queue_name = queue
@@ -83,6 +90,7 @@ class Leases:
         self._put_back = connection.register_script(_PUT_BACK)
         self._finish = connection.register_script(_FINISH)
         self._rescue = connection.register_script(_RESCUE)
+        self._clock = clock
         self._suspects = Suspects()
         self._born = _timestamp()
 
@@ -148,7 +156,7 @@ class Leases:
         """Another worker may take the job. With `failure`, one of its attempts is used up."""
         self._put_back(
             keys=[self._started, self._job(lease.job.id), self._queue],
-            args=[lease.member, lease.job.id, 0 if failure is None else 1, failure or ""],
+            args=[lease.member, lease.job.id, 0 if failure is None else -1, failure or ""],
         )
 
     def recover(self) -> list[str]:
@@ -157,11 +165,11 @@ class Leases:
         overdue = [text(member) for member in self._redis.zrangebyscore(self._started, 0, seconds + microseconds / 1e6)]
         between = [text(job_id) for job_id in self._redis.lrange(self._between, 0, -1)]
         recovered = []
-        for name in self._suspects.confirm([*overdue, *between], time.monotonic()):
+        for name in self._suspects.confirm([*overdue, *between], self._clock()):
             job_id = name.rpartition(":")[0] or name
             if name in overdue:
                 keys = [self._started, self._job(job_id), self._queue]
-                done = self._put_back(keys=keys, args=[name, job_id, 1, "its worker died"])
+                done = self._put_back(keys=keys, args=[name, job_id, -1, "its worker died"])
             else:
                 done = self._rescue(keys=[self._between, self._queue], args=[name])
             recovered += [job_id] if done else []

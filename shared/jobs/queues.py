@@ -187,15 +187,17 @@ class Queues:
             return {name: int(self._connection.llen(f"{RQ_KEY_PREFIX}:queue:{name}")) for name in names}
 
     def workers(self) -> list[WorkerSeen]:
-        """The workers that live."""
+        """The workers that live. Those that died are forgotten."""
+        known, seen = f"{RQ_KEY_PREFIX}:workers", []
         with reaching_redis():
-            keys = list(self._connection.smembers(f"{RQ_KEY_PREFIX}:workers"))
-            found = [(text(key), self._connection.hmget(text(key), "queues", "state", "pid")) for key in keys]
-        return [
-            WorkerSeen(key.removeprefix(f"{RQ_KEY_PREFIX}:worker:"), text(queue), text(state), int(pid or 0))
-            for key, (queue, state, pid) in found
-            if queue is not None
-        ]
+            for key in map(text, self._connection.smembers(known)):
+                queue, state, pid = self._connection.hmget(key, "queues", "state", "pid")
+                if queue is None:
+                    self._connection.srem(known, key)
+                    continue
+                name = key.removeprefix(f"{RQ_KEY_PREFIX}:worker:")
+                seen.append(WorkerSeen(one_line(name), one_line(text(queue)), one_line(text(state)), int(pid or 0)))
+        return sorted(seen, key=lambda worker: worker.name)
 
     def ping(self) -> None:
         """Raises Unreachable when Redis does not answer."""
@@ -209,6 +211,7 @@ def connect(url: str, password_file: Path | None = None, *, patience_seconds: fl
     connection: redis.Redis = redis.Redis.from_url(
         url,
         **({"password": password} if password else {}),
+        encoding_errors="surrogateescape",
         socket_timeout=_SOCKET_TIMEOUT_SECONDS,
         socket_connect_timeout=2.0,
         retry=RedisRetry(ConstantBackoff(_RETRY_EVERY_SECONDS), int(patience_seconds / _RETRY_EVERY_SECONDS)),
@@ -226,5 +229,5 @@ def reaching_redis() -> Iterator[None]:
 
 
 def text(raw: object) -> str:
-    """What Redis answered, as text; it may be anything."""
-    return raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
+    """What Redis answered, as text that `connect`'s connections turn back into the same bytes, whatever they are."""
+    return raw.decode(errors="surrogateescape") if isinstance(raw, bytes) else str(raw)

@@ -99,6 +99,9 @@ class Worker:
             away = False
             if lease is not None:
                 self._work_on(lease)
+        # From here on there is nothing left to hurry: one signal more does not turn a clean end into a violent one.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._insist(self._leases.goodbye, patience_seconds=1)
         log.info("Worker %s has stopped.", self.name)
 

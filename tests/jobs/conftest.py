@@ -1,0 +1,73 @@
+"""A real Redis for each test, and worker processes that the test may kill."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis
+
+from deploy.redis_server import private_redis
+from shared.jobs.queues import Queues, connect
+from tests.jobs.errands import ROUTES, Errand
+
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@dataclass
+class Yard:
+    """Queues, a journal that errands write, and workers."""
+
+    redis_url: str
+    folder: Path
+    workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.redis: redis.Redis = connect(self.redis_url)
+        self.queues = Queues(self.redis, ROUTES)
+
+    def start_worker(self, grace_seconds: float = 10) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "tests.jobs.errands", self.redis_url, str(self.folder), str(grace_seconds)]
+        worker = subprocess.Popen(command, cwd=ROOT)
+        self.workers.append(worker)
+        return worker
+
+    def send(self, name: str, **more: object) -> bool:
+        return self.queues.enqueue(Errand.model_validate({"name": name, **more}))
+
+    @property
+    def journal(self) -> list[str]:
+        path = self.folder / "journal"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def await_line(self, start: str, times: int = 1, seconds: float = 20) -> str:
+        eventually(lambda: sum(line.startswith(start) for line in self.journal) >= times, seconds)
+        return [line for line in self.journal if line.startswith(start)][times - 1]
+
+    def waiting(self) -> list[bytes | str]:
+        return list(self.redis.lrange("rq:queue:errands", 0, -1))
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    with private_redis() as url:
+        yield url
+
+
+@pytest.fixture
+def yard(redis_url: str, tmp_path: Path) -> Iterator[Yard]:
+    made = Yard(redis_url, tmp_path)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+        worker.wait()

@@ -1,0 +1,120 @@
+"""Jobs that behave badly in every way, and a worker for them: `python -m tests.jobs.errands REDIS STORE GRACE`."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from shared import logs
+from shared.errors import UsageError
+from shared.jobs.payloads import Payload
+from shared.jobs.queues import Route, connect
+from shared.jobs.worker import Context, HandedBack, Worker
+
+Kind = Literal["note", "fail", "impossible", "polite", "stubborn", "deaf", "parent", "suicide"]
+
+
+class Errand(Payload):
+    """One job of these tests."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    kind: Kind = "note"
+    timeout_seconds: float = 60
+
+
+ROUTES: Mapping[str, Route] = {
+    "errand": Route(
+        queue="errands",
+        function="tests.jobs.errands:run",
+        give_up="tests.jobs.errands:give_up",
+        payload=Errand,
+        job_id=lambda errand: f"errand-{errand.name}",
+        timeout_seconds=lambda errand: errand.timeout_seconds,
+        retries=1,
+    )
+}
+
+
+def run(errand: Errand, context: Context) -> None:
+    write(context, f"{errand.name} begins in {os.getpid()}")
+    KINDS[errand.kind](errand, context)
+    write(context, f"{errand.name} ends")
+
+
+def give_up(errand: Errand, context: Context, reason: str) -> None:
+    write(context, f"{errand.name} given up: {reason}")
+
+
+def fail(errand: Errand, context: Context) -> None:
+    raise RuntimeError("it cannot be done")
+
+
+def impossible(errand: Errand, context: Context) -> None:
+    raise UsageError("nobody could do it")
+
+
+def polite(errand: Errand, context: Context) -> None:
+    """Hands itself back when told to stop."""
+    while not context.stopping():
+        time.sleep(0.02)
+    raise HandedBack
+
+
+def stubborn(errand: Errand, context: Context) -> None:
+    """Stops for nobody."""
+    time.sleep(600)
+
+
+def deaf(errand: Errand, context: Context) -> None:
+    """An event loop under a broad except: an exception raised in it would be lost."""
+
+    async def battle() -> None:
+        while True:
+            try:
+                await asyncio.sleep(0.01)
+            except Exception:  # noqa: BLE001 - what RQ's own time limit is lost in
+                continue
+
+    asyncio.run(battle())
+
+
+def parent(errand: Errand, context: Context) -> None:
+    """Has a child that ends for nothing but a kill or the end of its input, as the simulator's host does."""
+    waits = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", waits], stdin=subprocess.PIPE) as child:
+        write(context, f"{errand.name} has child {child.pid}")
+        child.wait()
+
+
+def suicide(errand: Errand, context: Context) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+KINDS: Mapping[Kind, Callable[[Errand, Context], None]] = {
+    "note": lambda errand, context: None,
+    "fail": fail,
+    "impossible": impossible,
+    "polite": polite,
+    "stubborn": stubborn,
+    "deaf": deaf,
+    "parent": parent,
+    "suicide": suicide,
+}
+
+
+def write(context: Context, line: str) -> None:
+    with (Path(context.store.url) / "journal").open("a") as journal:
+        journal.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    url, store, grace_seconds = sys.argv[1:]
+    logs.configure("INFO")
+    Worker("errands", connect(url), store, grace_seconds=float(grace_seconds), routes=ROUTES).run()

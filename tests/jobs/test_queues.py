@@ -1,0 +1,182 @@
+"""What is on the queues, and who holds it, on a real Redis."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.redis_server import find_redis_server
+from shared.errors import Unreachable
+from shared.jobs.leases import LEASE_SECONDS, SECOND_LOOK_SECONDS, Lease, Leases
+from shared.jobs.queues import Queues, connect
+from tests.jobs.conftest import Yard, eventually
+from tests.jobs.errands import ROUTES
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def leases(yard: Yard, clock: Clock | None = None) -> Leases:
+    return Leases(yard.redis, "errands", ROUTES, clock or Clock())
+
+
+def taken(by: Leases) -> Lease:
+    lease = by.take(1)
+    assert lease is not None
+    return lease
+
+
+def let_run_out(yard: Yard, lease: Lease) -> None:
+    yard.redis.zincrby("rq:wip:errands", -LEASE_SECONDS - 1, lease.member)
+
+
+def test_the_same_job_is_on_the_queue_once(yard: Yard) -> None:
+    assert yard.send("a") is True
+    assert yard.send("a") is False
+    lease = taken(leases(yard))
+    assert yard.send("a") is False, "it runs"
+    leases(yard).finish(lease)
+    assert yard.send("a") is True
+    assert yard.queues.depths() == {"errands": 1}
+
+
+def test_a_job_that_was_set_aside_does_not_stand_in_the_way(yard: Yard) -> None:
+    yard.redis.hset("rq:job:errand-a", mapping={"status": "failed", "data": b"?"})
+    assert yard.send("a") is True
+    assert taken(leases(yard)).job.id == "errand-a"
+
+
+def test_a_lease_that_ran_out_is_taken_away_at_the_second_look(yard: Yard) -> None:
+    yard.send("a")
+    let_run_out(yard, taken(leases(yard)))
+    clock = Clock()
+    another = leases(yard, clock)
+    assert another.recover() == []
+    clock.now = SECOND_LOOK_SECONDS
+    assert another.recover() == ["errand-a"]
+    job = taken(another).job
+    assert (job.retries_left, job.last_failure) == (0, "its worker died")
+
+
+def test_a_lease_that_is_renewed_in_time_stays(yard: Yard) -> None:
+    yard.send("a")
+    owner, clock = leases(yard), Clock()
+    lease = taken(owner)
+    let_run_out(yard, lease)
+    another = leases(yard, clock)
+    another.recover()
+    owner.beat(lease)
+    clock.now = SECOND_LOOK_SECONDS
+    assert another.recover() == []
+    assert yard.waiting() == []
+
+
+def test_two_workers_that_find_the_same_dead_one_put_its_job_back_once(yard: Yard) -> None:
+    yard.send("a")
+    let_run_out(yard, taken(leases(yard)))
+    clock = Clock()
+    finders = [leases(yard, clock), leases(yard, clock)]
+    for finder in finders:
+        finder.recover()
+    clock.now = SECOND_LOOK_SECONDS
+    assert [finder.recover() for finder in finders] == [["errand-a"], []]
+    assert yard.waiting() == [b"errand-a"]
+
+
+@pytest.mark.parametrize("ending", ["finish", "hand back", "fail"])
+def test_who_was_taken_for_dead_changes_nothing_when_it_ends(yard: Yard, ending: str) -> None:
+    yard.send("a")
+    late, clock = leases(yard), Clock()
+    lease = taken(late)
+    let_run_out(yard, lease)
+    another = leases(yard, clock)
+    another.recover()
+    clock.now = SECOND_LOOK_SECONDS
+    another.recover()
+    if ending == "finish":
+        late.finish(lease)
+    else:
+        late.put_back(lease, failure="late" if ending == "fail" else None)
+    assert yard.waiting() == [b"errand-a"]
+    assert taken(another).job.retries_left == 0
+
+
+def test_a_job_between_queue_and_lease_is_found_again(yard: Yard) -> None:
+    yard.send("a")
+    yard.redis.lmove("rq:queue:errands", "rq:queue:errands:intermediate")
+    clock = Clock()
+    finder = leases(yard, clock)
+    finder.recover()
+    clock.now = SECOND_LOOK_SECONDS
+    assert finder.recover() == ["errand-a"]
+    assert taken(finder).job.retries_left == 1
+
+
+def test_workers_are_seen_while_they_live(yard: Yard) -> None:
+    worker = leases(yard)
+    worker.beat()
+    assert [(seen.name, seen.queue, seen.state) for seen in yard.queues.workers()] == [
+        (worker.worker, "errands", "idle")
+    ]
+    yard.send("a")
+    worker.beat(taken(worker))
+    assert [seen.state for seen in yard.queues.workers()] == ["busy"]
+    worker.goodbye()
+    assert yard.queues.workers() == []
+
+
+def test_a_silent_redis_is_unreachable() -> None:
+    with pytest.raises(Unreachable, match="Redis does not answer"):
+        Queues(connect("redis://127.0.0.1:9", patience_seconds=0)).ping()
+
+
+def test_a_password_comes_from_its_file(tmp_path: Path) -> None:
+    password_file = tmp_path / "password"
+    password_file.write_text("a secret\n")
+    configuration = tmp_path / "redis.conf"
+    configuration.write_text(f'port 0\nunixsocket {tmp_path}/r.sock\nrequirepass "a secret"\nsave ""\n')
+    with subprocess.Popen([find_redis_server(), configuration], stdout=subprocess.DEVNULL) as server:
+        url = f"unix://{tmp_path}/r.sock"
+        try:
+            eventually((tmp_path / "r.sock").exists)
+            Queues(connect(url, password_file)).ping()
+            with pytest.raises(Unreachable, match="authenticate"):
+                Queues(connect(url)).ping()
+        finally:
+            server.kill()
+
+
+@pytest.mark.slow
+def test_workers_outlive_a_redis_that_forgets_everything(tmp_path: Path) -> None:
+    def start_redis() -> "subprocess.Popen[bytes]":
+        options = ["--port", "0", "--unixsocket", f"{tmp_path}/r.sock", "--save", "", "--appendonly", "no"]
+        started = subprocess.Popen([find_redis_server(), *options], stdout=subprocess.DEVNULL, cwd=tmp_path)
+        eventually((tmp_path / "r.sock").exists)
+        return started
+
+    server = start_redis()
+    yard = Yard(f"unix://{tmp_path}/r.sock", tmp_path)
+    try:
+        yard.send("long", kind="polite")
+        idle_later, busy = yard.start_worker(), yard.start_worker()
+        yard.await_line("long begins")
+        server.kill()
+        server.wait()
+        (tmp_path / "r.sock").unlink()
+        server = start_redis()
+        eventually(lambda: len(yard.queues.workers()) == 2)
+        yard.send("after")
+        yard.await_line("after ends")
+        assert idle_later.poll() is None
+        assert busy.poll() is None
+    finally:
+        for worker in yard.workers:
+            worker.kill()
+            worker.wait()
+        server.kill()
+        server.wait()

@@ -1,0 +1,116 @@
+"""What a worker guarantees, with a real Redis and real processes."""
+
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import Yard, eventually
+
+
+def is_running(pid: int) -> bool:
+    with suppress(OSError):
+        # A zombie has ended; who started it has only not looked yet.
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+def test_a_job_is_done_once_and_leaves_nothing_in_redis(yard: Yard) -> None:
+    yard.send("one")
+    yard.start_worker()
+    yard.await_line("one ends")
+    eventually(lambda: not yard.redis.keys("rq:job:*"))
+    assert len(yard.journal) == 2
+    assert yard.redis.zcard("rq:wip:errands") == 0
+    assert yard.redis.llen("rq:queue:errands:intermediate") == 0
+
+
+def test_a_job_that_fails_is_tried_again_and_then_given_up(yard: Yard) -> None:
+    yard.send("bad", kind="fail")
+    yard.send("next")
+    yard.start_worker()
+    yard.await_line("next ends")
+    assert [line.split(" in ")[0] for line in yard.journal[:3]] == [
+        "bad begins",
+        "bad begins",
+        "bad given up: RuntimeError: it cannot be done",
+    ]
+
+
+def test_a_job_that_nobody_could_do_is_given_up_at_once(yard: Yard) -> None:
+    yard.send("no", kind="impossible")
+    yard.start_worker()
+    yard.await_line("no given up: nobody could do it")
+    assert len(yard.journal) == 2
+
+
+def test_a_job_past_its_time_is_ended_whatever_it_catches(yard: Yard) -> None:
+    yard.send("loop", kind="deaf", timeout_seconds=1)
+    yard.start_worker()
+    yard.await_line("loop given up: it took longer than 1 s")
+    assert len(yard.journal) == 3
+
+
+def test_a_horse_that_is_killed_costs_one_attempt(yard: Yard) -> None:
+    yard.send("dies", kind="suicide")
+    yard.start_worker()
+    yard.await_line("dies given up: its process was ended by signal 9")
+    assert len(yard.journal) == 3
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_takes_its_processes_along_and_another_takes_its_job(yard: Yard) -> None:
+    yard.send("family", kind="parent")
+    killed = yard.start_worker()
+    horse = int(yard.await_line("family begins").rpartition(" ")[2])
+    child = int(yard.await_line("family has child").rpartition(" ")[2])
+    killed.kill()
+    killed.wait()
+    eventually(lambda: not is_running(horse) and not is_running(child), seconds=3)
+    yard.start_worker()
+    yard.await_line("family begins", times=2, seconds=15)
+
+
+def test_told_to_stop_a_worker_lets_its_job_hand_itself_back(yard: Yard) -> None:
+    yard.send("kind", kind="polite")
+    worker = yard.start_worker()
+    yard.await_line("kind begins")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(5) == 0
+    assert yard.waiting() == [b"errand-kind"]
+    assert yard.queues.workers() == []
+    yard.start_worker()
+    yard.await_line("kind begins", times=2)
+
+
+def test_told_to_stop_a_worker_takes_back_a_job_that_does_not_listen(yard: Yard) -> None:
+    yard.send("deaf", kind="stubborn")
+    worker = yard.start_worker(grace_seconds=0.5)
+    yard.await_line("deaf begins")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(5) == 0
+    assert yard.waiting() == [b"errand-deaf"]
+    assert yard.redis.hget("rq:job:errand-deaf", "retries_left") == b"1", "being told to stop is no failure"
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_told_twice_a_worker_stops_at_once(yard: Yard, second: signal.Signals) -> None:
+    yard.send("deaf", kind="parent")
+    worker = yard.start_worker(grace_seconds=600)
+    child = int(yard.await_line("deaf has child").rpartition(" ")[2])
+    worker.send_signal(signal.SIGTERM)
+    # Two equal signals at once may arrive as one.
+    time.sleep(0.3)
+    worker.send_signal(second)
+    assert worker.wait(5) == 0
+    assert yard.waiting() == [b"errand-deaf"]
+    assert not is_running(child)
+
+
+def test_an_idle_worker_stops_within_two_seconds(yard: Yard) -> None:
+    worker = yard.start_worker()
+    eventually(lambda: len(yard.queues.workers()) == 1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(2) == 0
