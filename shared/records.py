@@ -28,7 +28,7 @@ MAX_TEAM_CHARACTERS = 20_000
 class MatchupRequest(BaseModel):
     """Two policies, N battles, one format, one seed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     p1: str = Field(min_length=1, max_length=300)
     p2: str = Field(min_length=1, max_length=300)
@@ -50,7 +50,7 @@ class MatchupRequest(BaseModel):
 class DecisionRecord(BaseModel):
     """One decision, as stored with its battle."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     turn: int
     policy: Seat
@@ -77,7 +77,7 @@ class DecisionRecord(BaseModel):
 class Seeds(BaseModel):
     """The seeds of one battle. They belong to seats, so both battles of a pair share them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     dice: str
     p1_team: str
@@ -89,7 +89,7 @@ class Seeds(BaseModel):
 class BattleRecord(BaseModel):
     """One battle, finished or broken."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     schema_version: int = SCHEMA_VERSION
     index: int
@@ -122,7 +122,7 @@ class BattleRecord(BaseModel):
 class Summary(BaseModel):
     """The figures of a run. A field that an old file lacks is None."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     p1_agent: str
     p2_agent: str
@@ -153,7 +153,7 @@ class Summary(BaseModel):
 class RunBattle(BaseModel):
     """One row of a run's `battles`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     game_id: int | str
     p1_agent: str
@@ -177,7 +177,7 @@ class RunBattle(BaseModel):
 class TurnStat(BaseModel):
     """One row of a run's `turn_stats`: one decision."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     battle_tag: str
     turn: int
@@ -203,7 +203,7 @@ class TurnStat(BaseModel):
 class Run(BaseModel):
     """A matchup's whole result: what `alphastral battle` writes and `/matchups/ID/run` serves."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     summary: Summary
     battles: tuple[RunBattle, ...]

@@ -11,6 +11,8 @@ from shared.records import MAX_BATTLES, Run
 from shared.tally import Interval, Tally
 
 _MANY_SUBSTITUTIONS = 0.05
+_NEXT_TO = 0.01
+"""An interval that ends this close to one half might with one battle more have contained it."""
 _TOO_FEW_BATTLES = 10
 """Below this, a guess at the true rate is no guess to plan with."""
 _FINE_FROM_BATTLES = 500
@@ -82,7 +84,8 @@ def _judgement(run: Run, finished: int, rate: float, interval: Interval) -> str:
         return "A policy met itself, and the interval contains 50\u00a0%, as it should."
     if clear:
         weaker = numbers.labels(run)["p2" if rate > 0.5 else "p1"]
-        return f"It is stronger than {weaker}{at}."
+        only_just = min(abs(interval.low - 0.5), abs(interval.high - 0.5)) < _NEXT_TO
+        return f"It is stronger than {weaker}{at}{', but only just' if only_just else ''}."
     if finished < _TOO_FEW_BATTLES:
         return "Too few battles to call: the interval contains 50\u00a0%."
     needed = battles_needed(rate)
