@@ -73,7 +73,9 @@ class SimulatedBattle:
     async def step(self) -> Step:
         """Wait for the simulator's next answer. Raises SimulatorError when its process dies, hangs or refuses."""
         try:
-            frame = await asyncio.wait_for(self._host.answers[self._id].get(), self._step_timeout_seconds)
+            # Not wait_for, which before Python 3.12 makes a task of every wait: there are many, and they are short.
+            async with asyncio.timeout(self._step_timeout_seconds):
+                frame = await self._host.answers[self._id].get()
         except TimeoutError as error:
             self._host.kill()
             raise SimulatorError(

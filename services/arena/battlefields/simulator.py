@@ -72,7 +72,11 @@ async def _orders(step: Step, players: Mapping[Seat, Player]) -> dict[Seat, str]
     for seat, message in step.errors:
         players[seat].refused(message)
     asked = [seat for seat, request in step.requests.items() if needs_answer(request)]
-    if len(asked) == 1:
-        return {asked[0]: await players[asked[0]].answer(step.requests[asked[0]])}
-    orders = await asyncio.gather(*(players[seat].answer(step.requests[seat]) for seat in asked))
-    return dict(zip(asked, orders, strict=True))
+    if len(asked) < 2:
+        return {seat: await players[seat].answer(step.requests[seat]) for seat in asked}
+    first, second = asked
+    meanwhile = asyncio.create_task(players[second].answer(step.requests[second]))
+    try:
+        return {first: await players[first].answer(step.requests[first]), second: await meanwhile}
+    finally:
+        meanwhile.cancel()
