@@ -91,7 +91,7 @@ def _own(
         hp_percent=hp_percent(pokemon["condition"]),
         types=shown.types,
         status=None if status in ("", "fnt") else status,
-        ability=_known_ability(pokemon.get("ability") or pokemon.get("baseAbility")),
+        ability=_known_ability(pokemon.get("ability") or _tracked_ability(tracked) or pokemon["baseAbility"]),
         item=pokemon["item"],
         tera_type=tera_type,
         terastallized=terastallized,
@@ -183,6 +183,11 @@ def _family(species_name: str) -> str:
 
 def _known_ability(ability: str | None) -> str | None:
     return None if ability in (None, "", "noability") else ability
+
+
+def _tracked_ability(tracked: Pokemon | None) -> str | None:
+    # Requests before generation 7 tell only the ability it began with, not one traced or given since.
+    return tracked.ability if tracked is not None and tracked.active else None
 
 
 def _boosts(tracked: Pokemon | None) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.battle.action import Action
+from shared.battle.action import Action, Switch
 from shared.errors import BrokenRecord
 
 Asked = Literal["move", "switch", "lead"]
@@ -102,6 +102,10 @@ class BattleState:
     """In order: everything since the last decision of a whole turn."""
     foe_moves_seen: tuple[str, ...] = ()
     """The opponent's last four distinct moves, in order of first use, whoever used them."""
+
+    def switched_to(self, action: Switch) -> PokemonState:
+        """The Pokémon that `action`, one of `legal`, sends in. A request lists the active one first."""
+        return self.own.bench[action.slot - (1 if self.own.active is None else 2)]
 
 
 _STATE = TypeAdapter(BattleState)

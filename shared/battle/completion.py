@@ -1,0 +1,89 @@
+"""Actions as text: what a policy is to answer, and which action an answer means.
+
+A contract lists the completion of every action that it can express, `Completions`; everything else follows
+from that list. Reading an answer looks it up there and nowhere else: prose is not searched for a move.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from shared.battle.action import Action, Move, Pass, Switch
+from shared.battle.outcome import Reason
+from shared.battle.pokedex import pokedex
+from shared.battle.prompt_v1 import describe_move_v1
+from shared.battle.state import BattleState
+from shared.logs import one_line
+
+Completions = Mapping[str, Action]
+"""Completion → action, in the order of the legal actions. No two actions share a completion."""
+
+NAME_LIMIT = 40
+# re.escape would also escape spaces, which not every engine behind a backend takes.
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
+_SHAPES = re.compile(r"(move|switch) \S.*|pass|.+ \(\S+, \S+pw, \S+\)", re.IGNORECASE)
+
+
+def completions_v1(state: BattleState) -> Completions:
+    """`Flash Cannon (steel, 80pw, special)`. Moves alone, without a gimmick."""
+    dex = pokedex(state.generation)
+    return _distinct(
+        (describe_move_v1(action.name, dex), action)
+        for action in state.legal
+        if isinstance(action, Move) and action.gimmick is None
+    )
+
+
+def completions_v2(state: BattleState) -> Completions:
+    """`move Flash Cannon`, `move Flash Cannon tera`, `switch Rotom-Wash`, `pass`. Every action."""
+    return _distinct((_write_v2(action), action) for action in state.legal)
+
+
+def render(action: Action, completions: Completions) -> str | None:
+    """The completion that means `action`; None when the contract cannot express it."""
+    return next((text for text, meant in completions.items() if meant == action), None)
+
+
+def parse(text: str, completions: Completions) -> Action | Reason:
+    """The action that `text` means, or why it means none.
+
+    The text must be a completion from end to end. Space around it, and its case where that leaves one
+    meaning, don't matter.
+    """
+    answer = text.strip()
+    if not answer:
+        return Reason.EMPTY
+    if answer in completions:
+        return completions[answer]
+    meant = [action for written, action in completions.items() if written.casefold() == answer.casefold()]
+    if len(meant) == 1:
+        return meant[0]
+    return Reason.ILLEGAL if _SHAPES.fullmatch(answer) else Reason.UNPARSABLE
+
+
+def regex(completions: Completions) -> str:
+    """A regular expression for exactly these completions: the one constraint that backends are given."""
+    return "(" + "|".join(_SPECIAL.sub(r"\\\g<0>", text) for text in completions) + ")"
+
+
+def _write_v2(action: Action) -> str:
+    match action:
+        case Move(name=name, gimmick=None):
+            return f"move {one_line(name, NAME_LIMIT)}"
+        case Move(name=name, gimmick=gimmick):
+            return f"move {one_line(name, NAME_LIMIT)} {gimmick}"
+        case Switch(name=name):
+            return f"switch {one_line(name, NAME_LIMIT)}"
+        case Pass():
+            return "pass"
+
+
+def _distinct(written: Iterable[tuple[str, Action]]) -> Completions:
+    # The second of a name is written `NAME #2`, counted in the request's order.
+    found: dict[str, Action] = {}
+    for text, action in written:
+        candidate, number = text, 1
+        while candidate in found:
+            number += 1
+            candidate = f"{text} #{number}"
+        found[candidate] = action
+    return found
