@@ -87,7 +87,7 @@ class LocalStack:
         logs.mkdir(parents=True, exist_ok=True)
         private = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-")))
         redis_url = self._settings.redis_url or self._exit.enter_context(private_redis())
-        environment = child_environment(ALPHASTRAL_REDIS_URL=redis_url, ALPHASTRAL_STORE=self._settings.store)
+        environment = self._environment(redis_url)
         self._exit.callback(self._stop_children)
         address = private / ADDRESS_FILE
         api = ["deploy.api", "--address-file", str(address)]
@@ -102,6 +102,14 @@ class LocalStack:
         watcher.start()
         self._exit.callback(watcher.join)
         self._exit.enter_context(_published(self.url, self._folder / ADDRESS_FILE))
+
+    def _environment(self, redis_url: str) -> dict[str, str]:
+        """What the children read these very settings from."""
+        settings = self._settings.model_copy(update={"redis_url": redis_url})
+        given = settings.model_dump(mode="json", exclude={"api_token"}, exclude_none=True)
+        token = settings.api_token.get_secret_value() if settings.api_token else ""
+        changes = {f"ALPHASTRAL_{name.upper()}": str(value) for name, value in given.items()}
+        return child_environment(**changes, **({"ALPHASTRAL_API_TOKEN": token} if token else {}))
 
     def _wait_until_ready(self, address: Path) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -1,0 +1,162 @@
+"""A matchup from POST to report, with everything real: Redis, API, workers, simulator, reporter."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.client import ApiClient
+from services.arena.matchup import play
+from services.arena.progress import State
+from services.arena.schemas import MatchupStatus, NewMatchup
+from shared.records import BattleRecord
+from shared.store import Store
+from tests.flows.conftest import eventually, make_stack
+from tests.flows.processes import alive, descendants
+
+SLOWLY = 0.02
+"""Seconds before each order: a battle then takes a second or more, and is in play when something happens to it."""
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def shared_client(shared_folder: Path) -> Iterator[ApiClient]:
+    """Of a stack for tests that leave it whole."""
+    with make_stack(shared_folder, arena_workers=3) as stack, stack.client() as client:
+        yield client
+
+
+def random_battles(battles: int, *, seed: int = 1, concurrency: int = 8, move_delay: float = 0) -> NewMatchup:
+    return NewMatchup(
+        p1="random", p2="random", battles=battles, seed=seed, concurrency=concurrency, move_delay=move_delay
+    )
+
+
+def store_in(folder: Path) -> Store:
+    return Store(str(folder / "store"))
+
+
+def timeless(battle: BattleRecord) -> list[str]:
+    """The public log, but for the lines that tell the time."""
+    return [line for line in battle.public_log if not line.startswith("|t:|")]
+
+
+def await_recorded(client: ApiClient, matchup_id: str, battles: int) -> MatchupStatus:
+    eventually(lambda: client.matchup(matchup_id).recorded >= battles)
+    return client.matchup(matchup_id)
+
+
+def await_idle(client: ApiClient) -> None:
+    eventually(lambda: not any(client.health()["queues"].values()) and not busy_workers(client))
+
+
+def busy_workers(client: ApiClient) -> list[int]:
+    return [worker["pid"] for worker in client.health()["workers"] if worker["state"] == "busy"]
+
+
+def written_at(folder: Path, matchup_id: str) -> dict[str, int]:
+    files = (folder / "store" / "matchups" / matchup_id / "battles").glob("[0-9]*")
+    return {file.name: file.stat().st_mtime_ns for file in files}
+
+
+def all_played_once(folder: Path, status: MatchupStatus) -> list[BattleRecord]:
+    battles = list(store_in(folder).battles(status.id))
+    assert status.state is State.FINISHED
+    assert status.failures == []
+    assert [battle.index for battle in battles] == list(range(status.battles))
+    assert all(battle.broken is None for battle in battles)
+    return battles
+
+
+def test_a_matchup_goes_in_over_http_and_comes_out_as_run_and_report(
+    shared_client: ApiClient, shared_folder: Path
+) -> None:
+    seen: list[MatchupStatus] = []
+    ended = shared_client.wait(shared_client.enqueue(random_battles(8)).id, seen.append)
+    run, report = shared_client.run(ended.id), shared_client.report(ended.id)
+    all_played_once(shared_folder, ended)
+    assert seen[0].state in (State.QUEUED, State.RUNNING)
+    assert run.summary.n_games == len(run.battles) == ended.finished == 8
+    assert run.summary.p1_win_rate == ended.p1_win_rate
+    assert (run.matchup_id, run.cancelled, run.failures) == (ended.id, False, ())
+    assert "<html" in report
+    assert ended.links.report is not None
+
+
+def test_three_workers_give_the_same_battles_as_one_after_the_other(
+    shared_client: ApiClient, shared_folder: Path
+) -> None:
+    ended = shared_client.wait(shared_client.enqueue(random_battles(12, seed=77, concurrency=4)).id)
+    battles = all_played_once(shared_folder, ended)
+    alone: list[BattleRecord] = []
+    request = ended.request.model_copy(update={"concurrency": 1})
+    asyncio.run(play(request, range(12), matchup_id="alone", worker="alone", on_record=alone.append))
+    assert len({battle.worker for battle in battles}) > 1
+    assert [timeless(battle) for battle in battles] == [timeless(battle) for battle in alone]
+    assert [battle.input_log for battle in battles] == [battle.input_log for battle in alone]
+
+
+def test_a_cancelled_matchup_starts_no_more_battles_and_gets_its_report(shared_client: ApiClient) -> None:
+    asked = shared_client.enqueue(random_battles(64, concurrency=2, move_delay=SLOWLY))
+    await_recorded(shared_client, asked.id, 2)
+    shared_client.cancel(asked.id)
+    await_idle(shared_client)
+    ended = shared_client.matchup(asked.id)
+    run, report = shared_client.run(asked.id), shared_client.report(asked.id)
+    assert ended.state is State.CANCELLED
+    assert 2 <= ended.recorded < 64
+    assert run.cancelled
+    assert len(run.battles) == ended.recorded, "the battles that were in play are in the report too"
+    assert "ancelled" in report
+
+
+def test_a_forbidden_team_fails_the_matchup_with_the_simulators_reasons(shared_client: ApiClient) -> None:
+    team = "Koraidon @ Choice Band\nAbility: Orichalcum Pulse\nEVs: 4 HP\n- Flare Blitz\n"
+    asked = NewMatchup(p1="random", p2="random", battles=8, format="gen9ou", teams=(team, None))
+    ended = shared_client.wait(shared_client.enqueue(asked).id)
+    await_idle(shared_client)
+    run = shared_client.run(ended.id)
+    assert (ended.state, ended.recorded) == (State.FAILED, 0)
+    (failure,) = ended.failures
+    assert "Koraidon is tagged Uber" in failure
+    assert run.failures == (failure,)
+    assert run.summary.not_played == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_ended_in_mid_shard_loses_nothing_but_the_battles_in_play(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with make_stack(tmp_path, worker_grace_seconds=0.2) as stack, stack.client() as client:
+        asked = client.enqueue(random_battles(16, concurrency=1, move_delay=SLOWLY))
+        await_recorded(client, asked.id, 2)
+        eventually(lambda: busy_workers(client))
+        victim = busy_workers(client)[0]
+        family = descendants(victim)
+        before = written_at(tmp_path, asked.id)
+        os.kill(victim, number)
+        eventually(lambda: not alive(family), seconds=5)
+        ended = client.wait(asked.id)
+    all_played_once(tmp_path, ended)
+    assert len(family) >= 2, "a horse and its simulator"
+    assert written_at(tmp_path, asked.id) | before == written_at(tmp_path, asked.id), "what was recorded stayed"
+
+
+def test_a_lost_redis_loses_no_result(tmp_path: Path) -> None:
+    with make_stack(tmp_path) as stack, stack.client() as client:
+        asked = client.enqueue(random_battles(16, concurrency=2, move_delay=SLOWLY))
+        await_recorded(client, asked.id, 2)
+    before = written_at(tmp_path, asked.id)
+    assert 2 <= len(before) < 16
+    with make_stack(tmp_path) as stack, stack.client() as client:
+        ended = client.wait(asked.id)
+    all_played_once(tmp_path, ended)
+    assert written_at(tmp_path, asked.id) | before == written_at(tmp_path, asked.id)

@@ -1,0 +1,147 @@
+"""The local stack leaves nothing behind, however it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from deploy.client import ApiClient, find_api
+from services.arena.schemas import NewMatchup
+from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
+from shared.settings import Settings, child_environment
+from tests.flows.conftest import eventually, make_stack
+from tests.flows.processes import running
+
+ROOT = Path(__file__).parents[2]
+UP = """
+import sys
+from pathlib import Path
+from tests.flows.conftest import make_stack
+with make_stack(Path(sys.argv[1]), arena_workers=1) as stack:
+    print("ready", flush=True)
+    stack.wait()
+"""
+
+
+class Up:
+    """A stack in a process of its own, all of whose processes bear a mark."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark = f"MARK={uuid.uuid4().hex}"
+        name, _, value = self.mark.partition("=")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", UP, str(folder)],
+            cwd=ROOT,
+            env=child_environment(**{name: value}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def await_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def await_nothing_left(self, seconds: float) -> None:
+        eventually(lambda: not running(self.mark), seconds)
+
+
+def test_on_the_way_out_every_process_ends_and_the_address_goes(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    up.await_ready()
+    commands = " ".join(running(up.mark).values())
+    url = find_api(Settings(api_url=None), tmp_path)
+    assert ApiClient(url).health()["status"] == "ok"
+    assert all(
+        part in commands for part in ("deploy.api", "deploy.worker arena", "deploy.worker reporter", "redis-server")
+    )
+    up.process.send_signal(signal.SIGINT)
+    up.process.wait(10)
+    assert running(up.mark) == {}
+    with pytest.raises(Unreachable, match="alphastral up"):
+        find_api(Settings(api_url=None), tmp_path)
+
+
+def test_sigterm_ends_it_as_an_interrupt_does(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    up.await_ready()
+    up.process.terminate()
+    up.process.wait(10)
+    assert running(up.mark) == {}
+
+
+def test_killed_it_takes_every_process_along(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    up.await_ready()
+    assert len(running(up.mark)) >= 5
+    up.process.kill()
+    up.process.wait()
+    up.await_nothing_left(seconds=5)
+
+
+@pytest.mark.parametrize("seconds", [0.4, 0.8, 1.2, 1.6])
+def test_interrupted_while_it_starts_it_leaves_nothing(tmp_path: Path, seconds: float) -> None:
+    up = Up(tmp_path)
+    time.sleep(seconds)
+    up.process.send_signal(signal.SIGINT)
+    up.process.wait(10)
+    up.await_nothing_left(seconds=3)
+
+
+def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unreachable, match=f"cannot listen on 127.0.0.1, port {port}"):
+            make_stack(tmp_path, api_port=port).__enter__()
+
+
+def test_a_dead_api_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with make_stack(tmp_path, arena_workers=1) as stack:
+        stack.check()
+        (api,) = [child for child in stack._children if child.name == "api"]
+        os.kill(api.pid, signal.SIGKILL)
+
+        def is_reported() -> bool:
+            with pytest.raises(AlphaStralError, match=r"(?s)api ended unexpectedly: status -9.*The API listens at"):
+                stack.check()
+            return True
+
+        eventually(lambda: stack._broken)
+        assert is_reported()
+
+
+def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
+    with make_stack(tmp_path, arena_workers=1) as stack, stack.client() as client:
+        (arena,) = [child for child in stack._children if child.name == "arena-1"]
+        dead = arena.pid
+        os.kill(dead, signal.SIGKILL)
+        eventually(lambda: arena.pid != dead and arena.pid in [worker["pid"] for worker in client.health()["workers"]])
+        stack.check()
+
+
+# ── the client ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_client_raises_what_the_api_meant(tmp_path: Path) -> None:
+    with make_stack(tmp_path, arena_workers=0) as stack, stack.client() as client:
+        with pytest.raises(NotFound, match="no matchup nothing"):
+            client.matchup("nothing")
+        with pytest.raises(UsageError, match="p1: unknown policy 'me'") as raised:
+            client.enqueue(NewMatchup(p1="me", p2="random"))
+        assert raised.value.field == "p1"
+        url = client.url
+    with ApiClient(url) as late, pytest.raises(Unreachable, match="does not answer"):
+        late.matchup("nothing")
+
+
+def test_the_client_says_that_a_token_is_wanted(tmp_path: Path) -> None:
+    with make_stack(tmp_path, arena_workers=0, api_token=SecretStr("secret")) as stack, stack.client() as client:
+        assert client.matchups().matchups == []
+        with ApiClient(client.url) as stranger, pytest.raises(UsageError, match="ALPHASTRAL_API_TOKEN"):
+            stranger.matchups()
