@@ -142,7 +142,9 @@ def decision_times(run: Run) -> Mapping[Side, DecisionTimes]:
 
 def effectiveness(run: Run) -> Mapping[Side, tuple[int, ...]]:
     """How many of a policy's own damaging moves had which type multiplier, in the order of EFFECTIVENESS_CLASSES."""
-    damaging = (stat for stat in run.turn_stats if _own(stat) and stat.effectiveness is not None)
+    damaging = (
+        stat for stat in run.turn_stats if _own(stat) and stat.effectiveness is not None and stat.effectiveness >= 0
+    )
     found: dict[Side, tuple[int, ...]] = {}
     for side, stats in _by_side(run, damaging).items():
         classes = Counter(_effectiveness_class(stat.effectiveness or 0) for stat in stats)

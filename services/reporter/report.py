@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import isfinite
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -116,8 +117,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     teams = sorted({" and ".join(battle.teams) for battle in run.battles if battle.teams})
     if teams:
         yield "Sample teams", "; ".join(teams)
-    if run.summary.total_duration_s:
-        yield "Wall clock", words.duration(run.summary.total_duration_s)
+    seconds = run.summary.total_duration_s
+    if seconds and isfinite(seconds):
+        yield "Wall clock", words.duration(seconds)
     workers = len({battle.worker for battle in run.battles if battle.worker})
     if workers:
         yield "Played by", words.count(workers, "worker")

@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
 
 def several(values: Mapping[str, str]) -> str:
     """`a 1, b 2`."""
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name}{_NO_BREAK_SPACE}{value}" for name, value in values.items())
 
 
 def shortened(text: str, characters: int) -> str:

@@ -108,7 +108,11 @@ def test_many_decision_times_are_thinned_to_quantiles_with_both_ends() -> None:
 def test_effectiveness_is_of_a_policys_own_damaging_moves() -> None:
     multipliers = (0, 0.25, 0.5, 1, 2, 2, 4)
     own = [move("p1", turn, effectiveness=multiplier) for turn, multiplier in enumerate(multipliers, 1)]
-    other = [move("p1", 9, effectiveness=None), move("p1", 10, effectiveness=4, outcome=SUBSTITUTED)]
+    other = [
+        move("p1", 8, effectiveness=nan),
+        move("p1", 9, effectiveness=None),
+        move("p1", 10, effectiveness=4, outcome=SUBSTITUTED),
+    ]
     classes = decisions.effectiveness(run_of([battle(0, "p1", [*own, *other])]))
 
     assert classes == {"p1": (1, 1, 1, 1, 2, 1)}
