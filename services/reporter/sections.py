@@ -153,7 +153,7 @@ def decision_time(run: Run) -> Section | None:
     )
     table = Table(("Policy", "Decisions", "Median", "90\u00a0%", "99\u00a0%", "Longest"), rows)
     thinned = any(of_side.decisions > len(of_side.points) for of_side in times.values())
-    note = "The scale is logarithmic. Waiting for other battles played at the same time is part of it."
+    note = "The scale is logarithmic. Waiting for other battles played at the same time can be part of it."
     if thinned:
         note += f" The shapes are drawn from {decisions.MAX_VIOLIN_POINTS} quantiles a policy, the table is from all."
     return Section(
