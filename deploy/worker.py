@@ -19,7 +19,7 @@ def run(queue: str, settings: Settings) -> None:
         raise UsageError("a worker needs REDIS_URL to find its queue")
     end_with_parent()
     connection = connect(settings.redis_url, settings.redis_password_file)
-    Worker(queue, connection, settings.store, grace_seconds=settings.worker_grace_seconds).run()
+    Worker(queue, connection, settings).run()
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from services.arena.matchup import play
+from services.arena.matchup import make_battlefield, play
 from services.arena.progress import Progress
 from services.arena.shards import shards
 from shared.errors import UsageError
@@ -36,6 +36,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
                     worker=context.worker,
                     on_record=lambda record: store.record_battle(matchup_id, record),
                     stopping=lambda: context.stopping() or cancelled(),
+                    battlefield=make_battlefield(request, context.settings.showdown_url),
                 )
             )
         except UsageError as error:

@@ -21,6 +21,7 @@ from shared.jobs.leases import Lease, Leases
 from shared.jobs.payloads import Payload
 from shared.jobs.queues import ROUTES, Queues, Refused, Route, reaching_redis
 from shared.logs import one_line
+from shared.settings import Settings
 from shared.store import Store
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ _PATIENCE_SECONDS = 30.0
 class Context:
     """What a task gets besides its payload."""
 
+    settings: Settings
     store: Store
     enqueue: Callable[[Payload], bool]
     stopping: Callable[[], bool]
@@ -48,23 +50,20 @@ class Context:
 class Worker:
     """Takes jobs from `queue` until it is told to stop by SIGTERM or SIGINT.
 
-    The first signal is passed on to the job, which has `grace_seconds` to end or to hand itself back; a second one, or
-    the end of the grace, ends it at once. Either way the job is back on its queue when `run` returns.
+    The first signal is passed on to the job, which has `settings.worker_grace_seconds` to end or to hand itself back; a
+    second one, or the end of the grace, ends it at once. Either way the job is back on its queue when `run` returns.
     """
 
     def __init__(
         self,
         queue: str,
         connection: redis.Redis,
-        store_url: str,
-        *,
-        grace_seconds: float,
+        settings: Settings,
         routes: Mapping[str, Route] | None = None,
     ) -> None:
         self._routes = ROUTES if routes is None else routes
         self._connection = connection
-        self._store_url = store_url
-        self._grace_seconds = grace_seconds
+        self._settings = settings
         self._leases = Leases(connection, queue, self._routes)
         self._queue = queue
         self._signals = 0
@@ -171,13 +170,14 @@ class Worker:
         return verdict or report
 
     def _at_once(self, seconds_since_told: float) -> bool:
-        return self._signals > 1 or seconds_since_told > self._grace_seconds
+        return self._signals > 1 or seconds_since_told > self._settings.worker_grace_seconds
 
     def _in_horse(self, task: Callable[[Context], None]) -> None:
         random.seed()
         task(
             Context(
-                store=Store(self._store_url),
+                settings=self._settings,
+                store=Store(self._settings.store),
                 enqueue=Queues(self._connection, self._routes).enqueue,
                 stopping=lambda: self._signals > 0,
                 worker=self.name,

@@ -17,6 +17,7 @@ from shared.errors import UsageError
 from shared.jobs.payloads import Payload
 from shared.jobs.queues import Route, connect
 from shared.jobs.worker import Context, HandedBack, Worker
+from shared.settings import Settings
 
 Kind = Literal["note", "fail", "impossible", "polite", "stubborn", "deaf", "parent", "suicide"]
 
@@ -117,4 +118,4 @@ def write(context: Context, line: str) -> None:
 if __name__ == "__main__":
     url, store, grace_seconds = sys.argv[1:]
     logs.configure("INFO")
-    Worker("errands", connect(url), store, grace_seconds=float(grace_seconds), routes=ROUTES).run()
+    Worker("errands", connect(url), Settings(store=store, worker_grace_seconds=float(grace_seconds)), ROUTES).run()

@@ -1,0 +1,177 @@
+"""Where a matchup stands and what it still needs, from the store alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.arena.progress import Progress, State, resume
+from services.arena.tasks import give_up_shard, play_shard
+from services.reporter.tasks import give_up_report, write_report
+from shared.jobs.payloads import Payload, PlayShard, WriteReport
+from shared.jobs.worker import Context
+from shared.records import MatchupRequest
+from shared.settings import Settings
+from shared.store import Store
+from tests.flows.test_api import record
+
+REQUEST = MatchupRequest(p1="random", p2="random", battles=4)
+"""Two shards of two battles."""
+
+
+class Work:
+    """A store with one matchup, and what was enqueued."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(str(folder))
+        self.store.create_matchup("m", REQUEST)
+        self.enqueued: list[Payload] = []
+        self.context = Context(Settings(store=str(folder)), self.store, self.enqueue, lambda: False, "w")
+
+    def enqueue(self, payload: Payload) -> bool:
+        if payload in self.enqueued:
+            return False
+        self.enqueued.append(payload)
+        return True
+
+    def play(self, *indices: int) -> None:
+        for index in indices:
+            self.store.record_battle("m", record(index, "p1"))
+
+    @property
+    def progress(self) -> Progress:
+        return Progress.of(self.store, "m")
+
+    @property
+    def shards(self) -> list[PlayShard]:
+        return [self.progress.shard(range(start, start + 2)) for start in (0, 2)]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path)
+
+
+def nothing(work: Work) -> None:
+    pass
+
+
+def one_battle(work: Work) -> None:
+    work.play(0)
+
+
+def all_battles(work: Work) -> None:
+    work.play(0, 1, 2, 3)
+
+
+def all_and_report(work: Work) -> None:
+    all_battles(work)
+    work.store.write_report("m", "")
+
+
+def one_shard_failed(work: Work) -> None:
+    work.store.record_failure("m", 0, "why")
+    work.play(2, 3)
+
+
+def one_shard_failed_and_report(work: Work) -> None:
+    one_shard_failed(work)
+    work.store.write_report("m", "")
+
+
+def cancelled(work: Work) -> None:
+    work.play(0)
+    work.store.cancel("m")
+
+
+def report_failed(work: Work) -> None:
+    all_battles(work)
+    work.store.record_failure("m", 4, "no ink")
+
+
+@pytest.mark.parametrize(
+    ("given", "state", "needed"),
+    [
+        (nothing, State.QUEUED, ["PlayShard", "PlayShard"]),
+        (one_battle, State.RUNNING, ["PlayShard", "PlayShard"]),
+        (all_battles, State.RUNNING, ["WriteReport"]),
+        (all_and_report, State.FINISHED, []),
+        (one_shard_failed, State.RUNNING, ["WriteReport"]),
+        (one_shard_failed_and_report, State.FAILED, []),
+        (cancelled, State.CANCELLED, ["WriteReport"]),
+        (report_failed, State.FAILED, []),
+    ],
+)
+def test_the_store_tells_where_a_matchup_stands_and_what_it_needs(
+    work: Work, given: Callable[[Work], None], state: State, needed: list[str]
+) -> None:
+    given(work)
+    assert work.progress.state is state
+    assert [type(job).__name__ for job in work.progress.jobs()] == needed
+    assert resume(work.store, work.enqueue) == len(needed)
+    assert resume(work.store, work.enqueue) == 0
+
+
+def test_failed_shards_get_another_try_only_when_asked_for(work: Work) -> None:
+    one_shard_failed_and_report(work)
+    assert resume(work.store, work.enqueue) == 0
+    assert resume(work.store, work.enqueue, retry_failed=True) == 1
+    assert work.enqueued == [work.shards[0]]
+    assert work.progress.state is State.RUNNING
+
+
+def test_of_two_shards_that_end_at_once_one_report_comes(work: Work) -> None:
+    # Both record their last battle before either looks.
+    all_battles(work)
+    for shard in work.shards:
+        play_shard(shard, work.context)
+    assert work.enqueued == [WriteReport(matchup_id="m", revision="4-0")]
+
+
+def test_a_report_of_less_does_not_stand_in_the_way_of_one_of_more(work: Work) -> None:
+    cancelled(work)
+    play_shard(work.shards[0], work.context)
+    work.play(1)
+    play_shard(work.shards[0], work.context)
+    assert [job.revision for job in work.enqueued if isinstance(job, WriteReport)] == ["1-0-cancelled", "2-0-cancelled"]
+
+
+def test_a_shard_given_up_is_recorded_and_the_report_follows_when_it_was_the_last(work: Work) -> None:
+    work.play(0)
+    give_up_shard(work.shards[0], work.context, "its worker died")
+    assert work.store.failures("m") == {0: "battles 0 to 1 could not be played: its worker died"}
+    assert work.enqueued == []
+    work.play(2, 3)
+    play_shard(work.shards[1], work.context)
+    assert work.enqueued == [WriteReport(matchup_id="m", revision="3-1")]
+
+
+def test_a_shard_given_up_after_its_last_battle_is_no_failure(work: Work) -> None:
+    all_battles(work)
+    give_up_shard(work.shards[1], work.context, "its worker died")
+    assert work.store.failures("m") == {}
+    assert work.enqueued == [WriteReport(matchup_id="m", revision="4-0")]
+
+
+def test_a_report_tells_of_failed_shards_and_can_be_written_again(work: Work) -> None:
+    one_shard_failed(work)
+    give_up_report(work.progress.report(), work.context, "no ink")
+    assert work.progress.state is State.FAILED
+    for _ in range(2):
+        write_report(work.progress.report(), work.context)
+    run = work.store.run("m")
+    assert (run.failures, run.summary.n_games, run.summary.not_played) == (("why",), 2, 2)
+    assert work.store.failures("m") == {0: "why"}, "the report is there, so it has not failed"
+
+
+def test_battles_recorded_while_a_report_is_written_are_in_it_at_the_end(work: Work) -> None:
+    work.play(0, 1)
+
+    class Busy(Store):
+        def write_report(self, matchup_id: str, html: str) -> None:
+            super().write_report(matchup_id, html)
+            work.play(2, 3)
+
+    context = Context(work.context.settings, Busy(work.store.url), work.enqueue, lambda: False, "w")
+    write_report(work.progress.report(), context)
+    assert work.store.run("m").summary.n_games == 4
