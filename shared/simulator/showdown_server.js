@@ -1,9 +1,10 @@
 /**
- * Runs the official Showdown server of the installed npm package, as `node --preserve-symlinks … FOLDER PORT`.
+ * Runs the official Showdown server of the installed npm package, as `node --preserve-symlinks … FOLDER PORT PROCESSES`.
  *
  * The server writes into its own folder (config, logs, chat plugins' files), so FOLDER becomes a small copy of it: the
  * big read-only parts are links, which --preserve-symlinks lets it take for its own. It listens on loopback only, makes
- * no requests to other hosts, does everything in this one process, and knows no rate limits.
+ * no requests to other hosts, and knows no rate limits. PROCESSES is `one`, or `several` as the server comes: it then has
+ * children for the network, for battles and more, which end with it.
  * The process ends, and removes FOLDER, when its standard input ends: it never outlives whoever started it.
  */
 'use strict';
@@ -11,13 +12,13 @@
 const fs = require('fs');
 const path = require('path');
 
-const [folder, port] = process.argv.slice(2);
+const [folder, port, processes] = process.argv.slice(2);
 const packageFolder = path.dirname(require.resolve('pokemon-showdown/package.json'));
 
 const CONFIG = {
 	port: Number(port),
 	bindaddress: '127.0.0.1',
-	subprocesses: 0,
+	...(processes === 'one' && {subprocesses: 0}),
 	noNetRequests: true,
 	repl: false,
 	backdoor: false,
@@ -38,7 +39,7 @@ fs.symlinkSync(path.dirname(packageFolder), path.join(folder, 'node_modules'));
 fs.writeFileSync(path.join(folder, 'config', 'config.js'), `module.exports = ${JSON.stringify(CONFIG)};\n`);
 
 process.chdir(folder);
-process.on('exit', () => fs.rmSync(folder, {recursive: true, force: true}));
+process.on('exit', () => fs.rmSync(folder, {recursive: true, force: true, maxRetries: 3}));
 process.stdin.on('end', () => process.exit(0)).resume();
 // Ctrl-C reaches the whole foreground group; the parent decides when this process ends.
 process.on('SIGINT', () => {});

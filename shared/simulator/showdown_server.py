@@ -8,14 +8,17 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from shared.errors import SimulatorError
 from shared.simulator.node import find_node, find_simulator
 
+Processes = Literal["one", "several"]
 SCRIPT = Path(__file__).with_name("showdown_server.js")
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 5.0
 _KEPT_OUTPUT_CHARACTERS = 2_000
+_LINKS_ARE_FILES = ("--preserve-symlinks", "--preserve-symlinks-main")
 _HANDSHAKE = (
     "GET /showdown/websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YWxwaGFTdHJhbCBoYW5kcw==\r\n\r\n"
@@ -25,10 +28,11 @@ _HANDSHAKE = (
 class ShowdownServer:
     """Runs while the context is open. It ends with the process that started it, however that ends."""
 
-    def __init__(self, port: int | None = None, node: Path | None = None) -> None:
-        """Port: a free one when not given."""
+    def __init__(self, port: int | None = None, node: Path | None = None, *, processes: Processes = "one") -> None:
+        """Port: a free one when not given. `several` processes is how the server comes; one is lighter."""
         self.port = port or 0
         self._node = node
+        self._processes = processes
         self._folder: tempfile.TemporaryDirectory[str]
         self._output = ""
         self._process: Process
@@ -46,7 +50,7 @@ class ShowdownServer:
 
     @property
     def pid(self) -> int:
-        """The server's only process."""
+        """The server's main process, or its only one."""
         return self._process.pid
 
     async def __aenter__(self) -> "ShowdownServer":
@@ -54,7 +58,7 @@ class ShowdownServer:
         node = find_node(self._node)
         self.port = _free_port(self.port)
         self._folder = tempfile.TemporaryDirectory(prefix="alphastral-showdown-", ignore_cleanup_errors=True)
-        command = (node, "--preserve-symlinks", SCRIPT, self._folder.name, str(self.port))
+        command = (node, *_LINKS_ARE_FILES, SCRIPT, self._folder.name, str(self.port), self._processes)
         # Nothing of this process's environment is needed there, least of all its secrets.
         environment = {"PATH": os.defpath, "NODE_ENV": "production"}
         self._process = await asyncio.create_subprocess_exec(
