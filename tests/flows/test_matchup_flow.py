@@ -154,6 +154,8 @@ def test_a_lost_redis_loses_no_result(tmp_path: Path) -> None:
     with make_stack(tmp_path) as stack, stack.client() as client:
         asked = client.enqueue(random_battles(16, concurrency=2, move_delay=SLOWLY))
         await_recorded(client, asked.id, 2)
+        families = set[int]().union(*(descendants(worker["pid"]) for worker in client.health()["workers"]))
+    assert not alive(families), "stopped in mid-battle, it leaves no simulator behind"
     before = written_at(tmp_path, asked.id)
     assert 2 <= len(before) < 16
     with make_stack(tmp_path) as stack, stack.client() as client:

@@ -60,6 +60,22 @@ def test_a_horse_that_is_killed_costs_one_attempt(yard: Yard) -> None:
     assert len(yard.journal) == 3
 
 
+def test_a_job_that_has_cost_too_many_workers_is_not_begun_again(yard: Yard) -> None:
+    yard.send("deadly", kind="stubborn")
+    yard.redis.hset("rq:job:errand-deadly", mapping={"retries_left": -1, "last_failure": "its worker died"})
+    yard.start_worker()
+    yard.await_line("deadly given up: its worker died")
+    assert len(yard.journal) == 1
+
+
+def test_a_failure_that_cannot_be_recorded_stops_nobody(yard: Yard) -> None:
+    yard.send("unspeakable", kind="impossible")
+    yard.send("next")
+    yard.start_worker()
+    yard.await_line("next ends")
+    eventually(lambda: not yard.redis.keys("rq:job:*"))
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_takes_its_processes_along_and_another_takes_its_job(yard: Yard) -> None:
     yard.send("family", kind="parent")
