@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _REASON_CHARACTERS = 500
 """So that a report is one write to a pipe, whole or not there."""
+_MOMENT_SECONDS = 0.005
 
 
 class HandedBack(Exception):
@@ -70,12 +72,11 @@ class Horse:
 
     def wait(self, seconds: float) -> Report | None:
         """Its report once it has ended; None when it still runs after `seconds`."""
-        if not select.select([self._report_end], [], [], seconds)[0]:
+        self._listen(seconds)
+        ended, status = os.waitpid(self.pid, os.WNOHANG)
+        if not ended:
             return None
-        if said := os.read(self._report_end, 65_536):
-            self._said += said
-            return None
-        _, status = os.waitpid(self.pid, 0)
+        self._listen(0)
         # What it started and left behind, a Node.js process above all, ends with it.
         self.kill()
         os.close(self._report_end)
@@ -85,6 +86,14 @@ class Horse:
             return Report(Ending(ending), reason)
         number = -os.waitstatus_to_exitcode(status)
         return Report(Ending.FAILED, f"its process was ended by signal {number}" if number > 0 else "its process ended")
+
+    def _listen(self, seconds: float) -> None:
+        if select.select([self._report_end], [], [], seconds)[0]:
+            said = os.read(self._report_end, 65_536)
+            self._said += said
+            if not said:
+                # It has closed its end and is about to exit.
+                time.sleep(_MOMENT_SECONDS)
 
     def stop(self) -> None:
         """Ask it to begin nothing new."""
