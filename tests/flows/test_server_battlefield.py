@@ -200,15 +200,15 @@ async def test_an_address_of_something_else_is_refused_as_well() -> None:
 
 
 async def test_a_server_that_dies_breaks_the_battles_in_play_and_those_to_come() -> None:
-    battles: list[str] = []
+    async with ShowdownServer() as dying:
+        opened: list[str] = []
 
-    def kill_soon(told: str) -> None:
-        battles.append(told)
-        if len(battles) == 2:
-            asyncio.get_running_loop().call_later(1, os.kill, server.pid, signal.SIGKILL)
+        def kill_soon(told: str) -> None:
+            opened.append(told)
+            if len(opened) == 2:
+                asyncio.get_running_loop().call_later(1, os.kill, dying.pid, signal.SIGKILL)
 
-    async with ShowdownServer() as server:
-        records = await played(server.url, kill_soon, battles=4, concurrency=2, move_delay=0.3)
+        records = await played(dying.url, kill_soon, battles=4, concurrency=2, move_delay=0.3)
 
     assert len(records) == 4
     assert all("Unreachable" in str(record.broken) for record in records)
