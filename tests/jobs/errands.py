@@ -19,7 +19,7 @@ from shared.jobs.queues import Route, connect
 from shared.jobs.worker import Context, HandedBack, Worker
 from shared.settings import Settings
 
-Kind = Literal["note", "fail", "impossible", "polite", "stubborn", "deaf", "parent", "suicide"]
+Kind = Literal["note", "fail", "impossible", "polite", "stubborn", "deaf", "parent", "orphan", "suicide"]
 
 
 class Errand(Payload):
@@ -96,6 +96,13 @@ def parent(errand: Errand, context: Context) -> None:
         child.wait()
 
 
+def orphan(errand: Errand, context: Context) -> None:
+    """Ends before a process that it forked, which holds copies of all its pipes."""
+    if (child := os.fork()) == 0:
+        time.sleep(600)
+    write(context, f"{errand.name} has child {child}")
+
+
 def suicide(errand: Errand, context: Context) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -108,6 +115,7 @@ KINDS: Mapping[Kind, Callable[[Errand, Context], None]] = {
     "stubborn": stubborn,
     "deaf": deaf,
     "parent": parent,
+    "orphan": orphan,
     "suicide": suicide,
 }
 

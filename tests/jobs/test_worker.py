@@ -60,6 +60,15 @@ def test_a_horse_that_is_killed_costs_one_attempt(yard: Yard) -> None:
     assert len(yard.journal) == 3
 
 
+def test_what_a_job_leaves_running_ends_with_it(yard: Yard) -> None:
+    yard.send("leaves", kind="orphan")
+    yard.send("next")
+    yard.start_worker()
+    child = int(yard.await_line("leaves has child").rpartition(" ")[2])
+    yard.await_line("next ends")
+    eventually(lambda: not is_running(child), seconds=2)
+
+
 def test_a_job_that_has_cost_too_many_workers_is_not_begun_again(yard: Yard) -> None:
     yard.send("deadly", kind="stubborn")
     yard.redis.hset("rq:job:errand-deadly", mapping={"retries_left": -1, "last_failure": "its worker died"})
