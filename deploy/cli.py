@@ -6,8 +6,10 @@ Expected errors are shown as one sentence, without a traceback: exit code 2 when
 import asyncio
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -33,7 +35,7 @@ from deploy.options import (
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
 from services.arena.progress import State
-from services.arena.schemas import NewMatchup
+from services.arena.schemas import MatchupStatus, NewMatchup
 from shared import logs
 from shared.errors import AlphaStralError, UsageError
 from shared.policies import FORMATS, KINDS
@@ -95,13 +97,16 @@ def battle(
     request = asked.request(secrets.randbits(32))
     check_request(request, person_may_play=True)
     err.print(escape(describe(request)))
+    settings = Settings()
+    if showdown_url is not None:
+        settings = settings.model_copy(update={"showdown_url": showdown_url})
     with progress("battles", request.battles) as advance:
         run = asyncio.run(
             play_here(
                 request,
                 advance=advance,
                 tell=lambda sentence: err.print(escape(sentence)),
-                showdown_url=showdown_url or Settings().showdown_url,
+                settings=settings,
                 showdown_port=showdown_port,
             )
         )
@@ -153,9 +158,14 @@ def demo(arena: ArenaWorkers = 2) -> None:
     configure_logs("WARNING")
     try:
         err.print("starting Redis, the API, arena workers and a reporter …")
-        with LocalStack(Settings(), arena_workers=arena) as stack, stack.client() as client:
-            err.print(f"the API listens at {escape(stack.url)}")
-            follow(client, NewMatchup(p1="heuristic", p2="random", battles=20))
+        with TemporaryDirectory(prefix="alphastral-demo-") as folder:
+            settings = Settings()
+            if settings.redis_url is None:
+                # A store of its own, so that nothing of an earlier matchup is resumed here.
+                settings = settings.model_copy(update={"store": f"{folder}/store"})
+            with LocalStack(settings, arena_workers=arena, folder=Path("var/demo")) as stack, stack.client() as client:
+                err.print(f"the API listens at {escape(stack.url)}")
+                follow(client, NewMatchup(p1="heuristic", p2="random", battles=20), check=stack.check)
     except KeyboardInterrupt:
         err.print("interrupted; everything is stopped")
         raise typer.Exit(1) from None
@@ -229,14 +239,24 @@ def resume(
     out.print(f"{added} jobs enqueued")
 
 
-def follow(client: ApiClient, asked: NewMatchup, output: Path | None = None) -> None:
-    """Ask for a matchup, show it to its end, and write its run and report to this folder."""
+def follow(
+    client: ApiClient, asked: NewMatchup, output: Path | None = None, check: Callable[[], None] = lambda: None
+) -> None:
+    """Ask for a matchup, show it to its end, and write its run and report to this folder.
+
+    `check` is called now and then, and raises when going on makes no sense.
+    """
     from deploy.single import write_result
 
     status = client.enqueue(asked)
     err.print(f"matchup {status.id}: {escape(describe(status.request))}")
     with progress("battles", status.battles) as advance:
-        status = client.wait(status.id, lambda now: advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken)))
+
+        def show(now: MatchupStatus) -> None:
+            check()
+            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken))
+
+        status = client.wait(status.id, show)
     if status.links.run is None:
         raise AlphaStralError(f"matchup {status.id} has {status.state}: {'; '.join(status.failures) or 'no report'}")
     run = client.run(status.id)

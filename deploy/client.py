@@ -84,11 +84,14 @@ class ApiClient:
         *,
         poll_seconds: float = 0.25,
     ) -> MatchupStatus:
-        """Wait until a matchup has ended, one way or another, and call `on_progress` with each answer."""
+        """Wait until a matchup has ended, one way or another, and call `on_progress` with each answer.
+
+        A cancelled one has ended when its report is there: it tells what was played.
+        """
         while True:
             status = self.matchup(matchup_id)
             on_progress(status)
-            if status.state in _ENDED:
+            if status.state in _ENDED and (status.state is not State.CANCELLED or status.links.report):
                 return status
             time.sleep(poll_seconds)
 

@@ -12,6 +12,7 @@ from services.reporter.report import render
 from services.reporter.run import assemble, file_stem
 from shared.errors import AlphaStralError
 from shared.records import BattleRecord, MatchupRequest, Run
+from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
 from shared.store import new_matchup_id
 from shared.tally import Tally
@@ -22,12 +23,12 @@ async def play_here(
     *,
     advance: Callable[[Tally], None],
     tell: Callable[[str], None],
-    showdown_url: str | None = None,
+    settings: Settings,
     showdown_port: int | None = None,
 ) -> Run:
     """Play a matchup and sum it up.
 
-    For battles on a Showdown server, one is started unless `showdown_url` names one; `tell` is given where to watch.
+    For battles on a Showdown server, one is started unless the settings name one; `tell` is given where to watch.
     The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
     """
     records: list[BattleRecord] = []
@@ -48,9 +49,9 @@ async def play_here(
     matchup_id, created_at = new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
     try:
         async with AsyncExitStack() as exit_stack:
-            if request.battlefield == "server" and showdown_url is None:
-                server = await exit_stack.enter_async_context(ShowdownServer(showdown_port))
-                showdown_url = server.url
+            if request.battlefield == "server" and settings.showdown_url is None:
+                server = await exit_stack.enter_async_context(ShowdownServer(showdown_port, settings.node))
+                settings = settings.model_copy(update={"showdown_url": server.url})
                 tell(f"A Showdown server runs at {server.page} while this matchup lasts.")
             await play(
                 request,
@@ -59,7 +60,7 @@ async def play_here(
                 worker="command line",
                 on_record=keep,
                 stopping=interrupted.is_set,
-                battlefield=make_battlefield(request, showdown_url, tell),
+                battlefield=make_battlefield(request, settings, tell),
             )
     finally:
         loop.remove_signal_handler(signal.SIGINT)

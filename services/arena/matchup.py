@@ -29,6 +29,7 @@ from shared.errors import UsageError
 from shared.logs import one_line
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
+from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ async def play(
         "p1": make_policy(request.p1),
         "p2": Person() if person_behind(request.p2) else make_policy(request.p2),
     }
-    async with battlefield or make_battlefield(request) as field:
+    async with battlefield or make_battlefield(request, Settings()) as field:
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
         shard = _Shard(request, matchup_id, worker, field, policies, teams, versions)
@@ -79,14 +80,14 @@ async def play(
 
 
 def make_battlefield(
-    request: MatchupRequest, showdown_url: str | None = None, tell: Callable[[str], None] = log.info
+    request: MatchupRequest, settings: Settings, tell: Callable[[str], None] = log.info
 ) -> Battlefield:
     """The battlefield that a request names. `tell` is given what those who watch or play on a server should know."""
     if request.battlefield == "simulator":
-        return SimulatorBattlefield()
-    if showdown_url is None:
+        return SimulatorBattlefield(settings.node)
+    if settings.showdown_url is None:
         raise UsageError("no Showdown server is given to play on; set ALPHASTRAL_SHOWDOWN_URL", field="battlefield")
-    return ServerBattlefield(showdown_url, person=person_behind(request.p2), tell=tell)
+    return ServerBattlefield(settings.showdown_url, person=person_behind(request.p2), node=settings.node, tell=tell)
 
 
 def software_versions() -> Mapping[str, str]:

@@ -36,7 +36,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
                     worker=context.worker,
                     on_record=lambda record: store.record_battle(matchup_id, record),
                     stopping=lambda: context.stopping() or cancelled(),
-                    battlefield=make_battlefield(request, context.settings.showdown_url),
+                    battlefield=make_battlefield(request, context.settings),
                 )
             )
         except UsageError as error:

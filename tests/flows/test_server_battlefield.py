@@ -23,6 +23,7 @@ from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat
 from shared.errors import BattleBroken, Unreachable, UsageError
 from shared.records import BattleRecord, MatchupRequest
+from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
 
 PERSON = "Ash Ketchum"
@@ -46,7 +47,7 @@ async def played(url: str, tell: Callable[[str], None] = print, **asked: Any) ->
         matchup_id="test",
         worker="test",
         on_record=records.append,
-        battlefield=make_battlefield(request, url, tell),
+        battlefield=make_battlefield(request, Settings(showdown_url=url), tell),
     )
     return records
 
