@@ -33,6 +33,8 @@ _LOOK_SECONDS = 0.1
 """How often a running horse's worker looks whether it was told to stop."""
 _PATIENCE_SECONDS = 30.0
 """How long a worker that has something to say to Redis waits for it to come back."""
+_PARTING_SECONDS = 3.0
+"""The same, once it was told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +191,16 @@ class Worker:
 
         Nothing is lost when it stays away: leases run out, and `resume` reads the store.
         """
-        deadline = time.monotonic() + patience_seconds
+        began = time.monotonic()
         while True:
             try:
                 with reaching_redis():
                     say()
                 return
             except Unreachable as error:
-                if time.monotonic() >= deadline or self._signals > 1:
+                # A worker that was told to stop has little time for a Redis that may never come back.
+                patience = min(patience_seconds, _PARTING_SECONDS) if self._signals else patience_seconds
+                if time.monotonic() - began >= patience or self._signals > 1:
                     log.warning("%s Going on without it.", error)
                     return
                 time.sleep(0.25)
