@@ -68,13 +68,17 @@ def regex(completions: Completions) -> str:
 def _write_v2(action: Action) -> str:
     match action:
         case Move(name=name, gimmick=None):
-            return f"move {one_line(name, NAME_LIMIT)}"
+            return f"move {_name(name)}"
         case Move(name=name, gimmick=gimmick):
-            return f"move {one_line(name, NAME_LIMIT)} {gimmick}"
+            return f"move {_name(name)} {gimmick}"
         case Switch(name=name):
-            return f"switch {one_line(name, NAME_LIMIT)}"
+            return f"switch {_name(name)}"
         case Pass():
             return "pass"
+
+
+def _name(name: str) -> str:
+    return " ".join(one_line(name, NAME_LIMIT).split()) or "?"
 
 
 def _distinct(written: Iterable[tuple[str, Action]]) -> Completions:

@@ -1,7 +1,7 @@
 /**
  * Writes pokedex.json, the snapshot that shared/battle/pokedex.py reads, from the simulator's own data.
  *
- *   node shared/battle/data/build_pokedex.js shared/simulator/node_modules/pokemon-showdown
+ *   node shared/battle/data/build_pokedex.js shared/simulator/node_modules/pokemon-showdown [FILE]
  *
  * Generation 9 is written whole; every earlier generation only where it differs from the one after it.
  * One entry a line, sorted, no date: the same simulator always gives the same bytes.
@@ -93,4 +93,4 @@ const snapshot = {
 	abilities: names(dex.abilities),
 	items: names(dex.items),
 };
-fs.writeFileSync(path.join(__dirname, 'pokedex.json'), write(snapshot, 3) + '\n');
+fs.writeFileSync(process.argv[3] || path.join(__dirname, 'pokedex.json'), write(snapshot, 3) + '\n');

@@ -1,0 +1,42 @@
+from dataclasses import replace
+
+import pytest
+
+from shared.battle.contract import CONTRACTS, golden_states
+from shared.battle.sample import Sample, sample
+from tests.battle.builders import FLASH_CANNON, TO_GYARADOS, a_state
+
+# A new hash means that models trained under the old one are asked in words they have not learned.
+HASHES = {
+    "v1": "65ad179a89c33d8d3adc738374505b7065a47345124c0038aeac048ca25004c8",
+    "v2": "9e8b9b8d1c1fcbd4df06e502d9e14d190b52dceda849ccb92b1eb19f90881535",
+}
+
+
+@pytest.mark.parametrize("version", CONTRACTS)
+def test_a_contract_says_what_it_said(version: str) -> None:
+    assert CONTRACTS[version].hash == HASHES[version]
+
+
+def test_one_changed_word_changes_the_hash() -> None:
+    v2 = CONTRACTS["v2"]
+    changed = replace(v2, prompt=lambda state: v2.prompt(state).replace("Choose:", "Pick:"))
+
+    assert changed.hash != v2.hash
+
+
+def test_the_golden_states_meet_every_request_and_gimmick() -> None:
+    states = golden_states()
+    gimmicks = {getattr(action, "gimmick", None) for state in states for action in state.legal}
+
+    assert {state.asked for state in states} == {"move", "switch", "lead"}
+    assert gimmicks >= {None, "tera", "dynamax", "zmove", "mega"}
+    assert {state.generation for state in states} >= {1, 2, 4, 6, 7, 8, 9}
+
+
+def test_a_sample_is_a_prompt_and_what_should_have_been_answered() -> None:
+    state = a_state()
+
+    assert sample(state, TO_GYARADOS, CONTRACTS["v2"]) == Sample(CONTRACTS["v2"].prompt(state), "switch Gyarados")
+    assert sample(state, TO_GYARADOS, CONTRACTS["v1"]) is None
+    assert sample(state, FLASH_CANNON, CONTRACTS["v1"]) is not None
