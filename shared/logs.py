@@ -14,5 +14,8 @@ def configure(level: str) -> None:
 
 def one_line(text: object, limit: int = 300) -> str:
     """Foreign text made safe for a log: no line breaks or control characters, at most `limit` characters."""
-    shown = "".join(character if character.isprintable() else " " for character in str(text)[: limit + 1])
+    plain = str(text)
+    if plain.isprintable() and len(plain) <= limit:
+        return plain
+    shown = "".join(character if character.isprintable() else " " for character in plain[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from shared.battle.action import Move, Switch
-from shared.battle.completion import completions_v2, render
+from shared.battle.completion import completions_v2
 from shared.battle.effectiveness import attack_type, type_multiplier
 from shared.battle.pokedex import Pokedex, pokedex
 from shared.battle.sight import InSight
@@ -120,13 +120,11 @@ class _Page:
         return "Last: " + ", ".join(map(_event, told)) if told and Part.EVENTS not in self.left_out else ""
 
     def _actions(self) -> Iterable[str]:
-        completions = completions_v2(self.state)
         flags: dict[int, list[Move]] = {}
         for action in self.state.legal:
             if isinstance(action, Move):
                 flags.setdefault(action.slot, []).append(action)
-        for action in self.state.legal:
-            text = render(action, completions)
+        for text, action in completions_v2(self.state).items():
             match action:
                 case Move(slot=slot) if action is flags[slot][0]:
                     others = " ".join(f"+{move.gimmick}" for move in flags[slot][1:])
@@ -136,7 +134,7 @@ class _Page:
                 case Move():
                     continue
                 case _:
-                    yield str(text)
+                    yield text
 
     def _move(self, action: Move) -> str:
         own, foe = self.state.own.active, self.state.foe.active
