@@ -10,6 +10,8 @@ def configure(level: str) -> None:
     )
     for noisy in ("httpx", "httpcore", "asyncio", "websockets"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # It warns of every effect of a battle that it does not know.
+    logging.getLogger("poke-env").setLevel(logging.ERROR)
 
 
 def one_line(text: object, limit: int = 300) -> str:

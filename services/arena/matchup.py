@@ -193,6 +193,7 @@ def _log_names(request: MatchupRequest) -> Mapping[Seat, str]:
 def _with_effectiveness(
     decisions: Sequence[DecisionRecord], public_log: Sequence[str], generation: int
 ) -> tuple[DecisionRecord, ...]:
-    choices = [(d.turn, d.seat, d.move_id) for d in decisions if d.move_id is not None]
+    # By its name, since Hidden Power's id does not tell its type.
+    choices = [(d.turn, d.seat, d.action) for d in decisions if d.move_id is not None]
     found = iter(chosen_effectiveness(public_log, choices, generation))
     return tuple(d if d.move_id is None else d.model_copy(update={"effectiveness": next(found)}) for d in decisions)

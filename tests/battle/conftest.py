@@ -1,3 +1,5 @@
+"""Two hundred seeded battles, played once for all tests that need them."""
+
 import asyncio
 
 import pytest

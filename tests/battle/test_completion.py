@@ -1,3 +1,5 @@
+"""How actions are written and read back: nothing ambiguous, nothing scanned for."""
+
 import re
 
 import pytest

@@ -1,3 +1,5 @@
+"""The contracts and their hashes."""
+
 from dataclasses import replace
 
 import pytest

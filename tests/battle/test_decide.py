@@ -1,3 +1,5 @@
+"""How a decision comes about: asked, asked again, substituted, and told as it was."""
+
 from collections.abc import Iterable
 
 from shared.battle.action import Action

@@ -1,3 +1,5 @@
+"""Type effectiveness of chosen moves, by worked examples."""
+
 import pytest
 
 from shared.battle.effectiveness import Choice, chosen_effectiveness, type_multiplier

@@ -1,3 +1,5 @@
+"""What a tracker makes of log lines and requests."""
+
 import logging
 from collections.abc import Sequence
 from typing import Any

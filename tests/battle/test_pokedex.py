@@ -1,3 +1,5 @@
+"""The committed snapshot and what it answers."""
+
 import subprocess
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The prompts, read as prose."""
+
 from dataclasses import replace
 from pathlib import Path
 
