@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from services.arena.schemas import MatchupStatus
 from services.reporter.verdict import verdict
+from services.reporter.words import count
 from shared.records import MatchupRequest, Run
 from shared.tally import Tally
 
@@ -61,7 +62,8 @@ def describe(request: MatchupRequest) -> str:
     """One line that says what is played."""
     how = "in pairs" if request.pairs else "unpaired"
     seed = f", seed {request.seed}" if request.battlefield == "simulator" else ""
-    return f"{request.p1} vs {request.p2}, {request.battles} battles of {request.format} {how}{seed}"
+    battles = count(request.battles, "battle")
+    return f"{request.p1} vs {request.p2}, {battles} of {request.format} {how}{seed}"
 
 
 def print_status(status: MatchupStatus) -> None:
