@@ -80,10 +80,10 @@ def main() -> None:
     """Run the command and exit."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--address-file", type=Path, help="a file to write the API's address to, as JSON")
-    settings = Settings()
-    logs.configure(settings.log_level)
     end_with_parent()
     try:
+        settings = Settings()
+        logs.configure(settings.log_level)
         serve(settings, parser.parse_args().address_file)
     except AlphaStralError as error:
         sys.exit(f"error: {error.message}")

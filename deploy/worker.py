@@ -24,9 +24,9 @@ def run(queue: str, settings: Settings) -> None:
 
 def main() -> None:
     """Run the command and exit."""
-    settings = Settings()
-    logs.configure(settings.log_level)
     try:
+        settings = Settings()
+        logs.configure(settings.log_level)
         run(" ".join(sys.argv[1:]), settings)
     except AlphaStralError as error:
         sys.exit(f"error: {error.message}")

@@ -1,0 +1,37 @@
+"""Settings come from variables, and a bad one is told by its name."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import UsageError
+from shared.settings import Settings
+
+
+def settings(folder: Path, *variables: str) -> Settings:
+    (folder / ".env").write_text("\n".join(variables))
+    return Settings(_env_file=folder / ".env")
+
+
+def test_a_variable_that_is_set_to_nothing_counts_as_not_given(tmp_path: Path) -> None:
+    read = settings(tmp_path, "REDIS_URL=", "LOG_LEVEL=", "ALPHASTRAL_API_PORT=", "ALPHASTRAL_NODE=")
+
+    assert (read.redis_url, read.log_level, read.api_port, read.node) == (None, "INFO", None, None)
+
+
+def test_a_log_level_may_be_written_small(tmp_path: Path) -> None:
+    assert settings(tmp_path, "LOG_LEVEL=debug").log_level == "DEBUG"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALPHASTRAL_LOG_LEVEL", "loud"),
+        ("ALPHASTRAL_API_PORT", "http"),
+        ("ALPHASTRAL_API_PORT", "70000"),
+        ("ALPHASTRAL_WORKER_GRACE_SECONDS", "nan"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_by_its_variable(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(UsageError, match=f"the setting {variable} cannot be"):
+        settings(tmp_path, f"{variable}={value}")
