@@ -12,7 +12,7 @@ from services.arena.asked import check_request
 from services.arena.progress import Progress, State
 from services.arena.schemas import Known, MatchupLine, MatchupStatus, NewMatchup, Page
 from services.arena.standings import Standings
-from shared.errors import Conflict, Unreachable, UsageError
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queues import Queues
 from shared.records import MatchupRequest
 from shared.store import Store, new_matchup_id
@@ -67,9 +67,9 @@ class Desk:
     ) -> Page:
         """The matchups, newest first."""
         # A cursor is the place of the last one shown, so that new ones shift nothing.
-        places = sorted((self._place(matchup_id) for matchup_id in self._store.matchup_ids()), reverse=True)
+        places = sorted(filter(None, map(self._place, self._store.matchup_ids())), reverse=True)
         after = [place for place in places if cursor is None or place < cursor]
-        shown = [Progress.of(self._store, place.partition("_")[2]) for place in after[:limit]]
+        shown = list(filter(None, (self._readable(place.partition("_")[2]) for place in after[:limit])))
         return Page(
             matchups=[MatchupLine.of(progress, self._created_at(progress.matchup_id)) for progress in shown],
             next=after[limit - 1] if len(after) > limit else None,
@@ -105,8 +105,18 @@ class Desk:
             self._created[matchup_id] = self._store.created_at(matchup_id)
         return self._created[matchup_id]
 
-    def _place(self, matchup_id: str) -> str:
-        return f"{self._created_at(matchup_id):%Y%m%dT%H%M%S%f}_{matchup_id}"
+    def _place(self, matchup_id: str) -> str | None:
+        try:
+            return f"{self._created_at(matchup_id):%Y%m%dT%H%M%S%f}_{matchup_id}"
+        except NotFound:
+            return None  # A folder that a process left behind that died before it wrote the request.
+
+    def _readable(self, matchup_id: str) -> Progress | None:
+        try:
+            return Progress.of(self._store, matchup_id)
+        except BrokenRecord as error:
+            log.warning("Matchup %s is not listed: %s", matchup_id, error)
+            return None
 
 
 def _named_by(idempotency_key: str) -> tuple[str, int]:

@@ -22,5 +22,8 @@ def check_request(request: MatchupRequest, *, person_may_play: bool = False) -> 
             raise type(error)(error.message, field=field) from error
     if request.battlefield == "server" and request.pairs:
         raise UsageError("the Showdown server takes no seeds, so battles there cannot be pairs", field="pairs")
-    if not format.needs_team and (request.team1 or request.team2):
-        raise UsageError(f"{format.id} draws its own teams", field="team1" if request.team1 else "team2")
+    for field, team in (("team1", request.team1), ("team2", request.team2)):
+        if team is not None and not format.needs_team:
+            raise UsageError(f"{format.id} draws its own teams", field=field)
+        if team is not None and not team.strip():
+            raise UsageError("this team is empty; leave it out to play one of ours", field=field)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from services.arena.battlefields import Battlefield
 from shared.battle.protocol import SEATS, Seat
-from shared.errors import InvalidTeam, UsageError
+from shared.errors import InvalidTeam
 from shared.policies import check_format
 from shared.records import MatchupRequest
 
@@ -23,15 +23,11 @@ class Teams:
 async def resolve_teams(request: MatchupRequest, battlefield: Battlefield) -> Teams | None:
     """The teams that both seats play; None for a format that draws its own.
 
-    Raises UsageError when a team is given to a format that draws its own, and InvalidTeam, with the simulator's own
-    reasons, when the format forbids one.
+    Raises InvalidTeam, with the simulator's own reasons, when the format forbids one.
     """
-    given = {"p1": request.team1, "p2": request.team2}
     if not check_format(request.format).needs_team:
-        for field, team in zip(("team1", "team2"), given.values(), strict=True):
-            if team is not None:
-                raise UsageError(f"{request.format} draws its own teams; {field} cannot be used there", field=field)
         return None
+    given = {"p1": request.team1, "p2": request.team2}
     sample_names = sorted(path.stem for path in SAMPLES.glob(f"{request.format}-*.txt"))
     packed: dict[Seat, str] = {}
     names: list[str] = []

@@ -128,6 +128,7 @@ def test_the_same_key_with_another_body_is_a_conflict(desk: Desk) -> None:
         ({"teams": ["a"]}, "teams.1", "Field required"),
         ({"teams": [None, "Pikachu"]}, "teams.1", "draws its own teams"),
         ({"teams": ["Pikachu", None]}, "teams.0", "draws its own teams"),
+        ({"format": "gen9ou", "teams": [" ", None]}, "teams.0", "this team is empty"),
         ({"battlefield": "server", "pairs": True}, "pairs", "no seeds"),
         ({"battlefield": "moon"}, "battlefield", "'simulator' or 'server'"),
         ({"wins": 20}, "wins", "Extra inputs are not permitted"),
@@ -322,6 +323,19 @@ def test_on_start_the_api_puts_open_matchups_on_the_queues_again(redis_url: str,
         assert before.queues.depths() == {"arena": 4, "reporter": 0}
     with Desk(redis_url, tmp_path).http:
         assert before.queues.depths() == {"arena": 4, "reporter": 0}, "a second start changes nothing"
+
+
+def test_a_matchup_that_cannot_be_read_stands_in_nobodys_way(redis_url: str, tmp_path: Path) -> None:
+    before = Desk(redis_url, tmp_path)
+    open_id = before.ask().json()["id"]
+    connect(redis_url).flushall()
+    for name in ("20990101-000000-aaaaaa", "20990101-000000-bbbbbb"):
+        (tmp_path / "store" / "matchups" / name).mkdir()
+    (tmp_path / "store" / "matchups" / name / "request.json").write_text("{")
+    after = Desk(redis_url, tmp_path)
+    with after.http:
+        assert [line["id"] for line in after.http.get("/matchups").json()["matchups"]] == [open_id]
+        assert after.queues.depths()["arena"] == 5
 
 
 def test_the_api_starts_without_redis(tmp_path: Path) -> None:
