@@ -23,7 +23,7 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
-from shared.errors import AlphaStralError, Unreachable
+from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.payloads import Payload, PlayShard, WriteReport
 from shared.logs import one_line
 
@@ -206,16 +206,26 @@ class Queues:
 
 
 def connect(url: str, password_file: Path | None = None, *, patience_seconds: float = 0.5) -> redis.Redis:
-    """A connection to Redis that tries again for about `patience_seconds` before it gives up."""
-    password = password_file.read_text().strip() if password_file else None
-    connection: redis.Redis = redis.Redis.from_url(
-        url,
-        **({"password": password} if password else {}),
-        encoding_errors="surrogateescape",
-        socket_timeout=_SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=2.0,
-        retry=RedisRetry(ConstantBackoff(_RETRY_EVERY_SECONDS), int(patience_seconds / _RETRY_EVERY_SECONDS)),
-    )
+    """A connection to Redis that tries again for about `patience_seconds` before it gives up.
+
+    Raises UsageError for a URL that is none, or a password file that cannot be read.
+    """
+    try:
+        password = password_file.read_text().strip() if password_file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read Redis's password from {password_file}: {error}") from error
+    try:
+        connection: redis.Redis = redis.Redis.from_url(
+            url,
+            **({"password": password} if password else {}),
+            encoding_errors="surrogateescape",
+            socket_timeout=_SOCKET_TIMEOUT_SECONDS,
+            socket_connect_timeout=2.0,
+            retry=RedisRetry(ConstantBackoff(_RETRY_EVERY_SECONDS), int(patience_seconds / _RETRY_EVERY_SECONDS)),
+        )
+    except ValueError as error:
+        # Not the URL itself: a password may stand in it.
+        raise UsageError(f"REDIS_URL is no address of a Redis: {error}") from error
     return connection
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.redis_server import find_redis_server
-from shared.errors import Unreachable
+from shared.errors import Unreachable, UsageError
 from shared.jobs.leases import LEASE_SECONDS, SECOND_LOOK_SECONDS, Lease, Leases
 from shared.jobs.queues import Queues, connect
 from tests.jobs.conftest import Yard, eventually
@@ -133,6 +133,12 @@ def test_workers_are_seen_while_they_live(yard: Yard) -> None:
 def test_a_silent_redis_is_unreachable() -> None:
     with pytest.raises(Unreachable, match="Redis does not answer"):
         Queues(connect("redis://127.0.0.1:9", patience_seconds=0)).ping()
+
+
+@pytest.mark.parametrize(("url", "password_file"), [("nonsense", None), ("redis://127.0.0.1", Path("/nowhere"))])
+def test_what_cannot_lead_to_a_redis_is_refused(url: str, password_file: Path | None) -> None:
+    with pytest.raises(UsageError, match=r"REDIS_URL|/nowhere"):
+        connect(url, password_file)
 
 
 def test_a_password_comes_from_its_file(tmp_path: Path) -> None:
