@@ -8,7 +8,7 @@
     ├── NotFound              nothing is stored under that name (HTTP 404)
     ├── Conflict              the same name already stands for something else (HTTP 409)
     ├── BrokenRecord          a stored file that cannot be read as what it should be
-    ├── Unreachable           a server that should answer does not (HTTP 503)
+    ├── Unreachable           a server that should answer does not, or a store takes nothing (HTTP 503)
     ├── SimulatorError        the simulator process died, hung or refused a battle
     └── BattleBroken          one battle cannot go on; its neighbours can
 
@@ -60,7 +60,7 @@ class BrokenRecord(AlphaStralError):
 
 
 class Unreachable(AlphaStralError):
-    """A server that should answer does not."""
+    """A server that should answer does not, or a store takes nothing."""
 
 
 class SimulatorError(AlphaStralError):

@@ -8,6 +8,7 @@ In every record `p1` and `p2` are the policies as given; `p1_seat` says on which
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -229,7 +230,7 @@ def read_run(path: Path) -> Run:
     try:
         raw = path.read_bytes()
         return parse_run(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, str(path))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BrokenRecord(f"cannot read the run file {path}: {error}") from error
 
 

@@ -12,15 +12,17 @@ The state of a matchup is computed from what is here, never from the queue.
 import gzip
 import re
 import uuid
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from threading import Lock
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import fsspec
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -33,12 +35,19 @@ def new_matchup_id() -> str:
 
 
 class Store:
-    """The store at `url`: a folder's path or anything that fsspec opens. Made on first write."""
+    """The store at `url`: a folder's path or anything that fsspec opens. Made on first write.
+
+    Writing raises Unreachable where the disk or the bucket does not take it.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"cannot open the store {url}: {error}") from error
         self._root = self._root.rstrip("/")
+        self._creating = Lock()
         self._local = urlsplit(url).scheme in ("", "file", "local")
 
     # ── matchups ────────────────────────────────────────────────────────────────────────────────────
@@ -49,12 +58,14 @@ class Store:
         Raises Conflict when another request is stored under that id.
         """
         path = self._matchup(matchup_id, "request.json")
-        if self._files.exists(path):
-            if self.request(matchup_id) != request:
-                raise Conflict(f"matchup {matchup_id} was asked for with another body")
-            return False
-        self._write(path, request.model_dump_json(indent=2).encode())
-        return True
+        # The API answers many at once, and two of them may ask under the same key.
+        with self._creating:
+            if not self._files.exists(path):
+                self._write(path, request.model_dump_json(indent=2).encode())
+                return True
+        if self.request(matchup_id) != request:
+            raise Conflict(f"matchup {matchup_id} was asked for with another body")
+        return False
 
     def matchup_ids(self) -> list[str]:
         """All matchups, newest first: ids begin with their time."""
@@ -106,7 +117,7 @@ class Store:
         raw = self._read(path, f"matchup {matchup_id} has no record of battle {index}")
         try:
             return _parsed(BattleRecord, gzip.decompress(raw), path)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise BrokenRecord(f"{path} cannot be read: {error}") from error
 
     def battles(self, matchup_id: str) -> Iterator[BattleRecord]:
@@ -187,14 +198,23 @@ class Store:
 
     def _write(self, path: str, raw: bytes) -> None:
         # A bucket's put is atomic by itself; on a disk, a rename within the folder is.
-        self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        if not self._local:
-            self._files.pipe_file(path, raw)
-            return
         folder, name = path.rsplit("/", 1)
         temporary = f"{folder}/.{name}.{uuid.uuid4().hex}"
-        self._files.pipe_file(temporary, raw)
-        self._files.mv(temporary, path)
+        try:
+            self._files.makedirs(folder, exist_ok=True)
+            if not self._local:
+                self._files.pipe_file(path, raw)
+                return
+            try:
+                self._files.pipe_file(temporary, raw)
+                self._files.mv(temporary, path)
+            except OSError:
+                # A full disk should not be filled with halves.
+                if self._files.exists(temporary):
+                    self._files.rm_file(temporary)
+                raise
+        except OSError as error:
+            raise Unreachable(f"the store {self.url} cannot be written: {error.strerror or error}") from error
 
 
 def _parsed(model: type[_Model], raw: bytes, name: str) -> _Model:

@@ -1,10 +1,14 @@
 """The store: written once, atomically, and read back with clear errors."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store, new_matchup_id
 
@@ -43,6 +47,32 @@ def test_a_matchup_is_created_once_and_a_repeat_is_harmless(store: Store) -> Non
     assert store.request("m1") == REQUEST
 
 
+def test_of_two_requests_at_once_under_one_name_one_is_refused(store: Store) -> None:
+    def ask(name: str, seed: int) -> bool:
+        with suppress(Conflict):
+            return store.create_matchup(name, REQUEST.model_copy(update={"seed": seed}))
+        return False
+
+    with ThreadPoolExecutor(8) as threads:
+        for name in (f"m{number}" for number in range(20)):
+            assert sum(threads.map(partial(ask, name), range(8))) == 1
+
+
+@pytest.mark.parametrize("url", ["nosuch://x", "s3://bucket"])
+def test_a_store_that_cannot_be_opened_is_told_by_its_address(url: str) -> None:
+    if url == "s3://bucket" and find_spec("s3fs"):
+        pytest.skip("s3fs is installed here")
+    with pytest.raises(UsageError, match=f"cannot open the store {url}"):
+        Store(url)
+
+
+def test_a_store_that_takes_nothing_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(Unreachable, match="file cannot be written: Not a directory"):
+        Store(str(tmp_path / "file")).create_matchup("m1", REQUEST)
+
+
 def test_battles_come_back_in_order_whatever_the_order_they_ended_in(store: Store) -> None:
     store.create_matchup("m1", REQUEST)
     for index in (3, 0, 2):
@@ -74,6 +104,9 @@ def test_a_record_cut_short_is_told_by_name(store: Store, tmp_path: Path) -> Non
     path = tmp_path / "store/matchups/m1/battles/00000.json.gz"
     path.write_bytes(path.read_bytes()[:-20])
 
+    with pytest.raises(BrokenRecord, match=r"00000\.json\.gz"):
+        store.battle("m1", 0)
+    path.write_bytes(path.read_bytes()[:12] + b"\xff" * 40)
     with pytest.raises(BrokenRecord, match=r"00000\.json\.gz"):
         store.battle("m1", 0)
 
