@@ -4,6 +4,7 @@ Every process holds a leash on the next: it ends when its standard input does. S
 process returns, is interrupted, or is killed.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -20,8 +21,9 @@ from pathlib import Path
 from types import TracebackType
 
 from deploy.client import ADDRESS_FILE, ApiClient
-from deploy.redis_server import private_redis
-from shared.errors import AlphaStralError, Unreachable
+from deploy.redis_server import redis_process
+from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.jobs.queues import Queues, connect
 from shared.settings import Settings, child_environment
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class LocalStack:
         self._folder = folder
         self._exit = ExitStack()
         self._children: list[Child] = []
+        self._redis: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
         self._broken: str | None = None
         self.url = ""
@@ -84,10 +87,13 @@ class LocalStack:
 
     def _start(self) -> None:
         logs = self._folder / "log"
-        logs.mkdir(parents=True, exist_ok=True)
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            self._exit.enter_context(_alone_in(self._folder))
+        except OSError as error:
+            raise AlphaStralError(f"cannot write into {self._folder}: {error.strerror}") from error
         private = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-")))
-        redis_url = self._settings.redis_url or self._exit.enter_context(private_redis())
-        environment = self._environment(redis_url)
+        environment = self._environment(self._reach_redis())
         self._exit.callback(self._stop_children)
         address = private / ADDRESS_FILE
         api = ["deploy.api", "--address-file", str(address)]
@@ -102,6 +108,14 @@ class LocalStack:
         watcher.start()
         self._exit.callback(watcher.join)
         self._exit.enter_context(_published(self.url, self._folder / ADDRESS_FILE))
+
+    def _reach_redis(self) -> str:
+        """The URL of the Redis that the settings name, or else of one started here."""
+        if self._settings.redis_url is not None:
+            Queues(connect(self._settings.redis_url, self._settings.redis_password_file)).ping()
+            return self._settings.redis_url
+        url, self._redis = self._exit.enter_context(redis_process())
+        return url
 
     def _environment(self, redis_url: str) -> dict[str, str]:
         """What the children read these very settings from."""
@@ -132,6 +146,11 @@ class LocalStack:
 
     def _watch(self) -> None:
         while not self._ending.wait(_LOOK_SECONDS):
+            if self._redis is not None and self._redis.poll() is not None:
+                self._broken = (
+                    "Redis ended unexpectedly; what was played is stored, and the next start goes on from there"
+                )
+                return
             for child in self._children:
                 if child.alive or self._ending.is_set():
                     continue
@@ -196,6 +215,17 @@ class Child:
         status = self._process.poll() if self._process else None
         lines = self.log_file.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
         return f"status {status}; {self.log_file} ends with\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two stacks in one folder would play the same matchups, and the command line would find only one of them."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"a stack runs in {folder.absolute()} already; end it first") from error
+        yield
 
 
 @contextmanager

@@ -32,6 +32,13 @@ def private_redis(*options: str) -> Iterator[str]:
 
     It keeps nothing on disk: the results are in the store, and the queue is made again from there.
     """
+    with redis_process(*options) as (url, _):
+        yield url
+
+
+@contextmanager
+def redis_process(*options: str) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """The same, with the process that ends when Redis does."""
     folder = Path(tempfile.mkdtemp(prefix="alphastral-"))
     socket = folder / "redis.sock"
     command = [sys.executable, "-m", "deploy.leash", str(find_redis_server())]
@@ -41,7 +48,7 @@ def private_redis(*options: str) -> Iterator[str]:
     try:
         url = f"unix://{socket}"
         _wait_until_it_answers(url, server, folder / "redis.log")
-        yield url
+        yield url, server
     finally:
         server.terminate()
         try:

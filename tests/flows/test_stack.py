@@ -125,6 +125,31 @@ def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
         stack.check()
 
 
+def test_a_dead_redis_is_reported(tmp_path: Path) -> None:
+    with make_stack(tmp_path, arena_workers=0) as stack:
+        assert stack._redis is not None
+        stack._redis.kill()
+        eventually(lambda: stack._broken)
+        with pytest.raises(AlphaStralError, match="Redis ended unexpectedly"):
+            stack.check()
+
+
+def test_a_redis_that_does_not_answer_is_told_before_anything_starts(tmp_path: Path) -> None:
+    stack = make_stack(tmp_path, redis_url="redis://127.0.0.1:9")
+    with pytest.raises(Unreachable, match="Redis does not answer"):
+        stack.__enter__()
+    assert stack._children == []
+
+
+def test_a_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with make_stack(tmp_path, arena_workers=0) as stack:
+        with pytest.raises(UsageError, match=r"a stack runs in .* already"):
+            make_stack(tmp_path, arena_workers=0).__enter__()
+        assert find_api(Settings(api_url=None), tmp_path) == stack.url
+    with make_stack(tmp_path, arena_workers=0) as next_stack:
+        next_stack.check()
+
+
 # ── the client ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -141,7 +166,10 @@ def test_the_client_raises_what_the_api_meant(tmp_path: Path) -> None:
 
 
 def test_the_client_says_that_a_token_is_wanted(tmp_path: Path) -> None:
-    with make_stack(tmp_path, arena_workers=0, api_token=SecretStr("secret")) as stack, stack.client() as client:
+    with (
+        make_stack(tmp_path, arena_workers=0, api_token=SecretStr("geheimnisträger")) as stack,
+        stack.client() as client,
+    ):
         assert client.matchups().matchups == []
         with ApiClient(client.url) as stranger, pytest.raises(UsageError, match="ALPHASTRAL_API_TOKEN"):
             stranger.matchups()
