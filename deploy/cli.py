@@ -85,12 +85,15 @@ def battle(
     showdown_url: Annotated[
         str | None, typer.Option(help="A running server, ws://HOST:PORT; else one is started.")
     ] = None,
-    showdown_port: Annotated[int | None, typer.Option(help="The port of the server that is started.")] = None,
+    showdown_port: Annotated[
+        int | None, typer.Option(help="The port of the server that is started.", min=1, max=65535)
+    ] = None,
 ) -> None:
     """Play a matchup in this process and write its run and report."""
-    from deploy.single import play_here, write_result
+    from deploy.single import check_output, play_here, write_result
 
     configure_logs(log_level)
+    check_output(output)
     if challenge is not None:
         p2 = f"human:{challenge}"
     asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
@@ -145,7 +148,10 @@ def up(arena: ArenaWorkers = 2, log_level: LogLevel = None) -> None:
     from deploy.local import LocalStack
 
     configure_logs(log_level)
-    with suppress(KeyboardInterrupt), LocalStack(Settings(), arena_workers=arena) as stack:
+    settings = Settings()
+    if log_level is not None:
+        settings = settings.model_copy(update={"log_level": log_level.upper()})
+    with suppress(KeyboardInterrupt), LocalStack(settings, arena_workers=arena) as stack:
         out.print(f"The API listens at {stack.url} (documentation: {stack.url}/docs). Ctrl-C ends everything.")
         stack.wait()
 
@@ -188,7 +194,11 @@ def enqueue(
     wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
 ) -> None:
     """Ask the API for a matchup, and follow it."""
+    from deploy.single import check_output
+
     asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
+    if wait:
+        check_output(output)
     with api_client() as client:
         if not wait:
             out.print(client.enqueue(asked).id)

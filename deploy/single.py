@@ -1,6 +1,7 @@
 """A matchup in one process: the same code as the workers, without queue and store."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 from services.arena.matchup import make_battlefield, play
 from services.reporter.report import render
 from services.reporter.run import assemble, file_stem
-from shared.errors import AlphaStralError
+from shared.errors import AlphaStralError, UsageError
 from shared.records import BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
@@ -65,6 +66,19 @@ async def play_here(
     finally:
         loop.remove_signal_handler(signal.SIGINT)
     return assemble(request, records, matchup_id=matchup_id, created_at=created_at, cancelled=interrupted.is_set())
+
+
+def check_output(output: Path | None) -> None:
+    """Raises UsageError when `write_result` could not write there: better said before the battles than after."""
+    if output is not None and (output.suffix == ".html" or output.is_dir()):
+        raise UsageError(f"{output} cannot be the run: it is a .json file, with its report beside it", field="output")
+    for folder in (output.parent,) if output else (Path("runs"), Path("reports")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write to {folder.absolute()}: {error.strerror}", field="output") from error
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"cannot write to {folder.absolute()}", field="output")
 
 
 def write_result(run: Run, output: Path | None = None) -> tuple[Path, Path]:

@@ -1,0 +1,71 @@
+"""The command line says what is wrong in a sentence, before it has played anything."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.settings import child_environment
+
+COMMAND = [sys.executable, "-c", "from deploy.cli import main; main()"]
+
+
+def alphastral(*arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=child_environment(PYTHONPATH=str(Path(__file__).parents[2]), **environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--p1", "heuristc"), "error (--p1): unknown policy 'heuristc'; did you mean 'heuristic'?"),
+        (("--n", "0"), "error (--n): Input should be greater than or equal to 1"),
+        (("--output", "run.html"), "error (--output): run.html cannot be the run"),
+        (("--output", "/proc/nowhere/run.json"), "error (--output): cannot write to /proc/nowhere"),
+        (("--format", "gen9ou", "--team1", "empty"), "error (--team1): this team is empty"),
+        (("--battlefield", "server", "--showdown-port", "70000"), "Invalid value for '--showdown-port'"),
+    ],
+)
+def test_what_cannot_be_played_is_told_with_its_option(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    (tmp_path / "empty").touch()
+
+    ended = alphastral("battle", *arguments, folder=tmp_path)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "value"),
+    [
+        ("battle", "LOG_LEVEL", "loud"),
+        ("resume", "REDIS_URL", "nonsense"),
+        ("up", "ALPHASTRAL_API_PORT", "http"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_without_a_traceback(
+    tmp_path: Path, command: str, variable: str, value: str
+) -> None:
+    ended = alphastral(command, folder=tmp_path, **{variable: value})
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert variable in ended.stderr
+
+
+def test_a_matchup_leaves_its_run_and_its_report(tmp_path: Path) -> None:
+    ended = alphastral("battle", "--n", "2", "--seed", "7", folder=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "won" in ended.stdout
+    assert len(list((tmp_path / "runs").glob("random_vs_random_n2_*.json"))) == 1
+    assert len(list((tmp_path / "reports").glob("random_vs_random_n2_*.html"))) == 1
