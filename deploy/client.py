@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -33,7 +34,8 @@ class ApiClient:
     """Speaks to one API. Raises what the API's own process would have raised, and Unreachable when it is silent."""
 
     def __init__(self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # As bytes, since a token need not be ASCII.
+        headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
         self.url = url.rstrip("/")
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30, transport=transport, trust_env=False)
 
@@ -58,19 +60,19 @@ class ApiClient:
 
     def matchup(self, matchup_id: str) -> MatchupStatus:
         """How a matchup stands."""
-        return MatchupStatus.model_validate(self._ask("GET", f"/matchups/{matchup_id}").json())
+        return MatchupStatus.model_validate(self._ask("GET", _path(matchup_id)).json())
 
     def cancel(self, matchup_id: str) -> MatchupStatus:
         """Cancel a matchup."""
-        return MatchupStatus.model_validate(self._ask("DELETE", f"/matchups/{matchup_id}").json())
+        return MatchupStatus.model_validate(self._ask("DELETE", _path(matchup_id)).json())
 
     def run(self, matchup_id: str) -> Run:
         """A matchup's run."""
-        return parse_run(self._ask("GET", f"/matchups/{matchup_id}/run").content, f"the run of {matchup_id}")
+        return parse_run(self._ask("GET", f"{_path(matchup_id)}/run").content, f"the run of {matchup_id}")
 
     def report(self, matchup_id: str) -> str:
         """A matchup's report, an HTML page."""
-        return self._ask("GET", f"/matchups/{matchup_id}/report").text
+        return self._ask("GET", f"{_path(matchup_id)}/report").text
 
     def health(self) -> dict[str, Any]:
         """What waits on the queues, and who works."""
@@ -103,6 +105,10 @@ class ApiClient:
         if response.is_success:
             return response
         raise _as_raised(response, self.url)
+
+
+def _path(matchup_id: str) -> str:
+    return f"/matchups/{quote(matchup_id, safe='')}"
 
 
 def _as_raised(response: httpx.Response, url: str) -> AlphaStralError:

@@ -164,10 +164,10 @@ class OwnPagesOnly:
 
 def _bearer(token: SecretStr) -> Callable[..., None]:
     scheme = HTTPBearer(auto_error=False)
-    expected = token.get_secret_value().encode()
+    expected = token.get_secret_value().encode()  # HTTP's headers are bytes, which arrive here read as Latin-1.
 
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
-        if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
+        if given is None or not hmac.compare_digest(given.credentials.encode("latin-1"), expected):
             raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
 
     return check
