@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 MAX_BATTLES = 100_000
 MAX_CONCURRENCY = 256
 MAX_TEAM_CHARACTERS = 20_000
+_MAX_DIGITS = 50
 
 
 class MatchupRequest(BaseModel):
@@ -234,10 +235,17 @@ def read_run(path: Path) -> Run:
         raise BrokenRecord(f"cannot read the run file {path}: {error}") from error
 
 
+def _whole(digits: str) -> int:
+    # The longest that we write is a policy's seed, of 39 digits; with hundreds, arithmetic overflows somewhere.
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
+
+
 def parse_run(raw: bytes, name: str) -> Run:
     """A run from its JSON text. Raises BrokenRecord, naming `name` and the first field at fault."""
     try:
-        document: Any = json.loads(raw)
+        document: Any = json.loads(raw, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise BrokenRecord(f"{name} is not a run file: it is no JSON ({error})") from error
     try:

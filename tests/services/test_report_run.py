@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from services.reporter.run import file_stem
 from shared.battle.decide import Outcome, Reason
+from shared.errors import BrokenRecord
 from shared.records import MatchupRequest, parse_run
 from tests.services.made import battle, battles, move, run_of, switch
 
@@ -111,3 +112,10 @@ def test_a_file_stem_is_a_safe_file_name_whatever_the_policies_are_called(p1: st
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem)
     assert len(stem) <= 200
     assert not stem.endswith(".")
+
+
+def test_a_number_too_long_to_reckon_with_makes_a_broken_file() -> None:
+    raw = run_of(battles(["p1"])).model_dump_json().replace('"n_games":1', f'"n_games":1{"0" * 400}')
+
+    with pytest.raises(BrokenRecord, match="a number has 401 digits"):
+        parse_run(raw.encode(), "it")
