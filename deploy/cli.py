@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.client import ApiClient, find_api
+from deploy.client import ApiClient, find_api, find_redis
 from deploy.options import (
     P1,
     P2,
@@ -242,9 +242,7 @@ def resume(
     from shared.jobs.queues import Queues, connect
 
     settings = Settings()
-    if settings.redis_url is None:
-        raise UsageError("set REDIS_URL to the Redis that holds the queues; `alphastral up` resumes by itself")
-    queues = Queues(connect(settings.redis_url, settings.redis_password_file))
+    queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
     added = resume_matchups(Store(settings.store), queues.enqueue, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")
 

@@ -30,6 +30,16 @@ def find_api(settings: Settings, folder: Path) -> str:
         raise Unreachable("no API is known: start one with `alphastral up`, or set ALPHASTRAL_API_URL") from error
 
 
+def find_redis(settings: Settings, folder: Path) -> str:
+    """Redis's address: from the settings, else the local stack's own. Raises Unreachable without one."""
+    if settings.redis_url is not None:
+        return settings.redis_url
+    try:
+        return str(json.loads((folder / ADDRESS_FILE).read_text())["redis_url"])
+    except (OSError, ValueError, KeyError) as error:
+        raise Unreachable("no Redis is known: start the stack with `alphastral up`, or set REDIS_URL") from error
+
+
 class ApiClient:
     """Speaks to one API. Raises what the API's own process would have raised, and Unreachable when it is silent."""
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,9 +91,10 @@ class LocalStack:
             logs.mkdir(parents=True, exist_ok=True)
             self._exit.enter_context(_alone_in(self._folder))
         except OSError as error:
-            raise AlphaStralError(f"cannot write into {self._folder}: {error.strerror}") from error
+            raise AlphaStralError(f"cannot write into {self._folder.absolute()}: {error.strerror}") from error
         private = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-")))
-        environment = self._environment(self._reach_redis())
+        redis_url = self._reach_redis()
+        environment = self._environment(redis_url)
         self._exit.callback(self._stop_children)
         address = private / ADDRESS_FILE
         api = ["deploy.api", "--address-file", str(address)]
@@ -107,7 +108,9 @@ class LocalStack:
         watcher = threading.Thread(target=self._watch, daemon=True)
         watcher.start()
         self._exit.callback(watcher.join)
-        self._exit.enter_context(_published(self.url, self._folder / ADDRESS_FILE))
+        # A Redis that the settings name may have a password in its address, and whoever needs it has those settings.
+        addresses = {"url": self.url} | ({"redis_url": redis_url} if self._redis else {})
+        self._exit.enter_context(_published(addresses, self._folder / ADDRESS_FILE))
 
     def _reach_redis(self) -> str:
         """The URL of the Redis that the settings name, or else of one started here."""
@@ -229,9 +232,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _published(url: str, path: Path) -> Iterator[None]:
-    """The API's address in a file, for the command line in another terminal."""
-    text = json.dumps({"url": url, "pid": os.getpid()})
+def _published(addresses: Mapping[str, str], path: Path) -> Iterator[None]:
+    """The addresses of API and Redis in a file, for the command line in another terminal."""
+    text = json.dumps({**addresses, "pid": os.getpid()})
     new = path.with_suffix(f".{os.getpid()}")
     new.write_text(text)
     new.replace(path)

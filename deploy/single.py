@@ -29,7 +29,8 @@ async def play_here(
 ) -> Run:
     """Play a matchup and sum it up.
 
-    For battles on a Showdown server, one is started unless the settings name one; `tell` is given where to watch.
+    For battles on a Showdown server, one is started unless the settings name one. `tell` is given where to watch, and
+    what an interrupt does.
     The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
     """
     records: list[BattleRecord] = []
@@ -38,6 +39,7 @@ async def play_here(
 
     def interrupt() -> None:
         interrupted.set()
+        tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once, without a run.")
         # From now on Ctrl-C is Python's again: KeyboardInterrupt.
         loop.remove_signal_handler(signal.SIGINT)
 

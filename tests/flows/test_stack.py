@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from deploy.client import ApiClient, find_api
+from deploy.client import ApiClient, find_api, find_redis
 from services.arena.schemas import NewMatchup
 from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
+from shared.jobs.queues import Queues, connect
 from shared.settings import Settings, child_environment
 from tests.flows.conftest import eventually, make_stack
 from tests.flows.processes import running
@@ -58,6 +59,7 @@ def test_on_the_way_out_every_process_ends_and_the_address_goes(tmp_path: Path) 
     commands = " ".join(running(up.mark).values())
     url = find_api(Settings(api_url=None), tmp_path)
     assert ApiClient(url).health()["status"] == "ok"
+    Queues(connect(find_redis(Settings(redis_url=None), tmp_path))).ping()
     assert all(
         part in commands for part in ("deploy.api", "deploy.worker arena", "deploy.worker reporter", "redis-server")
     )
