@@ -114,7 +114,7 @@ class Desk:
     def _readable(self, matchup_id: str) -> Progress | None:
         try:
             return Progress.of(self._store, matchup_id)
-        except BrokenRecord as error:
+        except (BrokenRecord, NotFound) as error:
             log.warning("Matchup %s is not listed: %s", matchup_id, error)
             return None
 
