@@ -60,7 +60,7 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
 
 def describe(request: MatchupRequest) -> str:
     """One line that says what is played."""
-    how = "in pairs" if request.pairs else "unpaired"
+    how = "in pairs" if request.pairs and request.battles > 1 else "unpaired"
     seed = f", seed {request.seed}" if request.battlefield == "simulator" else ""
     battles = count(request.battles, "battle")
     return f"{request.p1} vs {request.p2}, {battles} of {request.format} {how}{seed}"
