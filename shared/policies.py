@@ -1,15 +1,53 @@
 """Names and options of policies, and the formats played: all that an API can check without playing.
 
-A policy is written `kind`, `kind:model`, `kind:model@url`, each with `?option=value&…` behind it:
-the kind ends at the first `:`, the URL starts at the last `@`, the options start at the last `?`.
+A policy is written `kind`, `kind:model`, `kind:model@address`, each with `?option=value&…` behind it:
+the kind ends at the first `:`, the address starts at the last `@`, the options start at the last `?`.
+An address is a URL, or the name that the operator has given to an endpoint.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
-from urllib.parse import parse_qsl
+from math import isfinite
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from shared.errors import UnknownFormat, UnknownPolicy
+from shared.logs import one_line
+
+CONTRACT_VERSIONS = ("v1", "v2")
+SUBSTITUTES = ("random", "max-damage", "forfeit")
+Substitute = Literal["random", "max-damage", "forfeit"]
+Behind = Literal["nothing", "model", "model or address", "model and address"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How a model is asked. As options behind a policy's name they are called as here, but for the units."""
+
+    contract: str = "v2"
+    temperature: float = 0.0
+    seed: int | None = None
+    history: int = 0
+    """Exchanges of the same battle that are sent along, the latest ones."""
+    reasoning: bool = False
+    asks: int = 2
+    """Attempts before the substitute plays."""
+    substitute: Substitute = "random"
+    timeout_seconds: float = 60.0
+    """For one answer, once the server has taken the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a policy that asks a model."""
+
+    field: str
+    """Of ModelOptions."""
+    meaning: str
+    read: Callable[[str], object]
+    """Raises ValueError, saying what would do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +56,19 @@ class Kind:
 
     name: str
     description: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Option → what it means."""
+    behind: Behind = "nothing"
+    example: str = ""
+    command_line_only: bool = False
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether a model decides, and the options of a model are understood."""
+        return self.behind != "nothing"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Option → what it means."""
+        return {name: option.meaning for name, option in OPTIONS.items()} if self.asks_a_model else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +78,12 @@ class PolicySpec:
     text: str
     kind: str
     model: str | None = None
+    """The model's name at its server; of `tgi` the name in the registry; of `local` a path, too."""
     url: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    """The server's address, where the name holds one. For the command line."""
+    endpoint: str | None = None
+    """The operator's name for the server, where the name holds one."""
+    options: ModelOptions = ModelOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +95,80 @@ class Format:
     needs_team: bool = False
 
 
+def _one_of(known: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"one of {', '.join(known)}")
+        return text
+
+    return read
+
+
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        # int() also reads other alphabets' digits, underscores and signs, which would make two names of one policy.
+        number = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else -1
+        if not lowest <= number <= highest:
+            raise ValueError(f"a whole number from {lowest} to {highest}")
+        return number
+
+    return read
+
+
+def _number(lowest: float, highest: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        number = float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) else -1.0
+        if not (isfinite(number) and lowest <= number <= highest):
+            raise ValueError(f"a number from {lowest:g} to {highest:g}")
+        return number
+
+    return read
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return text == "yes"
+
+
+OPTIONS: Mapping[str, Option] = {
+    "contract": Option("contract", "how the state is told: v1 or v2 [v2]", _one_of(CONTRACT_VERSIONS)),
+    "temperature": Option("temperature", "0 to 2 [0]", _number(0, 2)),
+    "seed": Option("seed", "of the model's sampling, where its server takes one", _whole(0, 2**31 - 1)),
+    "history": Option("history", "exchanges of the battle that are sent along, 0 to 20 [0]", _whole(0, 20)),
+    "reasoning": Option("reasoning", "ask for a short reason before the action: yes or no [no]", _yes_or_no),
+    "asks": Option("asks", "attempts before the substitute plays, 1 to 5 [2]", _whole(1, 5)),
+    "substitute": Option("substitute", "who plays then: random, max-damage or forfeit [random]", _one_of(SUBSTITUTES)),
+    "timeout": Option("timeout_seconds", "seconds to wait for an answer, 0.1 to 600 [60]", _number(0.1, 600)),
+}
+
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("random", "uniform over the legal actions, seeded"),
         Kind("max-damage", "the move of most base power (poke-env's MaxBasePowerPlayer)"),
         Kind("heuristic", "type matchups, hazards, boosts and switches (poke-env's SimpleHeuristicsPlayer)"),
+        Kind("mistral", "a model of Mistral's API; MISTRAL_API_KEY", "model", "mistral:mistral-large-latest"),
+        Kind(
+            "tgi",
+            "a model served by Text Generation Inference or the built-in server: its name, or the server's address",
+            "model or address",
+            "tgi:http://127.0.0.1:8080",
+        ),
+        Kind("hf", "a model at Hugging Face's inference providers; HF_TOKEN", "model", "hf:Qwen/Qwen3-8B"),
+        Kind(
+            "openai",
+            "a model of any server that speaks the OpenAI chat API (vLLM, llama.cpp, Ollama, …); OPENAI_API_KEY",
+            "model and address",
+            "openai:qwen3@http://127.0.0.1:11434/v1",
+        ),
+        Kind(
+            "local",
+            "a model on this machine, by path or registry name; one built-in server is started for it",
+            "model",
+            "local:models/mine",
+            command_line_only=True,
+        ),
     )
 }
 
@@ -61,27 +182,47 @@ FORMATS: Mapping[str, Format] = {
 
 
 def parse_policy(text: str) -> PolicySpec:
-    """Take a policy's name apart and check it against KINDS.
+    """Take a policy's name apart and check it against KINDS and OPTIONS.
 
-    Raises UnknownPolicy, with the list of kinds, when no kind answers to it or an option is not its own.
+    Raises UnknownPolicy, with the list of kinds or the reason, when no kind answers to it, when an address is missing
+    or holds a secret, or when an option is unknown or its value will not do.
     """
     rest, question, query = text.rpartition("?") if "?" in text else (text, "", "")
-    kind_name, colon, behind = rest.partition(":")
+    kind_name, _, behind = rest.partition(":")
     kind = KINDS.get(kind_name)
     if kind is None:
         raise UnknownPolicy(
-            f"unknown policy {text!r}; {_suggest(kind_name, KINDS)}the policies are: {', '.join(KINDS)}"
+            f"unknown policy {one_line(kind_name)!r}; {_suggest(kind_name, KINDS)}the policies are: {', '.join(KINDS)}"
         )
-    if colon:
-        raise UnknownPolicy(f"the policy {kind.name!r} takes nothing behind its name, but {text!r} has {behind!r}")
-    options = dict(parse_qsl(query, keep_blank_values=True)) if question else {}
-    for option in options:
-        if option not in kind.options:
-            known = ", ".join(kind.options) or "none"
-            raise UnknownPolicy(f"the policy {kind.name!r} has no option {option!r}; its options are: {known}")
-    if question and not options:
-        raise UnknownPolicy(f"no option=value behind the '?' of {text!r}")
-    return PolicySpec(text=text, kind=kind.name, options=options)
+    if kind.behind == "nothing":
+        if rest != kind.name:
+            raise UnknownPolicy(f"the policy {kind.name!r} takes nothing behind its name, but has {one_line(behind)!r}")
+        model, address = None, None
+    else:
+        model, address = _take_apart(kind, behind)
+    return PolicySpec(
+        text=text,
+        kind=kind.name,
+        model=model,
+        url=address if address and _is_url(address) else None,
+        endpoint=address if address and not _is_url(address) else None,
+        options=_read_options(kind, query) if question else ModelOptions(),
+    )
+
+
+def check_over_api(spec: PolicySpec) -> PolicySpec:
+    """The policy itself, when one may ask for it over the API.
+
+    Raises UnknownPolicy for what only the command line may name: an address could be anybody's, and would be sent the
+    prompts and maybe a key; a path is this machine's own.
+    """
+    if spec.url is not None:
+        raise UnknownPolicy(
+            f"an address is for the command line; over the API, {spec.kind!r} takes an endpoint that the operator named"
+        )
+    if KINDS[spec.kind].command_line_only:
+        raise UnknownPolicy(f"the policy {spec.kind!r} is for the command line")
+    return spec
 
 
 def person_behind(text: str) -> str | None:
@@ -101,6 +242,69 @@ def check_format(name: str) -> Format:
             f"unknown format {name!r}; {_suggest(name, FORMATS)}the formats are: {', '.join(FORMATS)}", field="format"
         )
     return found
+
+
+def _take_apart(kind: Kind, behind: str) -> tuple[str | None, str | None]:
+    """Model and address of what stands behind a kind. Raises UnknownPolicy."""
+    model, at, address = behind.rpartition("@") if "@" in behind else (behind, "", "")
+    if kind.behind == "model or address" and _is_url(behind):
+        model, at, address = "", "@", behind
+    elif kind.behind != "model and address" and at and not _is_url(address):
+        # The version of a registry name: NAME@VERSION.
+        model, at, address = behind, "", ""
+    if "://" in model or (_is_url(address) and "@" in address):
+        # An address that holds an `@` holds a password before it. It is not repeated here.
+        raise UnknownPolicy(f"the address in a {kind.name!r} policy may hold no user name, password or '@'")
+    if kind.behind == "model" and at:
+        raise UnknownPolicy(f"the policy {kind.name!r} takes no address; it is written like {kind.example}")
+    needs_model, needs_address = kind.behind != "model or address" or not at, kind.behind == "model and address"
+    if (needs_model and not model) or (needs_address and not address) or (at and not address):
+        raise UnknownPolicy(f"the policy {kind.name!r} is written like {kind.example}")
+    for part, most in ((model, 200), (address, 200)):
+        if len(part) > most or not part.isprintable() or part != part.strip():
+            raise UnknownPolicy(f"{one_line(part)!r} will not do in a policy's name")
+    if _is_url(address):
+        _check_url(address)
+    return model or None, address or None
+
+
+def _is_url(text: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
+def _check_url(url: str) -> None:
+    """Raises UnknownPolicy for an address that is none, or that holds what belongs into settings."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UnknownPolicy(f"{one_line(url)!r} is no address: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise UnknownPolicy(f"{one_line(url)!r} is no address; it should look like http://127.0.0.1:8080")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise UnknownPolicy("an address in a policy's name takes nothing behind '?' or '#'; keys belong into settings")
+
+
+def _read_options(kind: Kind, query: str) -> ModelOptions:
+    known = ", ".join(kind.options) or "none"
+    written = parse_qsl(query, keep_blank_values=True)
+    if not written:
+        raise UnknownPolicy(f"no option=value behind the '?' of a {kind.name!r} policy; its options are: {known}")
+    values: dict[str, Any] = {}
+    for name, value in written:
+        if name not in kind.options:
+            suggestion = _suggest(name, kind.options)
+            raise UnknownPolicy(
+                f"the policy {kind.name!r} has no option {one_line(name)!r}; {suggestion}its options are: {known}"
+            )
+        option = OPTIONS[name]
+        if option.field in values:
+            raise UnknownPolicy(f"the option {name!r} is given twice")
+        try:
+            values[option.field] = option.read(value)
+        except ValueError as error:
+            raise UnknownPolicy(f"the option {name!r} takes {error}, not {one_line(value)!r}") from error
+    return ModelOptions(**values)
 
 
 def _suggest(name: str, known: Mapping[str, object]) -> str:
