@@ -32,6 +32,12 @@ class ModelOptions:
     history: int = 0
     """Exchanges of the same battle that are sent along, the latest ones."""
     reasoning: bool = False
+    instructions: bool | None = None
+    """Whether a question says what the game is and how to answer, beyond the contract's prompt. None: as its kind does."""
+    constrain: bool = True
+    """Whether the server keeps the model to the legal actions, where it can."""
+    max_tokens: int | None = None
+    """Of one answer; None: enough for a legal action, and for a short reason where one is asked for."""
     asks: int = 2
     """Attempts before the substitute plays."""
     substitute: Substitute = "random"
@@ -59,6 +65,8 @@ class Kind:
     behind: Behind = "nothing"
     example: str = ""
     command_line_only: bool = False
+    instructions: bool = True
+    """Whether its models, as a rule, were not trained on a contract and have to be told how to answer."""
 
     @property
     def asks_a_model(self) -> bool:
@@ -80,10 +88,13 @@ class PolicySpec:
     model: str | None = None
     """The model's name at its server; of `tgi` the name in the registry; of `local` a path, too."""
     url: str | None = None
-    """The server's address, where the name holds one. For the command line."""
-    endpoint: str | None = None
-    """The operator's name for the server, where the name holds one."""
+    """Where the name says which server: a URL, or the operator's name for an endpoint."""
     options: ModelOptions = ModelOptions()
+
+    @property
+    def has_raw_url(self) -> bool:
+        """Whether the server is given by its address."""
+        return self.url is not None and _is_url(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +148,13 @@ OPTIONS: Mapping[str, Option] = {
     "seed": Option("seed", "of the model's sampling, where its server takes one", _whole(0, 2**31 - 1)),
     "history": Option("history", "exchanges of the battle that are sent along, 0 to 20 [0]", _whole(0, 20)),
     "reasoning": Option("reasoning", "ask for a short reason before the action: yes or no [no]", _yes_or_no),
+    "instructions": Option(
+        "instructions", "tell the model what the game is and how to answer: yes or no [yes; tgi, local: no]", _yes_or_no
+    ),
+    "constrain": Option("constrain", "permit only legal actions, where the server can: yes or no [yes]", _yes_or_no),
+    "max-tokens": Option(
+        "max_tokens", "of one answer, 1 to 32768 [64; with reasoning 400]; more for models that think", _whole(1, 32768)
+    ),
     "asks": Option("asks", "attempts before the substitute plays, 1 to 5 [2]", _whole(1, 5)),
     "substitute": Option("substitute", "who plays then: random, max-damage or forfeit [random]", _one_of(SUBSTITUTES)),
     "timeout": Option("timeout_seconds", "seconds to wait for an answer, 0.1 to 600 [60]", _number(0.1, 600)),
@@ -154,6 +172,7 @@ KINDS: Mapping[str, Kind] = {
             "a model served by Text Generation Inference or the built-in server: its name, or the server's address",
             "model or address",
             "tgi:http://127.0.0.1:8080",
+            instructions=False,
         ),
         Kind("hf", "a model at Hugging Face's inference providers; HF_TOKEN", "model", "hf:Qwen/Qwen3-8B"),
         Kind(
@@ -168,6 +187,7 @@ KINDS: Mapping[str, Kind] = {
             "model",
             "local:models/mine",
             command_line_only=True,
+            instructions=False,
         ),
     )
 }
@@ -204,8 +224,7 @@ def parse_policy(text: str) -> PolicySpec:
         text=text,
         kind=kind.name,
         model=model,
-        url=address if address and _is_url(address) else None,
-        endpoint=address if address and not _is_url(address) else None,
+        url=address,
         options=_read_options(kind, query) if question else ModelOptions(),
     )
 
@@ -216,7 +235,7 @@ def check_over_api(spec: PolicySpec) -> PolicySpec:
     Raises UnknownPolicy for what only the command line may name: an address could be anybody's, and would be sent the
     prompts and maybe a key; a path is this machine's own.
     """
-    if spec.url is not None:
+    if spec.has_raw_url:
         raise UnknownPolicy(
             f"an address is for the command line; over the API, {spec.kind!r} takes an endpoint that the operator named"
         )

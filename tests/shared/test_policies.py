@@ -31,27 +31,27 @@ def test_a_name_that_is_no_policy_is_refused_with_the_list_or_the_reason(name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "url", "endpoint"),
+    ("name", "model", "url"),
     [
-        ("mistral:ministral-3b-latest", "ministral-3b-latest", None, None),
-        ("mistral:ft:open-mistral-7b:abc", "ft:open-mistral-7b:abc", None, None),
-        ("hf:Qwen/Qwen3-8B:together", "Qwen/Qwen3-8B:together", None, None),
-        ("tgi:http://127.0.0.1:8080", None, "http://127.0.0.1:8080", None),
-        ("tgi:small@http://127.0.0.1:8080", "small", "http://127.0.0.1:8080", None),
-        ("tgi:small", "small", None, None),
-        ("tgi:small@3", "small@3", None, None),
-        ("openai:qwen3:8b@http://h:11434/v1", "qwen3:8b", "http://h:11434/v1", None),
-        ("openai:org/m@v2@https://h/v1", "org/m@v2", "https://h/v1", None),
-        ("openai:qwen3@ollama", "qwen3", None, "ollama"),
-        ("local:models/mine", "models/mine", None, None),
+        ("mistral:ministral-3b-latest", "ministral-3b-latest", None),
+        ("mistral:ft:open-mistral-7b:abc", "ft:open-mistral-7b:abc", None),
+        ("hf:Qwen/Qwen3-8B:together", "Qwen/Qwen3-8B:together", None),
+        ("tgi:http://127.0.0.1:8080", None, "http://127.0.0.1:8080"),
+        ("tgi:small@http://127.0.0.1:8080", "small", "http://127.0.0.1:8080"),
+        ("tgi:small", "small", None),
+        ("tgi:small@3", "small@3", None),
+        ("openai:qwen3:8b@http://h:11434/v1", "qwen3:8b", "http://h:11434/v1"),
+        ("openai:org/m@v2@https://h/v1", "org/m@v2", "https://h/v1"),
+        ("openai:qwen3@ollama", "qwen3", "ollama"),
+        ("local:models/mine", "models/mine", None),
     ],
 )
 def test_the_kind_ends_at_the_first_colon_and_the_address_starts_at_the_last_at(
-    name: str, model: str | None, url: str | None, endpoint: str | None
+    name: str, model: str | None, url: str | None
 ) -> None:
     spec = parse_policy(name + "?contract=v1")
 
-    assert (spec.kind, spec.model, spec.url, spec.endpoint) == (name.split(":")[0], model, url, endpoint)
+    assert (spec.kind, spec.model, spec.url) == (name.split(":")[0], model, url)
     assert spec.options.contract == "v1"
 
 
@@ -95,7 +95,10 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(name: str) -> None:
 
 
 def test_every_option_is_read_as_what_it_is() -> None:
-    written = "contract=v1&temperature=0.7&seed=5&history=1&reasoning=yes&asks=3&substitute=forfeit&timeout=2.5"
+    written = (
+        "contract=v1&temperature=0.7&seed=5&history=1&reasoning=yes&instructions=no&constrain=no&max-tokens=9"
+        "&asks=3&substitute=forfeit&timeout=2.5"
+    )
 
     assert parse_policy(f"mistral:m?{written}").options == ModelOptions(
         contract="v1",
@@ -103,6 +106,9 @@ def test_every_option_is_read_as_what_it_is() -> None:
         seed=5,
         history=1,
         reasoning=True,
+        instructions=False,
+        constrain=False,
+        max_tokens=9,
         asks=3,
         substitute="forfeit",
         timeout_seconds=2.5,
