@@ -19,7 +19,7 @@ from shared.logs import one_line
 CONTRACT_VERSIONS = ("v1", "v2")
 SUBSTITUTES = ("random", "max-damage", "forfeit")
 Substitute = Literal["random", "max-damage", "forfeit"]
-Behind = Literal["nothing", "model", "model or address", "model and address"]
+Behind = Literal["nothing", "model", "model or address", "model, maybe at an address"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ModelOptions:
     """Exchanges of the same battle that are sent along, the latest ones."""
     reasoning: bool = False
     instructions: bool | None = None
-    """Whether a question says what the game is and how to answer, beyond the contract's prompt. None: as its kind does."""
+    """Whether a question says more than the contract's prompt: what the game is, how to answer. None: as its kind."""
     constrain: bool = True
     """Whether the server keeps the model to the legal actions, where it can."""
     max_tokens: int | None = None
@@ -177,8 +177,9 @@ KINDS: Mapping[str, Kind] = {
         Kind("hf", "a model at Hugging Face's inference providers; HF_TOKEN", "model", "hf:Qwen/Qwen3-8B"),
         Kind(
             "openai",
-            "a model of any server that speaks the OpenAI chat API (vLLM, llama.cpp, Ollama, …); OPENAI_API_KEY",
-            "model and address",
+            "a model of any server that speaks the OpenAI chat API (vLLM, llama.cpp, Ollama, …), or of OpenAI's; "
+            "OPENAI_API_KEY",
+            "model, maybe at an address",
             "openai:qwen3@http://127.0.0.1:11434/v1",
         ),
         Kind(
@@ -268,16 +269,17 @@ def _take_apart(kind: Kind, behind: str) -> tuple[str | None, str | None]:
     model, at, address = behind.rpartition("@") if "@" in behind else (behind, "", "")
     if kind.behind == "model or address" and _is_url(behind):
         model, at, address = "", "@", behind
-    elif kind.behind != "model and address" and at and not _is_url(address):
+    elif kind.behind == "model or address" and at and not _is_url(address):
         # The version of a registry name: NAME@VERSION.
         model, at, address = behind, "", ""
     if "://" in model or (_is_url(address) and "@" in address):
         # An address that holds an `@` holds a password before it. It is not repeated here.
         raise UnknownPolicy(f"the address in a {kind.name!r} policy may hold no user name, password or '@'")
-    if kind.behind == "model" and at:
+    if kind.behind == "model" and at and _is_url(address):
         raise UnknownPolicy(f"the policy {kind.name!r} takes no address; it is written like {kind.example}")
-    needs_model, needs_address = kind.behind != "model or address" or not at, kind.behind == "model and address"
-    if (needs_model and not model) or (needs_address and not address) or (at and not address):
+    if kind.behind == "model":
+        model, at, address = behind, "", ""
+    if (at and not address) or not (model or (address and kind.behind == "model or address")):
         raise UnknownPolicy(f"the policy {kind.name!r} is written like {kind.example}")
     for part, most in ((model, 200), (address, 200)):
         if len(part) > most or not part.isprintable() or part != part.strip():

@@ -6,6 +6,7 @@ The same code serves a shard on an arena worker and `alphastral battle` in one p
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from platform import python_version
@@ -17,8 +18,10 @@ from services.arena.asked import check_request
 from services.arena.battlefields import Battlefield, BattleSetup, Fought
 from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.budget import Budget
 from services.arena.player import Player
-from services.arena.policies import Policy, make_policy
+from services.arena.policies import Connect, Policy, make_policy, no_models
+from services.arena.policies.llm import LanguageModel
 from services.arena.policies.person import Person
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from services.arena.teams import Teams, resolve_teams
@@ -46,19 +49,27 @@ async def play(
     on_record: Callable[[BattleRecord], None],
     stopping: Callable[[], bool] = lambda: False,
     battlefield: Battlefield | None = None,
+    connect: Connect = no_models,
+    budget: Budget | None = None,
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
-    A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true, no new battle
-    begins; the call returns when those in play have ended. Raises UsageError (among them InvalidTeam, UnknownPolicy)
-    before the first battle when the request cannot be played as asked.
+    A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true or the budget
+    does not reach for another, no new battle begins; the call returns when those in play have ended. Raises UsageError
+    (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked.
     """
     check_request(request, person_may_play=True)
-    policies: Mapping[Seat, Policy] = {
-        "p1": make_policy(request.p1),
-        "p2": Person() if person_behind(request.p2) else make_policy(request.p2),
-    }
-    async with battlefield or make_battlefield(request, Settings()) as field:
+    budget = budget or Budget.of(request)
+    async with AsyncExitStack() as closing:
+        policies: Mapping[Seat, Policy] = {
+            "p1": make_policy(request.p1, connect),
+            "p2": Person() if person_behind(request.p2) else make_policy(request.p2, connect),
+        }
+        for seat, policy in policies.items():
+            if isinstance(policy, LanguageModel):
+                closing.push_async_callback(policy.aclose)
+                await _prepare(policy, budget, field=seat)
+        field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
         shard = _Shard(request, matchup_id, worker, field, policies, teams, versions)
@@ -66,9 +77,11 @@ async def play(
 
         async def play_in_turn(remaining: Iterator[int]) -> None:
             for index in remaining:
-                if stopping():
+                if stopping() or not await budget.begin():
                     return
-                on_record(await shard.play_battle(index))
+                record = await shard.play_battle(index)
+                on_record(record)
+                await budget.end(record)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -77,6 +90,20 @@ async def play(
         except ExceptionGroup as errors:
             # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
             raise errors.exceptions[0] from errors
+
+
+async def _prepare(model: LanguageModel, budget: Budget, *, field: str) -> None:
+    """What can be known of a model before its first battle. Raises UsageError."""
+    if budget.max_cost_usd is not None and not model.has_price:
+        raise UsageError(
+            f"no price is known for {model.spec.text!r}, so a budget in money cannot be kept: use --max-tokens, or add "
+            "its price to the price table",
+            field="max_cost_usd",
+        )
+    try:
+        await model.prepare()
+    except UsageError as error:
+        raise type(error)(error.message, field=field) from error
 
 
 def make_battlefield(
@@ -117,6 +144,7 @@ class _Shard:
         self.names = _log_names(request)
         self.versions = versions
         self.contract = {**policies["p1"].contract, **policies["p2"].contract}
+        self.cards = {seat: policy.card for seat, policy in policies.items() if isinstance(policy, LanguageModel)}
         self.generation = check_format(request.format).generation
 
     async def play_battle(self, index: int) -> BattleRecord:
@@ -164,6 +192,7 @@ class _Shard:
             p1_seat=seat_of_p1,
             winner=None if fought is None else plays[fought.winner] if fought.winner else "draw",
             broken=broken,
+            forfeited=next((player.plays for player in players.values() if player.forfeited), None),
             turns=fought.turns if fought else max((d.turn for d in decisions), default=0),
             started_at=started_at.isoformat(timespec="milliseconds"),
             duration_s=round(perf_counter() - started, 3),
@@ -172,6 +201,7 @@ class _Shard:
             worker=self.worker,
             versions=self.versions,
             contract=self.contract,
+            cards=self.cards,
             decisions=_with_effectiveness(decisions, public_log, self.generation),
             input_log=fought.input_log if fought else (),
             public_log=public_log,

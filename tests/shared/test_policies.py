@@ -43,7 +43,9 @@ def test_a_name_that_is_no_policy_is_refused_with_the_list_or_the_reason(name: s
         ("openai:qwen3:8b@http://h:11434/v1", "qwen3:8b", "http://h:11434/v1"),
         ("openai:org/m@v2@https://h/v1", "org/m@v2", "https://h/v1"),
         ("openai:qwen3@ollama", "qwen3", "ollama"),
+        ("openai:gpt-5-mini", "gpt-5-mini", None),
         ("local:models/mine", "models/mine", None),
+        ("local:mine@3", "mine@3", None),
     ],
 )
 def test_the_kind_ends_at_the_first_colon_and_the_address_starts_at_the_last_at(
@@ -61,7 +63,7 @@ def test_the_kind_ends_at_the_first_colon_and_the_address_starts_at_the_last_at(
         ("mistral", "written like"),
         ("mistral:", "written like"),
         ("mistral:m@http://h", "takes no address"),
-        ("openai:m", "written like"),
+        ("openai:", "written like"),
         ("openai:m@", "written like"),
         ("openai:@http://h", "written like"),
         ("openai:m@ftp://h", "is no address"),
