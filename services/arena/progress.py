@@ -8,6 +8,7 @@ from enum import StrEnum
 from services.arena.shards import shards
 from shared.errors import BrokenRecord, NotFound
 from shared.jobs.payloads import Payload, PlayShard, WriteReport
+from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest
 from shared.store import Store
 
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 SECONDS_PER_BATTLE = 600.0
 """Far more than a battle takes: the bound only ends what hangs."""
+SECONDS_PER_BATTLE_OF_MODELS = 7_200.0
+"""A model may take a minute for a decision, and its server be away for a while."""
 TURNS_AT_MOST = 1_000
 """Showdown ends a battle as a draw there."""
 
@@ -40,6 +43,8 @@ class Progress:
     """First battle of a shard → why it failed; a report that failed stands at the number of battles."""
     cancelled: bool
     has_report: bool
+    stopped: str | None = None
+    """Why it was cancelled, where that was not a person's wish."""
 
     @classmethod
     def of(cls, store: Store, matchup_id: str) -> "Progress":
@@ -51,6 +56,7 @@ class Progress:
             store.failures(matchup_id),
             store.is_cancelled(matchup_id),
             store.has_report(matchup_id),
+            store.cancelled_because(matchup_id),
         )
 
     @property
@@ -78,7 +84,10 @@ class Progress:
 
     def shard(self, shard: range) -> PlayShard:
         """The job that plays a shard."""
-        seconds = SECONDS_PER_BATTLE + TURNS_AT_MOST * self.request.move_delay
+        models = any(KINDS[parse_policy(name).kind].asks_a_model for name in (self.request.p1, self.request.p2))
+        seconds = (
+            SECONDS_PER_BATTLE_OF_MODELS if models else SECONDS_PER_BATTLE
+        ) + TURNS_AT_MOST * self.request.move_delay
         return PlayShard(matchup_id=self.matchup_id, start=shard.start, stop=shard.stop, seconds_per_battle=seconds)
 
     def report(self) -> WriteReport:

@@ -35,6 +35,10 @@ class NewMatchup(BaseModel):
         Field(description="In Showdown's export format; null for one of our sample teams."),
     ] = None
     battlefield: Literal["simulator", "server"] = "simulator"
+    max_cost_usd: Annotated[
+        float | None, Field(gt=0, le=1_000_000, description="End the matchup when its models have cost that much.")
+    ] = None
+    max_tokens: Annotated[int | None, Field(gt=0, le=10**12, description="The same in tokens, in and out.")] = None
 
     def request(self, seed: int) -> MatchupRequest:
         """What is stored of it."""
@@ -51,6 +55,8 @@ class NewMatchup(BaseModel):
             team1=team1,
             team2=team2,
             battlefield=self.battlefield,
+            max_cost_usd=self.max_cost_usd,
+            max_tokens=self.max_tokens,
         )
 
 
@@ -115,6 +121,8 @@ class MatchupStatus(MatchupLine):
     decisions: BySide
     substitutions: BySide
     """Decisions that a policy did not make itself."""
+    stopped: str | None
+    """Why it was ended early, where somebody said."""
     failures: list[str]
 
     @classmethod
@@ -133,6 +141,7 @@ class MatchupStatus(MatchupLine):
             p1_win_rate_interval=(tally.interval.low, tally.interval.high) if tally.interval else None,
             decisions=BySide(p1=standing.decisions[0], p2=standing.decisions[1]),
             substitutions=BySide(p1=standing.substitutions[0], p2=standing.substitutions[1]),
+            stopped=progress.stopped,
             failures=list(dict.fromkeys(progress.failures.values())),
         )
 
@@ -150,6 +159,8 @@ class PolicyLine(BaseModel):
 
     name: str
     description: str
+    example: str
+    """How it is written, where more than its name is needed."""
     options: dict[str, str]
 
 
@@ -172,8 +183,11 @@ class Known(BaseModel):
         """All that this API knows."""
         return cls(
             policies=[
-                PolicyLine(name=kind.name, description=kind.description, options=dict(kind.options))
+                PolicyLine(
+                    name=kind.name, description=kind.description, example=kind.example, options=dict(kind.options)
+                )
                 for kind in KINDS.values()
+                if not kind.command_line_only
             ],
             formats=[
                 FormatLine(id=format.id, generation=format.generation, needs_team=format.needs_team)

@@ -23,6 +23,7 @@ def write_report(payload: WriteReport, context: Context) -> None:
             matchup_id=matchup_id,
             created_at=store.created_at(matchup_id).isoformat(timespec="seconds"),
             cancelled=store.is_cancelled(matchup_id),
+            stopped=store.cancelled_because(matchup_id),
             failures=dict.fromkeys(failures.values()),
         )
         store.write_run(matchup_id, run)
