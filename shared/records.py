@@ -290,8 +290,7 @@ class Run(BaseModel):
     created_at: str | None = None
     cancelled: bool = False
     stopped: str | None = None
-    """Why the matchup ended before its last battle, where that was no failure: a budget was spent, or somebody
-    cancelled."""
+    """Why the matchup ended before its last battle, where nobody cancelled it: a budget was spent."""
     failures: Annotated[tuple[str, ...], Field(default=())]
     """Why shards failed, a sentence each."""
 

@@ -2,14 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from services.arena.budget import Budget
 from services.arena.matchup import make_battlefield, play
+from services.arena.policies.models import connector
 from services.arena.progress import Progress
 from services.arena.shards import shards
 from shared.errors import UsageError
+from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.payloads import PlayShard
 from shared.jobs.worker import Context, HandedBack
+from shared.records import BattleRecord, MatchupRequest
+from shared.settings import Settings
 from shared.store import Store
 
 LOOK_SECONDS = 1.0
@@ -27,26 +32,61 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     missing = _missing(payload, store)
     playing = bool(missing) and payload.start not in store.failures(matchup_id) and not cancelled()
     if playing:
+        budget = Budget.of(
+            request, lambda known: (store.battle(matchup_id, index) for index in store.recorded(matchup_id) - known)
+        )
         try:
             asyncio.run(
-                play(
+                _play(
                     request,
                     missing,
                     matchup_id=matchup_id,
                     worker=context.worker,
                     on_record=lambda record: store.record_battle(matchup_id, record),
                     stopping=lambda: context.stopping() or cancelled(),
-                    battlefield=make_battlefield(request, context.settings),
+                    budget=budget,
+                    settings=context.settings,
                 )
             )
         except UsageError as error:
             # An invalid team, say: no shard of this matchup can do better.
             _fail_matchup(store, matchup_id, error.message)
         else:
+            if budget.stopped is not None and not store.is_cancelled(matchup_id):
+                store.cancel(matchup_id, budget.stopped)
             if _missing(payload, store) and not store.is_cancelled(matchup_id):
                 raise HandedBack
     if playing or not missing or not store.has_report(matchup_id):
         _report_if_settled(context, matchup_id)
+
+
+async def _play(
+    request: MatchupRequest,
+    indices: Sequence[int],
+    *,
+    matchup_id: str,
+    worker: str,
+    on_record: Callable[[BattleRecord], None],
+    stopping: Callable[[], bool],
+    budget: Budget,
+    settings: Settings,
+) -> None:
+    """Play with the models that this worker's settings reach, in the places that all workers share."""
+    limiter = shared_limiter(settings.redis_url, settings.redis_password_file) if settings.redis_url else LocalLimiter()
+    try:
+        await play(
+            request,
+            indices,
+            matchup_id=matchup_id,
+            worker=worker,
+            on_record=on_record,
+            stopping=stopping,
+            battlefield=make_battlefield(request, settings),
+            connect=connector(settings, limiter),
+            budget=budget,
+        )
+    finally:
+        await limiter.aclose()
 
 
 def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:
