@@ -1,7 +1,6 @@
-"""How many requests may be in flight at an endpoint, whoever sends them.
+"""How many requests may be in flight at an endpoint, whoever sends them: the protocol, and the limits of one process.
 
-Within one process that is a queue, `LocalLimiter`. Across workers, `SharedLimiter` divides the places in Redis: each
-process holds a lease on some of them, renews it while it lives, and takes turns within it without asking Redis.
+`shared.jobs.shared_limits` keeps a limit across workers.
 """
 
 import asyncio
@@ -25,15 +24,20 @@ class Limiter(Protocol):
 
 
 @dataclass(slots=True)
-class _Line:
+class Line:
     """The places of one endpoint in this process, and who waits for one, in order."""
 
     places: int
     taken: int = 0
     waiting: "deque[asyncio.Future[None]]" = field(default_factory=deque)
 
-    async def take(self) -> None:
-        """Wait for one's turn."""
+    @property
+    def wanted(self) -> int:
+        """As many places as would make nobody wait."""
+        return self.taken + len(self.waiting)
+
+    async def turn(self) -> None:
+        """Wait for a place, and take it."""
         if self.taken < self.places and not self.waiting:
             self.taken += 1
             return
@@ -43,14 +47,14 @@ class _Line:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # The place came in the moment of giving up: it is the next one's.
+                # The place came in the moment of giving up.
                 self.give_back()
             else:
                 self.waiting.remove(turn)
             raise
 
     def give_back(self) -> None:
-        """One request less."""
+        """A place is free again."""
         self.taken -= 1
         self.serve()
 
@@ -67,13 +71,13 @@ class LocalLimiter:
     """The limits of one process, for the command line."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, Line] = {}
 
     @asynccontextmanager
     async def place(self, endpoint: str, most: int) -> AsyncIterator[None]:
         """See Limiter."""
-        line = self._lines.setdefault(endpoint, _Line(most))
-        await line.take()
+        line = self._lines.setdefault(endpoint, Line(most))
+        await line.turn()
         try:
             yield
         finally:
