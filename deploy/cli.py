@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deploy import model_commands
 from deploy.client import ApiClient, find_api, find_redis
 from deploy.options import (
     P1,
@@ -26,19 +27,22 @@ from deploy.options import (
     FormatName,
     LogLevel,
     MatchupId,
+    MaxCost,
+    MaxTokens,
     MoveDelay,
     Pairs,
+    PolicyFile,
     Seed,
     TeamFile,
+    configure_logs,
     new_matchup,
 )
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus, NewMatchup
-from shared import logs
 from shared.errors import AlphaStralError, UsageError
-from shared.policies import FORMATS, KINDS
+from shared.jobs.limits import LocalLimiter
 from shared.records import read_run
 from shared.settings import Settings
 from shared.store import Store
@@ -52,7 +56,14 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
-_OPTIONS = {"battles": "--n", "move_delay": "--move-delay", "teams.0": "--team1", "teams.1": "--team2"}
+_OPTIONS = {
+    "battles": "--n",
+    "move_delay": "--move-delay",
+    "teams.0": "--team1",
+    "teams.1": "--team2",
+    "max_cost_usd": "--max-cost",
+    "max_tokens": "--max-tokens",
+}
 """Fields of a request whose option has another name."""
 
 
@@ -81,6 +92,9 @@ def battle(
     team1: TeamFile = None,
     team2: TeamFile = None,
     battlefield: Battlefield = "simulator",
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    policies: PolicyFile = None,
     challenge: Annotated[str | None, typer.Option(help="On the server: wait for this person to play p1.")] = None,
     showdown_url: Annotated[
         str | None, typer.Option(help="A running server, ws://HOST:PORT; else one is started.")
@@ -91,12 +105,28 @@ def battle(
 ) -> None:
     """Play a matchup in this process and write its run and report."""
     from deploy.single import check_output, play_here, write_result
+    from services.arena.policies.models import connector
 
     configure_logs(log_level)
     check_output(output)
     if challenge is not None:
         p2 = f"human:{challenge}"
-    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
+    asked = new_matchup(
+        p1,
+        p2,
+        n,
+        format_name,
+        move_delay,
+        seed,
+        concurrency,
+        pairs,
+        team1,
+        team2,
+        battlefield,
+        max_cost,
+        max_tokens,
+        policies,
+    )
     request = asked.request(secrets.randbits(32))
     check_request(request, person_may_play=True)
     err.print(escape(describe(request)))
@@ -110,6 +140,7 @@ def battle(
                 advance=advance,
                 tell=lambda sentence: err.print(escape(sentence)),
                 settings=settings,
+                connect=connector(settings, LocalLimiter()),
                 showdown_port=showdown_port,
             )
         )
@@ -132,14 +163,9 @@ def report(
     out.print(escape(str(path)))
 
 
-@app.command()
-def policies() -> None:
-    """List the policies and the formats they play."""
-    for kind in KINDS.values():
-        out.print(f"{kind.name:<12} {kind.description}")
-        for option, meaning in kind.options.items():
-            out.print(f"{'':<12}   ?{option}=… {meaning}")
-    out.print(f"formats: {', '.join(FORMATS)}")
+app.command(name="policies")(model_commands.list_policies)
+app.command(name="try")(model_commands.try_policy)
+app.command()(model_commands.bench)
 
 
 @app.command()
@@ -190,13 +216,31 @@ def enqueue(
     team1: TeamFile = None,
     team2: TeamFile = None,
     battlefield: Battlefield = "simulator",
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    policies: PolicyFile = None,
     output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
 ) -> None:
     """Ask the API for a matchup, and follow it."""
     from deploy.single import check_output
 
-    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
+    asked = new_matchup(
+        p1,
+        p2,
+        n,
+        format_name,
+        move_delay,
+        seed,
+        concurrency,
+        pairs,
+        team1,
+        team2,
+        battlefield,
+        max_cost,
+        max_tokens,
+        policies,
+    )
     if wait:
         check_output(output)
     with api_client() as client:
@@ -269,7 +313,7 @@ def follow(
         raise AlphaStralError(f"matchup {status.id} has {status.state}: {'; '.join(status.failures) or 'no report'}")
     run = client.run(status.id)
     print_result(run, *write_result(run, output))
-    if status.state is not State.FINISHED:
+    if status.state is not State.FINISHED and status.stopped is None:
         raise AlphaStralError(f"matchup {status.id} has {status.state}")
 
 
@@ -278,11 +322,3 @@ def api_client() -> ApiClient:
     settings = Settings()
     token = settings.api_token.get_secret_value() if settings.api_token else None
     return ApiClient(find_api(settings, Path("var")), token=token)
-
-
-def configure_logs(level: str | None) -> None:
-    """Log from `level` on, or from the level in the environment. Raises UsageError for an unknown one."""
-    wanted = (level or Settings().log_level).upper()
-    if wanted not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise UsageError(f"unknown log level {level!r}; the levels are DEBUG, INFO, WARNING, ERROR", field="log-level")
-    logs.configure(wanted)

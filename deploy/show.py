@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from services.arena.schemas import MatchupStatus
+from services.reporter import models
 from services.reporter.verdict import verdict
 from services.reporter.words import count
 from shared.records import MatchupRequest, Run
@@ -74,6 +75,8 @@ def print_status(status: MatchupStatus) -> None:
         low, high = status.p1_win_rate_interval
         out.print(f"{escape(status.p1)} wins {status.p1_win_rate:.1%} ({low:.1%} to {high:.1%}) so far")
     out.print(f"substitutions: p1 {status.substitutions.p1}, p2 {status.substitutions.p2}")
+    if status.stopped:
+        out.print(f"ended early: {escape(status.stopped)}")
     for failure in status.failures:
         out.print(f"failed: {escape(failure)}")
 
@@ -82,6 +85,8 @@ def print_result(run: Run, run_path: Path, report_path: Path) -> None:
     """The verdict and where the files are, on standard output."""
     said = verdict(run)
     for line in (said.result, said.judgement, said.substitutions, *said.caveats):
+        out.print(escape(line))
+    for line in models.lines(run):
         out.print(escape(line))
     summary = run.summary
     if summary.total_duration_s:

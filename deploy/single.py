@@ -1,14 +1,15 @@
 """A matchup in one process: the same code as the workers, without queue and store."""
 
-import asyncio
 import os
-import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.interruption import interruptible
+from services.arena.budget import Budget
 from services.arena.matchup import make_battlefield, play
+from services.arena.policies import Connect, no_models
 from services.reporter.report import render
 from services.reporter.run import assemble, file_stem
 from shared.errors import AlphaStralError, UsageError
@@ -25,6 +26,7 @@ async def play_here(
     advance: Callable[[Tally], None],
     tell: Callable[[str], None],
     settings: Settings,
+    connect: Connect = no_models,
     showdown_port: int | None = None,
 ) -> Run:
     """Play a matchup and sum it up.
@@ -34,23 +36,14 @@ async def play_here(
     The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
     """
     records: list[BattleRecord] = []
-    interrupted = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def interrupt() -> None:
-        interrupted.set()
-        tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once, without a run.")
-        # From now on Ctrl-C is Python's again: KeyboardInterrupt.
-        loop.remove_signal_handler(signal.SIGINT)
+    budget = Budget.of(request)
+    matchup_id, created_at = new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
 
     def keep(record: BattleRecord) -> None:
         records.append(record)
         advance(Tally.of(record.winner for record in records))
 
-    with suppress(NotImplementedError):
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-    matchup_id, created_at = new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
-    try:
+    with interruptible(tell) as interrupted:
         async with AsyncExitStack() as exit_stack:
             if request.battlefield == "server" and settings.showdown_url is None:
                 server = await exit_stack.enter_async_context(ShowdownServer(showdown_port, settings.node))
@@ -64,10 +57,17 @@ async def play_here(
                 on_record=keep,
                 stopping=interrupted.is_set,
                 battlefield=make_battlefield(request, settings, tell),
+                connect=connect,
+                budget=budget,
             )
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-    return assemble(request, records, matchup_id=matchup_id, created_at=created_at, cancelled=interrupted.is_set())
+    return assemble(
+        request,
+        records,
+        matchup_id=matchup_id,
+        created_at=created_at,
+        cancelled=interrupted.is_set(),
+        stopped=budget.stopped,
+    )
 
 
 def check_output(output: Path | None) -> None:

@@ -6,12 +6,13 @@ the battles so far took; the first is played alone, to learn what one takes.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from shared.records import BattleRecord, MatchupRequest
 
-Fetch = Callable[[Collection[int]], Iterable[BattleRecord]]
+Fetch = Callable[[AbstractSet[int]], Iterable[BattleRecord]]
 """Records of the matchup that others have written, but for those indices."""
 
 
@@ -34,18 +35,36 @@ class Spent:
             tokens += (ask.tokens_in or 0) + (ask.tokens_out or 0)
         return cls(cost_usd if costs_known else None, tokens if tokens_known else None)
 
+    @classmethod
+    def in_all(cls, records: Iterable[BattleRecord]) -> "Spent":
+        """Summed over battles."""
+        every = [cls.in_battle(record) for record in records]
+        costs = [each.cost_usd for each in every if each.cost_usd is not None]
+        tokens = [each.tokens for each in every if each.tokens is not None]
+        return cls(sum(costs) if len(costs) == len(every) else None, sum(tokens) if len(tokens) == len(every) else None)
+
+
+NOTHING = Spent(0.0, 0)
+
 
 class Budget:
     """The budget of one matchup, as one process sees it. Without limits, nothing is counted."""
 
     def __init__(
-        self, max_cost_usd: float | None = None, max_tokens: int | None = None, fetch: Fetch = lambda known: ()
+        self,
+        max_cost_usd: float | None = None,
+        max_tokens: int | None = None,
+        fetch: Fetch = lambda known: (),
+        *,
+        elsewhere: Spent = NOTHING,
     ) -> None:
+        """`elsewhere` is what other matchups have taken from the same budget."""
         self.max_cost_usd = max_cost_usd
         self.max_tokens = max_tokens
         self.stopped: str | None = None
         """Why no other battle may begin, once none may."""
         self._fetch = fetch
+        self._elsewhere = elsewhere
         self._spent: dict[int, Spent] = {}
         self._in_play = 0
         self._ended = asyncio.Condition()
@@ -74,6 +93,10 @@ class Budget:
                 self._in_play += 1
             return self.stopped is None
 
+    def note(self, records: Iterable[BattleRecord]) -> None:
+        """Battles that were played before."""
+        self._spent |= {record.index: Spent.in_battle(record) for record in records}
+
     async def end(self, record: BattleRecord) -> None:
         """A battle that had begun is over."""
         if not self.limited:
@@ -84,27 +107,27 @@ class Budget:
             self._ended.notify_all()
 
     def _read(self) -> None:
-        for record in self._fetch(self._spent.keys()):
-            self._spent[record.index] = Spent.in_battle(record)
+        self.note(self._fetch(self._spent.keys()))
 
     def _why_not(self) -> str | None:
-        battles = f"{len(self._spent)} battle{'' if len(self._spent) == 1 else 's'}"
-        if self.max_cost_usd is not None:
-            costs = [each.cost_usd for each in self._spent.values()]
-            if (cost := self._over(costs, self.max_cost_usd)) is not None:
-                return f"the budget of {self.max_cost_usd:g} USD does not reach further: {cost} USD after {battles}"
-        if self.max_tokens is not None:
-            tokens = [each.tokens for each in self._spent.values()]
-            if (used := self._over(tokens, self.max_tokens)) is not None:
-                return f"the budget of {self.max_tokens:,} tokens does not reach further: {used} after {battles}"
-        return None
+        cost = [each.cost_usd for each in self._spent.values()]
+        tokens = [each.tokens for each in self._spent.values()]
+        return self._short_of(self.max_cost_usd, cost, self._elsewhere.cost_usd, "USD") or self._short_of(
+            self.max_tokens, tokens, self._elsewhere.tokens, "tokens"
+        )
 
-    def _over(self, spent: list[float | None] | list[int | None], most: float) -> str | None:
-        """What is spent, in words, when another battle like those so far would be too much."""
+    def _short_of(
+        self, most: float | None, spent: Sequence[float | None], elsewhere: float | None, unit: str
+    ) -> str | None:
+        """Why another battle like those so far would be too much; None when there is enough for it."""
+        if most is None:
+            return None
         known = [value for value in spent if value is not None]
-        if len(known) < len(spent):
+        if len(known) < len(spent) or elsewhere is None:
             # What cannot be counted cannot be kept within bounds either.
-            return "an unknown number of"
-        total = sum(known)
-        mean = total / len(known) if known else 0
-        return f"{total:,.4g}" if total + mean * (self._in_play + 1) > most else None
+            return f"a budget of {most:,g} {unit} cannot be kept, since it is unknown what was spent"
+        total, battles = sum(known) + elsewhere, len(known)
+        mean = sum(known) / battles if battles else 0
+        if total + mean * (self._in_play + 1) <= most and total < most:
+            return None
+        return f"the budget of {most:,g} {unit} does not reach for another battle: {total:,.4g} {unit} are spent"

@@ -10,8 +10,9 @@ from services.arena.policies.models import connector
 from services.arena.progress import Progress
 from services.arena.shards import shards
 from shared.errors import UsageError
-from shared.jobs.limits import LocalLimiter, shared_limiter
+from shared.jobs.limits import LocalLimiter
 from shared.jobs.payloads import PlayShard
+from shared.jobs.shared_limits import shared_limiter
 from shared.jobs.worker import Context, HandedBack
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings

@@ -45,6 +45,15 @@ def models(run: Run) -> tuple[Model, ...]:
     )
 
 
+def lines(run: Run) -> tuple[str, ...]:
+    """The same in a sentence each, for a terminal."""
+    names = numbers.labels(run)
+    return tuple(
+        f"{names[model.side]}: cost {model.cost} ({model.per}), {model.latency} to answer ({model.latency_of})."
+        for model in models(run)
+    )
+
+
 def table(run: Run) -> Table | None:
     """Everything that is known of the asks; None where no model was asked."""
     of_side = asked(run)

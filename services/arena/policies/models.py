@@ -18,9 +18,21 @@ def connector(settings: Settings, limiter: Limiter) -> Connect:
     def connect(spec: PolicySpec) -> LanguageModel:
         if spec.kind == "local":
             raise UsageError(f"{spec.text!r} needs the built-in server, which does not run here")
+        _check_key(spec, settings)
         return LanguageModel(spec, make_backend(spec, settings, limiter), cost_of(spec, prices))
 
     return connect
+
+
+def _check_key(spec: PolicySpec, settings: Settings) -> None:
+    """Those who want a key always are not asked without one. Raises UsageError."""
+    wanted = {
+        "mistral": ("MISTRAL_API_KEY", settings.mistral_api_key),
+        "hf": ("HF_TOKEN", settings.hf_token),
+    }
+    variable, key = wanted.get(spec.kind, ("", spec))
+    if key is None:
+        raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {variable}, or write it into .env")
 
 
 def cost_of(spec: PolicySpec, prices: Prices) -> Cost:
