@@ -36,7 +36,7 @@ def _hugging_face(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Bac
 def _openai(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Backend:
     from services.arena.backends.openai import OpenAI
 
-    return OpenAI(spec.model or "", _transport(spec.url or "", settings, limiter))
+    return OpenAI(spec.model or "", _transport(spec.url or settings.openai_url, settings, limiter))
 
 
 def _transport(address: str, settings: Settings, limiter: Limiter) -> "Transport":
