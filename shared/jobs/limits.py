@@ -49,7 +49,7 @@ class Line:
             if turn.done() and not turn.cancelled():
                 # The place came in the moment of giving up.
                 self.give_back()
-            else:
+            elif turn in self.waiting:
                 self.waiting.remove(turn)
             raise
 

@@ -68,6 +68,18 @@ async def test_who_gives_up_waiting_leaves_no_place_taken() -> None:
     assert (watch.most, watch.done) == (1, 3)
 
 
+async def test_all_may_give_up_at_once() -> None:
+    watch, limiter = Watch(), LocalLimiter()
+    crowd = [asyncio.ensure_future(watch.work(limiter, 2, 1, seconds=5)) for _ in range(6)]
+    await asyncio.sleep(0.01)
+    for each in crowd:
+        each.cancel()
+    ended = await asyncio.gather(*crowd, return_exceptions=True)
+    await asyncio.wait_for(asyncio.gather(*(watch.work(limiter, 2, 1) for _ in range(2))), 2)
+
+    assert {type(each) for each in ended} == {asyncio.CancelledError}
+
+
 @pytest.mark.parametrize(("processes", "most"), [(1, 8), (2, 8), (3, 8), (3, 2)])
 async def test_processes_share_one_limit_and_use_all_of_it(redis_url: str, processes: int, most: int) -> None:
     watch = Watch()

@@ -11,6 +11,7 @@ The first question is answered in the first manner, the second in the second, an
 
 import argparse
 import asyncio
+import heapq
 import json
 import re
 import sys
@@ -69,7 +70,8 @@ class StandIn:
     manners: "Sequence[Manner]" = ()
     service_seconds: float = 0.0
     at_once: int = 10_000
-    """Questions that are worked on at once; more wait."""
+    """Questions that are worked on at once; more wait. A place is taken again at the very moment it is free, however
+    late this process hears of it: its capacity is at_once / service_seconds exactly."""
     models: tuple[Mapping[str, Any], ...] = ({"id": "stand-in"},)
     asked: list[Asked] = field(default_factory=list)
     coming_back: "asyncio.Future[None] | None" = None
@@ -80,7 +82,7 @@ class StandIn:
 
     def __post_init__(self) -> None:
         self.server = Server(self.respond)
-        self._places = asyncio.Semaphore(self.at_once)
+        self._free_at = [0.0] * self.at_once
         self._coming = iter(self.manners or [correct])
         self._now: Manner = correct
 
@@ -97,10 +99,12 @@ class StandIn:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            async with self._places:
-                if self.service_seconds:
-                    await asyncio.sleep(self.service_seconds)
-                answer = await manner(self, asked)
+            if self.service_seconds:
+                now = asyncio.get_running_loop().time()
+                done_at = max(now, self._free_at[0]) + self.service_seconds
+                heapq.heapreplace(self._free_at, done_at)
+                await asyncio.sleep(done_at - now)
+            answer = await manner(self, asked)
             self.answered += 1
             return answer
         except asyncio.CancelledError:
