@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+STREAM_SECONDS = 0.02
+"""Between two pieces of a stream."""
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -25,7 +28,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """An answer. `body` is JSON, or bytes as they are."""
+    """An answer. `body` is JSON, or bytes as they are, or several of them, to be sent apart."""
 
     body: Any = b""
     status: int = 200
@@ -119,7 +122,18 @@ class Connection(asyncio.Protocol):
         except Reset:
             self.reset()
             return
+        if isinstance(answer.body, tuple):
+            await self._stream(answer)
+            return
         body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **answer.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._transport.write(f"HTTP/1.1 {answer.status} As it is\r\n{head}\r\n".encode("latin-1") + body)
+
+    async def _stream(self, answer: Send) -> None:
+        headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked", **answer.headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._transport.write(f"HTTP/1.1 {answer.status} As it is\r\n{head}\r\n".encode("latin-1"))
+        for piece in (*answer.body, b""):
+            self._transport.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await asyncio.sleep(STREAM_SECONDS)

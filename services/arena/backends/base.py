@@ -36,6 +36,8 @@ class Question:
     temperature: float = 0.0
     seed: int | None = None
     max_tokens: int = 64
+    stream: bool = False
+    """Have the answer streamed. The only way to know when its first token came, and dearer for the one who asks."""
     timeout_seconds: float = 60.0
     """For one request, from its first byte out to its last byte in. Waiting for a free place is not counted."""
 

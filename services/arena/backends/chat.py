@@ -5,9 +5,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from services.arena.backends.base import Candidate, Form, Question, Reply, ServedModel
+from services.arena.backends.faults import Failing
 from services.arena.backends.transport import Transport
 from shared.battle.outcome import Reason
 
@@ -28,6 +30,43 @@ class Said:
     model: str | None = None
     refusal: str | None = None
     candidates: tuple[Candidate, ...] = ()
+    first_token_ms: float | None = None
+
+
+class Heard:
+    """What is heard of a streamed answer so far."""
+
+    def __init__(self) -> None:
+        self.finish: str | None = None
+        self.tokens_in: int | None = None
+        self.tokens_out: int | None = None
+        self.model: str | None = None
+        self.refusal: str | None = None
+        self.candidates: tuple[Candidate, ...] = ()
+        self._parts: list[str] = []
+        self._first_token_ms: float | None = None
+        self._began = perf_counter()
+
+    def add(self, text: str) -> None:
+        """The next piece of the answer."""
+        if text and self._first_token_ms is None:
+            self._first_token_ms = 1000 * (perf_counter() - self._began)
+        self._parts.append(text)
+
+    def said(self) -> Said:
+        """The whole answer. Raises Failing when the stream broke off before its end was said."""
+        if self.finish is None:
+            raise Failing("its answer is no stream of a chat completion, or broke off")
+        return Said(
+            "".join(self._parts),
+            self.finish,
+            self.tokens_in,
+            self.tokens_out,
+            self.model,
+            self.refusal,
+            self.candidates,
+            self._first_token_ms,
+        )
 
 
 class Chat(ABC):
@@ -72,6 +111,7 @@ class Chat(ABC):
             reasoning=reasoning,
             tokens_in=said.tokens_in,
             tokens_out=said.tokens_out,
+            first_token_ms=said.first_token_ms,
             last_token_ms=delivery.last_attempt_ms,
             waited_ms=delivery.waited_ms,
             retries=delivery.retries,

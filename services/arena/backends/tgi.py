@@ -1,17 +1,21 @@
 """Models behind Hugging Face's clients: Text Generation Inference, the built-in server, and the inference providers."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import httpx2
 from huggingface_hub import AsyncInferenceClient
 from pydantic import TypeAdapter, ValidationError
 
 from services.arena.backends.base import Candidate, Form, Question, ServedModel
-from services.arena.backends.chat import Chat, Said
+from services.arena.backends.chat import Chat, Heard, Said
 from services.arena.backends.faults import Failing
 from services.arena.backends.listing import served_models
 from services.arena.backends.transport import Transport
 
 # The transport alone knows keys. Without any token the library would look for one on this machine.
 _NO_TOKEN = "unused"
+_WITH_USAGE: Any = {"include_usage": True}
 _CANDIDATES = TypeAdapter(tuple[Candidate, ...])
 
 
@@ -20,29 +24,19 @@ class Tgi(Chat):
 
     form = Form.REGEX
 
-    def __init__(self, model: str, transport: Transport) -> None:
-        super().__init__(model, transport)
-        self._client = _Client(transport)
-
     async def _send(self, question: Question) -> Said:
+        asked: dict[str, Any] = dict(
+            messages=[{"role": role, "content": content} for role, content in question.messages],
+            model=self.model,
+            max_tokens=question.max_tokens,
+            temperature=question.temperature,
+            seed=question.seed,
+            response_format=self.constraint(question),
+        )
         try:
-            answer = await self._client.chat_completion(
-                [{"role": role, "content": content} for role, content in question.messages],
-                model=self.model,
-                max_tokens=question.max_tokens,
-                temperature=question.temperature,
-                seed=question.seed,
-                response_format=self.constraint(question),  # type: ignore[arg-type]
-            )
-            [choice] = answer.choices
-            return Said(
-                text=choice.message.content or "",
-                finish=choice.finish_reason,
-                tokens_in=answer.usage.prompt_tokens if answer.usage else None,
-                tokens_out=answer.usage.completion_tokens if answer.usage else None,
-                model=answer.model,
-                candidates=_candidates(choice.get("candidates")),
-            )
+            # One client for each question: it closes no stream before its own end.
+            async with _Client(self._transport) as client:
+                return await (_listen(client, asked) if question.stream else _receive(client, asked))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Failing(f"its answer is no chat completion ({error})") from None
 
@@ -70,6 +64,32 @@ class _Client(AsyncInferenceClient):
 
     async def _get_async_client(self) -> httpx2.AsyncClient:
         return self._http
+
+
+async def _receive(client: AsyncInferenceClient, asked: Mapping[str, Any]) -> Said:
+    answer = await client.chat_completion(**asked)
+    [choice] = answer.choices
+    return Said(
+        text=choice.message.content or "",
+        finish=choice.finish_reason,
+        tokens_in=answer.usage.prompt_tokens if answer.usage else None,
+        tokens_out=answer.usage.completion_tokens if answer.usage else None,
+        model=answer.model,
+        candidates=_candidates(choice.get("candidates")),
+    )
+
+
+async def _listen(client: AsyncInferenceClient, asked: Mapping[str, Any]) -> Said:
+    heard = Heard()
+    async for chunk in await client.chat_completion(**asked, stream=True, stream_options=_WITH_USAGE):
+        heard.model = chunk.model
+        if chunk.usage:
+            heard.tokens_in, heard.tokens_out = chunk.usage.prompt_tokens, chunk.usage.completion_tokens
+        for choice in chunk.choices or ():
+            heard.add(choice.delta.content or "")
+            heard.finish = choice.finish_reason or heard.finish
+            heard.candidates = _candidates(choice.get("candidates")) or heard.candidates
+    return heard.said()
 
 
 def _candidates(given: object) -> tuple[Candidate, ...]:
