@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -17,6 +18,7 @@ from shared.battle.decide import Ask, Asked, Decision, Outcome
 from shared.battle.state import BattleState, from_json
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
+from shared.policies import PolicySpec
 from shared.settings import Settings
 
 PATIENCE_SECONDS = 10.0
@@ -26,10 +28,9 @@ _CANDIDATES_SHOWN = 5
 
 async def try_once(policy: str, state_file: Path | None, settings: Settings, tell: Callable[[str], None]) -> bool:
     """Ask once, tell everything, and say whether the model chose a legal action. Raises UsageError, Unreachable."""
-    soon = settings.model_copy(
-        update={"server_patience_seconds": min(settings.server_patience_seconds, PATIENCE_SECONDS)}
-    )
-    model = make_policy(policy, connector(soon, LocalLimiter()))
+    patience = min(settings.server_patience_seconds, PATIENCE_SECONDS)
+    connect = connector(settings.model_copy(update={"server_patience_seconds": patience}), LocalLimiter())
+    model = make_policy(policy, lambda spec: connect(_streamed(spec)))
     if not isinstance(model, LanguageModel):
         raise UsageError(f"{policy!r} asks no model, so there is nothing to try")
     state = _read(state_file) if state_file else golden_states()[0]
@@ -43,6 +44,12 @@ async def try_once(policy: str, state_file: Path | None, settings: Settings, tel
     for line in _answers(model, state, decision):
         tell(line)
     return decision.outcome is not Outcome.SUBSTITUTED
+
+
+def _streamed(spec: PolicySpec) -> PolicySpec:
+    """Timed to the first token; but the built-in server gives its probabilities only with a whole answer."""
+    streams = spec.kind not in ("tgi", "local")
+    return replace(spec, options=replace(spec.options, stream=spec.options.stream or streams))
 
 
 def _read(path: Path) -> BattleState:

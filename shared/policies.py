@@ -38,6 +38,8 @@ class ModelOptions:
     """Whether the server keeps the model to the legal actions, where it can."""
     max_tokens: int | None = None
     """Of one answer; None: enough for a legal action, and for a short reason where one is asked for."""
+    stream: bool = False
+    """Whether answers are streamed, the only way to know when the first token came."""
     asks: int = 2
     """Attempts before the substitute plays."""
     substitute: Substitute = "random"
@@ -155,6 +157,7 @@ OPTIONS: Mapping[str, Option] = {
     "max-tokens": Option(
         "max_tokens", "of one answer, 1 to 32768 [64; with reasoning 400]; more for models that think", _whole(1, 32768)
     ),
+    "stream": Option("stream", "stream answers, to time their first token, for more CPU: yes or no [no]", _yes_or_no),
     "asks": Option("asks", "attempts before the substitute plays, 1 to 5 [2]", _whole(1, 5)),
     "substitute": Option("substitute", "who plays then: random, max-damage or forfeit [random]", _one_of(SUBSTITUTES)),
     "timeout": Option("timeout_seconds", "seconds to wait for an answer, 0.1 to 600 [60]", _number(0.1, 600)),

@@ -98,7 +98,7 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(name: str) -> None:
 
 def test_every_option_is_read_as_what_it_is() -> None:
     written = (
-        "contract=v1&temperature=0.7&seed=5&history=1&reasoning=yes&instructions=no&constrain=no&max-tokens=9"
+        "contract=v1&temperature=0.7&seed=5&history=1&reasoning=yes&instructions=no&constrain=no&max-tokens=9&stream=yes"
         "&asks=3&substitute=forfeit&timeout=2.5"
     )
 
@@ -111,6 +111,7 @@ def test_every_option_is_read_as_what_it_is() -> None:
         instructions=False,
         constrain=False,
         max_tokens=9,
+        stream=True,
         asks=3,
         substitute="forfeit",
         timeout_seconds=2.5,

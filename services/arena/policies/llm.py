@@ -132,6 +132,7 @@ class LanguageModel:
             temperature=options.temperature,
             seed=options.seed,
             max_tokens=options.max_tokens or enough,
+            stream=options.stream,
             timeout_seconds=options.timeout_seconds,
         )
 
