@@ -12,6 +12,7 @@ What is wrong with the endpoint itself (a refused key, no such model, a redirect
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isfinite
 
 from shared.errors import Unreachable
 from shared.logs import one_line
@@ -67,9 +68,11 @@ def _seconds(retry_after: str | None) -> float | None:
     if retry_after is None:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
         pass
+    else:
+        return max(0.0, seconds) if isfinite(seconds) else None
     try:
         date = parsedate_to_datetime(retry_after)
     except ValueError:
