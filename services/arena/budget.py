@@ -130,4 +130,7 @@ class Budget:
         mean = sum(known) / battles if battles else 0
         if total + mean * (self._in_play + 1) <= most and total < most:
             return None
-        return f"the budget of {most:,g} {unit} does not reach for another battle: {total:,.4g} {unit} are spent"
+        in_play = f", with {self._in_play} battle{'s' * (self._in_play != 1)} in play" if self._in_play else ""
+        return (
+            f"the budget of {most:,g} {unit} does not reach for another battle: {total:,.4g} {unit} are spent{in_play}"
+        )
