@@ -286,8 +286,13 @@ async def test_a_refusal_by_the_model_is_no_answer() -> None:
 
 async def test_what_a_server_serves_comes_with_its_card() -> None:
     served = ({"id": "mine@3", "object": "model", "card": {"contract": {"v2": "ab12"}}}, {"id": "other"})
-    async with asking(StandIn(TGI, models=served)) as backend:
+    model = StandIn(TGI, models=served)
+    async with asking(model) as backend:
         models = await backend.models()
+        longer = make_backend(parse_policy(f"tgi:{model.server.url}/v1"), settings(model.server.url), LocalLimiter())
+        assert await longer.models() == models
+        assert (await longer.ask(question())).problem is None
+        await longer.aclose()
 
     assert [(model.id, model.contract) for model in models] == [("mine@3", {"v2": "ab12"}), ("other", None)]
 

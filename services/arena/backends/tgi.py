@@ -42,7 +42,8 @@ class Tgi(Chat):
 
     async def models(self) -> tuple[ServedModel, ...]:
         """See Backend."""
-        return await served_models(self._transport, "/v1/models")
+        is_v1 = self._transport.endpoint.url.endswith("/v1")
+        return await served_models(self._transport, "/models" if is_v1 else "/v1/models")
 
 
 class HuggingFace(Tgi):

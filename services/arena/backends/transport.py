@@ -90,6 +90,7 @@ class Transport:
         except _TimedOut:
             problem, detail = Reason.TIMED_OUT, f"no answer within {timeout_seconds:g} s"
         except Declined as declined:
+            self._health.answered()
             problem, detail = Reason.REFUSED, self.shown(declined)
         except Fault as fault:
             if not course.is_its_own_fault:
@@ -97,7 +98,7 @@ class Transport:
             problem, detail = Reason.REFUSED, self.shown(fault)
         except Unreachable as error:
             raise Unreachable(f"{self.endpoint.name} cannot be asked: {self.shown(error)}") from None
-        if problem is not Reason.TIMED_OUT:
+        else:
             self._health.answered()
         return Delivery(value, problem, detail, course.faults, 1000 * (sent - began), 1000 * (self._clock() - sent))
 
