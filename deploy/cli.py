@@ -6,7 +6,6 @@ Expected errors are shown as one sentence, without a traceback: exit code 2 when
 import asyncio
 import secrets
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,8 @@ import typer
 from rich.markup import escape
 
 from deploy import model_commands
-from deploy.client import ApiClient, find_api, find_redis
+from deploy.client import find_redis
+from deploy.following import api_client, follow
 from deploy.options import (
     P1,
     P2,
@@ -39,14 +39,12 @@ from deploy.options import (
 )
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
-from services.arena.progress import State
-from services.arena.schemas import MatchupStatus, NewMatchup
+from services.arena.schemas import NewMatchup
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.records import read_run
 from shared.settings import Settings
 from shared.store import Store
-from shared.tally import Tally
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -289,36 +287,3 @@ def resume(
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
     added = resume_matchups(Store(settings.store), queues.enqueue, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")
-
-
-def follow(
-    client: ApiClient, asked: NewMatchup, output: Path | None = None, check: Callable[[], None] = lambda: None
-) -> None:
-    """Ask for a matchup, show it to its end, and write its run and report to this folder.
-
-    `check` is called now and then, and raises when going on makes no sense.
-    """
-    from deploy.single import write_result
-
-    status = client.enqueue(asked)
-    err.print(f"matchup {status.id}: {escape(describe(status.request))}")
-    with progress("battles", status.battles) as advance:
-
-        def show(now: MatchupStatus) -> None:
-            check()
-            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken))
-
-        status = client.wait(status.id, show)
-    if status.links.run is None:
-        raise AlphaStralError(f"matchup {status.id} has {status.state}: {'; '.join(status.failures) or 'no report'}")
-    run = client.run(status.id)
-    print_result(run, *write_result(run, output))
-    if status.state is not State.FINISHED and status.stopped is None:
-        raise AlphaStralError(f"matchup {status.id} has {status.state}")
-
-
-def api_client() -> ApiClient:
-    """A client of the API that the settings or the local stack name. Raises Unreachable without one."""
-    settings = Settings()
-    token = settings.api_token.get_secret_value() if settings.api_token else None
-    return ApiClient(find_api(settings, Path("var")), token=token)

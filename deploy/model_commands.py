@@ -10,7 +10,8 @@ from rich.markup import escape
 from deploy.options import LogLevel, MaxCost, MaxTokens, PolicyFile, configure_logs
 from deploy.policy_files import read_policies
 from deploy.show import out
-from shared.policies import FORMATS, KINDS, OPTIONS
+from shared.model_options import OPTIONS
+from shared.policies import FORMATS, KINDS
 from shared.settings import Settings
 
 

@@ -4,15 +4,8 @@ import pytest
 
 from shared.battle.contract import CONTRACTS
 from shared.errors import UnknownFormat, UnknownPolicy
-from shared.policies import (
-    CONTRACT_VERSIONS,
-    FORMATS,
-    KINDS,
-    ModelOptions,
-    check_format,
-    check_over_api,
-    parse_policy,
-)
+from shared.model_options import CONTRACT_VERSIONS, ModelOptions
+from shared.policies import FORMATS, KINDS, check_format, check_over_api, parse_policy
 
 
 @pytest.mark.parametrize("name", ["random", "max-damage", "heuristic"])
