@@ -125,7 +125,7 @@ async def play_suite(
     store = Store(str(folder))
     connect = connect or connector(settings, LocalLimiter())
     stopped: str | None = None
-    with interruptible() as interrupted:
+    with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
         for row in suite.rows:
             with suppress(Conflict):  # The same battles, asked for with another concurrency.
                 store.create_matchup(row.matchup_id, row.request)

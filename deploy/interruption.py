@@ -17,7 +17,7 @@ def interruptible(tell: Callable[[str], None]) -> Iterator[asyncio.Event]:
 
     def interrupt() -> None:
         interrupted.set()
-        tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once, without a run.")
+        tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once.")
         loop.remove_signal_handler(signal.SIGINT)
 
     with suppress(NotImplementedError):
