@@ -37,10 +37,10 @@ demo: setup-run
 	@$(VENV_BIN)/alphastral demo
 
 test: setup
-	$(VENV_BIN)/pytest -n $(JOBS) $(ARGS)
+	$(VENV_BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 unit-tests: setup
-	$(VENV_BIN)/pytest -n $(JOBS) -m "not slow" --ignore tests/flows --ignore tests/e2e $(ARGS)
+	$(VENV_BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow" --ignore tests/flows --ignore tests/e2e $(ARGS)
 
 check: setup
 	$(VENV_BIN)/ruff format --check
