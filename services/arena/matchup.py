@@ -37,6 +37,10 @@ _NAME_CHARACTERS = 18
 """Showdown's limit."""
 
 
+PoliciesOf = Callable[[int], Mapping[Seat, Policy]]
+"""Index of a battle → the policies that play it as p1 and p2."""
+
+
 async def play(
     request: MatchupRequest,
     indices: Sequence[int],
@@ -46,22 +50,21 @@ async def play(
     on_record: Callable[[BattleRecord], None],
     stopping: Callable[[], bool] = lambda: False,
     battlefield: Battlefield | None = None,
+    policies_of: PoliciesOf | None = None,
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
     A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true, no new battle
-    begins; the call returns when those in play have ended. Raises UsageError (among them InvalidTeam, UnknownPolicy)
-    before the first battle when the request cannot be played as asked.
+    begins; the call returns when those in play have ended. The policies are those that the request names, unless
+    `policies_of` gives others. Raises UsageError (among them InvalidTeam, UnknownPolicy) before the first battle when
+    the request cannot be played as asked.
     """
     check_request(request, person_may_play=True)
-    policies: Mapping[Seat, Policy] = {
-        "p1": make_policy(request.p1),
-        "p2": Person() if person_behind(request.p2) else make_policy(request.p2),
-    }
+    policies_of = policies_of or _named(request)
     async with battlefield or make_battlefield(request, Settings()) as field:
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
-        shard = _Shard(request, matchup_id, worker, field, policies, teams, versions)
+        shard = _Shard(request, matchup_id, worker, field, policies_of, teams, versions)
         waiting = iter(indices)
 
         async def play_in_turn(remaining: Iterator[int]) -> None:
@@ -104,7 +107,7 @@ class _Shard:
         matchup_id: str,
         worker: str,
         field: Battlefield,
-        policies: Mapping[Seat, Policy],
+        policies_of: PoliciesOf,
         teams: Teams | None,
         versions: Mapping[str, str],
     ) -> None:
@@ -112,16 +115,15 @@ class _Shard:
         self.matchup_id = matchup_id
         self.worker = worker
         self.field = field
-        self.policies = policies
+        self.policies_of = policies_of
         self.teams = teams
         self.names = _log_names(request)
         self.versions = versions
-        self.contract = {**policies["p1"].contract, **policies["p2"].contract}
         self.generation = check_format(request.format).generation
 
     async def play_battle(self, index: int) -> BattleRecord:
         """Play battle `index` and tell how it went, whatever happens in it."""
-        request = self.request
+        request, policies = self.request, self.policies_of(index)
         seat_of_p1 = p1_seat(index, pairs=request.pairs)
         plays: Mapping[Seat, Seat] = {seat_of_p1: "p1", other(seat_of_p1): "p2"}
         seeds = battle_seeds(request.seed, index, pairs=request.pairs)
@@ -129,7 +131,7 @@ class _Shard:
         randomness = {"p1": seeds.p1_policy, "p2": seeds.p2_policy}
         players = {
             seat: Player(
-                self.policies[plays[seat]],
+                policies[plays[seat]],
                 plays=plays[seat],
                 seat=seat,
                 tracker=Tracker(self.generation, seat, names),
@@ -171,11 +173,19 @@ class _Shard:
             teams=self.teams.names if self.teams else None,
             worker=self.worker,
             versions=self.versions,
-            contract=self.contract,
+            contract={**policies["p1"].contract, **policies["p2"].contract},
             decisions=_with_effectiveness(decisions, public_log, self.generation),
             input_log=fought.input_log if fought else (),
             public_log=public_log,
         )
+
+
+def _named(request: MatchupRequest) -> PoliciesOf:
+    policies: Mapping[Seat, Policy] = {
+        "p1": make_policy(request.p1),
+        "p2": Person() if person_behind(request.p2) else make_policy(request.p2),
+    }
+    return lambda index: policies
 
 
 def _log_names(request: MatchupRequest) -> Mapping[Seat, str]:

@@ -1,8 +1,8 @@
 """How sure a win rate is, when battles come in pairs.
 
 The interval is Wilson's (JASA 22, 1927, p. 209) on as many independent battles as the paired ones are worth: battles
-divided by the design effect (L. Kish, Survey Sampling, 1965, chapter 8), which is the variance of the pairs' scores over
-the variance that independent battles would have. N. Dean and M. Pagano (Journal of Survey Statistics and Methodology
+divided by the design effect (L. Kish, Survey Sampling, 1965, chapter 8): the variance of the pairs' scores over that
+of as many independent battles. N. Dean and M. Pagano (Journal of Survey Statistics and Methodology
 3(4), 2015) compare intervals for clustered shares, this among them. Student's t takes the normal's place because the
 variance is estimated. benchmarks/verdicts.py measures how often it covers.
 """
