@@ -15,12 +15,12 @@ from itertools import combinations
 
 import numpy as np
 
-from services.arena.shards import shards_until_decided
 from services.reporter.verdict import battles_needed
 from shared.verdicts.intervals import Floats, pair_interval
 from shared.verdicts.ratings import Meeting, rate
 from shared.verdicts.scores import Scores
 from shared.verdicts.sequential import Bounds, Decided, decide, log_likelihood_ratios
+from shared.verdicts.until import looks
 
 CORRELATIONS = (0.0, -0.3, 0.3)
 MEASURED_CORRELATION = -0.3
@@ -66,7 +66,7 @@ def tested(
     distribution, bounds = pair_distribution(win_rate, correlation), Bounds.of(ERROR)
     verdicts, battles = np.full(matchups, _UNDECIDED), np.full(matchups, most)
     going, counts = np.arange(matchups), np.zeros((matchups, 5))
-    for shard in shards_until_decided(most, pairs=True):
+    for shard in looks(most, pairs=True):
         counts = counts + rng.multinomial(len(shard) // 2, distribution, size=len(going))
         found = decide(counts, *log_likelihood_ratios(counts, margin), bounds)
         ended = found != _UNDECIDED

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deploy import judging
 from deploy.client import ApiClient, find_api, find_redis
 from deploy.options import (
     P1,
@@ -23,13 +24,17 @@ from deploy.options import (
     Battlefield,
     Battles,
     Concurrency,
+    Error,
     FormatName,
     LogLevel,
+    Margin,
     MatchupId,
+    MaxBattles,
     MoveDelay,
     Pairs,
     Seed,
     TeamFile,
+    UntilDecided,
     new_matchup,
 )
 from deploy.show import describe, err, out, print_result, print_status, progress
@@ -52,7 +57,18 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
-_OPTIONS = {"battles": "--n", "move_delay": "--move-delay", "teams.0": "--team1", "teams.1": "--team2"}
+for command in (judging.verify,):
+    app.command()(command)
+
+_OPTIONS = {
+    "battles": "--n",
+    "move_delay": "--move-delay",
+    "teams.0": "--team1",
+    "teams.1": "--team2",
+    "until_decided.margin": "--margin",
+    "until_decided.error": "--error",
+    "until_decided.max_battles": "--max-battles",
+}
 """Fields of a request whose option has another name."""
 
 
@@ -81,6 +97,10 @@ def battle(
     team1: TeamFile = None,
     team2: TeamFile = None,
     battlefield: Battlefield = "simulator",
+    until_decided: UntilDecided = False,
+    margin: Margin = 0.1,
+    error: Error = 0.05,
+    max_battles: MaxBattles = 400,
     challenge: Annotated[str | None, typer.Option(help="On the server: wait for this person to play p1.")] = None,
     showdown_url: Annotated[
         str | None, typer.Option(help="A running server, ws://HOST:PORT; else one is started.")
@@ -96,7 +116,8 @@ def battle(
     check_output(output)
     if challenge is not None:
         p2 = f"human:{challenge}"
-    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
+    until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
+    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield, until)
     request = asked.request(secrets.randbits(32))
     check_request(request, person_may_play=True)
     err.print(escape(describe(request)))
@@ -130,26 +151,6 @@ def report(
     path = output or Path("reports") / f"{run_file.name.removesuffix('.gz').removesuffix('.json')}.html"
     write_file(path, render(read_run(run_file)))
     out.print(escape(str(path)))
-
-
-@app.command()
-def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, played on the simulator.")]) -> None:
-    """Play every battle of a run again, without any policy, and make every figure again; exit 1 where they differ."""
-    from deploy.verification import verify as verify_run
-
-    configure_logs("ERROR")
-    found = verify_run(read_run(run_file))
-    if found.difference is None:
-        out.print(
-            f"{escape(str(run_file))}: {found.battles} battles played again; {found.log_lines:,} log lines, "
-            f"{found.decisions:,} decisions and every figure agree."
-        )
-        return
-    out.print(f"{escape(str(run_file))} was changed, or cannot be repeated here. The first difference:")
-    out.print(escape(str(found.difference)))
-    if found.played_again_with not in (None, found.recorded_with):
-        out.print(f"Recorded with simulator {found.recorded_with}, played again with {found.played_again_with}.")
-    raise typer.Exit(1)
 
 
 @app.command()
@@ -210,13 +211,18 @@ def enqueue(
     team1: TeamFile = None,
     team2: TeamFile = None,
     battlefield: Battlefield = "simulator",
+    until_decided: UntilDecided = False,
+    margin: Margin = 0.1,
+    error: Error = 0.05,
+    max_battles: MaxBattles = 400,
     output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
 ) -> None:
     """Ask the API for a matchup, and follow it."""
     from deploy.single import check_output
 
-    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield)
+    until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
+    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield, until)
     if wait:
         check_output(output)
     with api_client() as client:
@@ -282,7 +288,7 @@ def follow(
 
         def show(now: MatchupStatus) -> None:
             check()
-            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken))
+            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken), now.sequential_test)
 
         status = client.wait(status.id, show)
     if status.links.run is None:

@@ -17,6 +17,7 @@ from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS
 from shared.errors import BrokenRecord, UsageError
 from shared.records import BattleRecord, MatchupRequest, Run
+from shared.verdicts.sequential import Decided
 
 SIMULATOR = "pokemon-showdown"
 
@@ -100,7 +101,8 @@ def _in_battles(run: Run, request: MatchupRequest, indices: list[int]) -> Iterat
     if len(set(indices)) < len(indices) or not set(indices) <= set(range(request.battles)):
         yield Difference("battles", indices, f"battles 0 to {request.battles - 1}, each once")
     missing = sorted(set(range(request.battles)) - set(indices))
-    if missing and not (run.cancelled or run.failures):
+    decided = run.summary.sequential_test is not None and run.summary.sequential_test.decided is not Decided.UNDECIDED
+    if missing and not (run.cancelled or run.failures or decided):
         yield Difference(
             f"battle {missing[0] + 1}", None, "a battle of the matchup that neither failed nor was cancelled"
         )
@@ -112,6 +114,7 @@ def _in_rows(kind: str, rows: Iterable[BaseModel], again: Iterable[BaseModel]) -
 
 
 def _in_fields(where: str, recorded: BaseModel, again: BaseModel) -> Iterator[Difference]:
+    # A field that the file lacks, because it is older, says nothing.
     for name in type(recorded).model_fields:
-        if getattr(recorded, name) != getattr(again, name):
+        if name in recorded.model_fields_set and getattr(recorded, name) != getattr(again, name):
             yield Difference(f"{where}, {name}", getattr(recorded, name), getattr(again, name))

@@ -19,6 +19,7 @@ from shared.battle.decide import Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord
 from shared.tally import Winner
+from shared.verdicts.until import SequentialTest, UntilDecided
 
 SCHEMA_VERSION = 1
 MAX_BATTLES = 100_000
@@ -47,6 +48,8 @@ class MatchupRequest(BaseModel):
     """The team of seat p1 in Showdown's export format."""
     team2: str | None = Field(default=None, max_length=MAX_TEAM_CHARACTERS)
     battlefield: Literal["simulator", "server"] = "simulator"
+    until_decided: UntilDecided | None = None
+    """Stop as soon as it is decided who is stronger; `battles` is the maximum then."""
 
 
 class DecisionRecord(BaseModel):
@@ -146,6 +149,15 @@ class Summary(BaseModel):
     not_played: int = 0
     """Battles asked for that have no record: the matchup was cancelled or a shard failed."""
     p1_win_rate_interval: tuple[float, float] | None = None
+    """95 %, the two battles of a pair taken as one observation."""
+    variance_removed_by_pairs: float | None = None
+    """0.3: 70 of these battles are as good as 100 independent ones. None without pairs."""
+    own_n_games: int | None = None
+    """Finished battles in which no decision of either policy was substituted; their win rate follows."""
+    own_p1_win_rate: float | None = None
+    own_p1_win_rate_interval: tuple[float, float] | None = None
+    sequential_test: SequentialTest | None = None
+    """What decided a matchup that was played until decided, or the last look at it."""
     p1_substitutions: int | None = None
     p2_substitutions: int | None = None
     p1_decisions: int | None = None

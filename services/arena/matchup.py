@@ -21,6 +21,7 @@ from services.arena.player import Player
 from services.arena.policies import Policy, make_policy
 from services.arena.policies.person import Person
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
+from services.arena.shards import shards_of
 from services.arena.teams import Teams, resolve_teams
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.observe import Tracker
@@ -55,9 +56,10 @@ async def play(
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
     A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true, no new battle
-    begins; the call returns when those in play have ended. The policies are those that the request names, unless
-    `policies_of` gives others. Raises UsageError (among them InvalidTeam, UnknownPolicy) before the first battle when
-    the request cannot be played as asked.
+    begins; the call returns when those in play have ended. A matchup that is played until decided is played shard by
+    shard, so that no battle begins which a look at those before it would make unnecessary. The policies are those that
+    the request names, unless `policies_of` gives others. Raises UsageError (among them InvalidTeam, UnknownPolicy)
+    before the first battle when the request cannot be played as asked.
     """
     check_request(request, person_may_play=True)
     policies_of = policies_of or _named(request)
@@ -65,21 +67,8 @@ async def play(
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
         shard = _Shard(request, matchup_id, worker, field, policies_of, teams, versions)
-        waiting = iter(indices)
-
-        async def play_in_turn(remaining: Iterator[int]) -> None:
-            for index in remaining:
-                if stopping():
-                    return
-                on_record(await shard.play_battle(index))
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(request.concurrency, len(indices))):
-                    group.create_task(play_in_turn(waiting))
-        except ExceptionGroup as errors:
-            # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
-            raise errors.exceptions[0] from errors
+        for together in _played_together(request, indices):
+            await shard.play(together, on_record, stopping)
 
 
 def make_battlefield(
@@ -120,6 +109,26 @@ class _Shard:
         self.names = _log_names(request)
         self.versions = versions
         self.generation = check_format(request.format).generation
+
+    async def play(
+        self, indices: Sequence[int], on_record: Callable[[BattleRecord], None], stopping: Callable[[], bool]
+    ) -> None:
+        """Play these battles, `request.concurrency` at a time."""
+        waiting = iter(indices)
+
+        async def play_in_turn() -> None:
+            for index in waiting:
+                if stopping():
+                    return
+                on_record(await self.play_battle(index))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self.request.concurrency, len(indices))):
+                    group.create_task(play_in_turn())
+        except ExceptionGroup as errors:
+            # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
+            raise errors.exceptions[0] from errors
 
     async def play_battle(self, index: int) -> BattleRecord:
         """Play battle `index` and tell how it went, whatever happens in it."""
@@ -178,6 +187,16 @@ class _Shard:
             input_log=fought.input_log if fought else (),
             public_log=public_log,
         )
+
+
+def _played_together(request: MatchupRequest, indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    if request.until_decided is None:
+        yield indices
+        return
+    wanted = frozenset(indices)
+    for shard in shards_of(request):
+        if together := [index for index in shard if index in wanted]:
+            yield together
 
 
 def _named(request: MatchupRequest) -> PoliciesOf:

@@ -1,8 +1,10 @@
 """How a matchup is cut into jobs."""
 
+from shared.records import MatchupRequest
+from shared.verdicts.until import looks
+
 MIN_BATTLES = 2
 MAX_BATTLES = 64
-FIRST_BATTLES = 4
 
 
 def shards(battles: int, *, pairs: bool) -> tuple[range, ...]:
@@ -16,17 +18,7 @@ def shards(battles: int, *, pairs: bool) -> tuple[range, ...]:
     return tuple(range(start, min(start + size, battles)) for start in range(0, battles, size))
 
 
-def shards_until_decided(battles: int, *, pairs: bool) -> tuple[range, ...]:
-    """Cut a matchup that stops when decided, with at most `battles`, into ranges to look after, in order.
-
-    They begin with 4 battles and grow to a sixteenth of what was played before, at most 64: so a look comes late by a
-    sixteenth at worst, and the looks at n battles together read about 16 n records.
-    """
-    cut: list[range] = []
-    start = 0
-    while start < battles:
-        size = min(MAX_BATTLES, max(FIRST_BATTLES, -(-start // 16)))
-        size += size % 2 if pairs else 0
-        cut.append(range(start, min(start + size, battles)))
-        start += size
-    return tuple(cut)
+def shards_of(request: MatchupRequest) -> tuple[range, ...]:
+    """The shards of a matchup. One that is played until decided is looked at after each of them."""
+    cut = looks if request.until_decided else shards
+    return cut(request.battles, pairs=request.pairs)

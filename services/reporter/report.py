@@ -68,7 +68,8 @@ def render(run: Run) -> str:
             names=names,
             verdict=verdict(run),
             tally=tally,
-            decimals=decimals_for(tally),
+            rate=numbers.rate(run),
+            decimals=decimals_for(numbers.rate(run)),
             substitutions=decisions.substitutions(run),
             charted=charted,
             figures=_figures(charted),
@@ -92,7 +93,12 @@ def render(run: Run) -> str:
 
 def command_line(request: MatchupRequest) -> str:
     """The command that plays this matchup again."""
-    words_of_it = ["alphastral", "battle", "--p1", request.p1, "--p2", request.p2, "--n", str(request.battles)]
+    words_of_it = ["alphastral", "battle", "--p1", request.p1, "--p2", request.p2]
+    if until := request.until_decided:
+        words_of_it += ["--until-decided", "--margin", f"{until.margin:g}", "--error", f"{until.error:g}"]
+        words_of_it += ["--max-battles", str(request.battles)]
+    else:
+        words_of_it += ["--n", str(request.battles)]
     words_of_it += ["--format", request.format, "--seed", str(request.seed)]
     words_of_it += [] if request.pairs else ["--no-pairs"]
     words_of_it += ["--move-delay", f"{request.move_delay:g}"] if request.move_delay else []

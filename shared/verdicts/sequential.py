@@ -23,6 +23,7 @@ error belongs to each side of an even match. The other two shares are those that
 pays for, and closeness more than one, since it takes two tests that both say so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, inf, log
@@ -81,6 +82,8 @@ class Look:
         """How many more it probably takes, if what was seen goes on; infinite while nothing points anywhere."""
         if self.decided is not Decided.UNDECIDED:
             return 0
+        if not self.observations:
+            return inf
         ways = [
             (self.up, self.bounds.stronger),
             (self.down, self.bounds.stronger),
@@ -91,39 +94,47 @@ class Look:
 
 
 def look(scores: Scores, margin: float, error: float, *, pairs: bool = True) -> Look:
-    """The test on what was scored so far.
+    """The test on what was scored so far."""
+    return looks([scores], margin, error, pairs=pairs)[0]
+
+
+def looks(scores: Sequence[Scores], margin: float, error: float, *, pairs: bool = True) -> list[Look]:
+    """The test on each of these scores by itself.
 
     In a matchup of pairs, battles that stand alone are left out: a broken battle takes its partner with it. In one
     without pairs, each battle is an observation.
     """
-    counts = scores.pairs if pairs else (scores.singles[0], 0, scores.singles[1], 0, scores.singles[2])
     bounds = Bounds.of(error)
-    if not sum(counts):
-        return Look(Decided.UNDECIDED, 0.0, 0.0, 0.0, bounds, 0)
-    up, down, overwhelming = (float(ratio) for ratio in log_likelihood_ratios(counts, margin))
-    return Look(_decided(counts, up, down, overwhelming, bounds), up, down, overwhelming, bounds, sum(counts))
-
-
-def _decided(counts: ArrayLike, up: float, down: float, overwhelming: float, bounds: Bounds) -> Decided:
-    return list(Decided)[int(decide(counts, np.array(up), np.array(down), np.array(overwhelming), bounds))]
+    counts = np.array([each.pairs if pairs else np.insert(each.singles, [1, 2], 0) for each in scores], float)
+    up, down, overwhelming = log_likelihood_ratios(counts, margin)
+    decided = decide(counts, up, down, overwhelming, bounds)
+    return [
+        Look(list(Decided)[verdict], float(one), float(two), float(three), bounds, int(seen.sum()))
+        for verdict, one, two, three, seen in zip(decided, up, down, overwhelming, counts, strict=True)
+    ]
 
 
 def log_likelihood_ratios(counts: ArrayLike, margin: float) -> tuple[Floats, Floats, Floats]:
     """`up`, `down` and `overwhelming` for many matchups at once: counts (…, 5) in the order of PAIR_SCORES → (…)."""
-    seen = np.maximum(np.asarray(counts, float), _UNSEEN)
+    seen = _possible(counts)
     even = _log_likelihood(seen, 0.5)
     return _log_likelihood(seen, 0.5 + margin) - even, _log_likelihood(seen, 0.5 - margin) - even, -even
 
 
 def decide(counts: ArrayLike, up: Floats, down: Floats, overwhelming: Floats, bounds: Bounds) -> "np.ndarray":
     """What follows, for many matchups at once: indices of Decided (…)."""
-    seen = np.asarray(counts, float)
+    seen = _possible(counts)
     rate = seen @ PAIR_SCORES / seen.sum(-1)
     walkover = overwhelming >= bounds.overwhelming
     p1 = (up >= bounds.stronger) | (walkover & (rate > 0.5))
     p2 = (down >= bounds.stronger) | (walkover & (rate < 0.5))
     closer = (up <= -bounds.closer) & (down <= -bounds.closer)
     return np.select([p1, p2, closer], [0, 1, 2], 3)
+
+
+def _possible(counts: ArrayLike) -> Floats:
+    possible: Floats = np.maximum(np.asarray(counts, float), _UNSEEN)
+    return possible
 
 
 def _log_likelihood(counts: Floats, mean: float) -> Floats:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.arena.shards import shards_until_decided
 from shared.verdicts.scores import Scores
 from shared.verdicts.sequential import Bounds, Decided, decide, log_likelihood_ratios, look
+from shared.verdicts.until import looks
 
 counts = st.tuples(*[st.integers(0, 200)] * 5)
 
@@ -63,7 +63,8 @@ def test_a_battle_whose_partner_broke_is_no_observation() -> None:
 def test_nothing_played_points_nowhere() -> None:
     found = look(Scores(), 0.1, 0.05)
 
-    assert (found.decided, found.up, found.observations) == (Decided.UNDECIDED, 0, 0)
+    assert (found.decided, found.observations) == (Decided.UNDECIDED, 0)
+    assert (found.up, found.down, found.overwhelming) == pytest.approx((0, 0, 0), abs=1e-3)
     assert found.observations_left() == inf
 
 
@@ -112,7 +113,7 @@ def test_at_the_margin_at_most_one_verdict_in_twenty_is_wrong(truth: float, corr
     common = correlation * win * lose
     pairs = [lose**2 + common, 0, 2 * (win * lose - common), 0, win**2 + common]
     matchups, wrong, counted = 2_000, 0, np.zeros((2_000, 5))
-    for shard in shards_until_decided(600, pairs=True):
+    for shard in looks(600, pairs=True):
         counted = counted + rng.multinomial(len(shard) // 2, pairs, size=len(counted))
         found = decide(counted, *log_likelihood_ratios(counted, 0.15), Bounds.of(0.05))
         ended = found != 3
