@@ -44,7 +44,6 @@ from services.arena.schemas import MatchupStatus, NewMatchup
 from shared import logs
 from shared.errors import AlphaStralError, UsageError
 from shared.policies import FORMATS, KINDS
-from shared.records import read_run
 from shared.settings import Settings
 from shared.store import Store
 from shared.tally import Tally
@@ -57,7 +56,7 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
-for command in (judging.verify,):
+for command in (judging.report, judging.verify, judging.ratings):
     app.command()(command)
 
 _OPTIONS = {
@@ -137,20 +136,6 @@ def battle(
     print_result(run, *write_result(run, output))
     if run.cancelled or run.summary.broken:
         raise typer.Exit(1)
-
-
-@app.command()
-def report(
-    run_file: Annotated[Path, typer.Argument(help="A run file, ours or the original project's.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: reports/<name>.html.")] = None,
-) -> None:
-    """Write the HTML report of a run file."""
-    from deploy.single import write_file
-    from services.reporter.report import render
-
-    path = output or Path("reports") / f"{run_file.name.removesuffix('.gz').removesuffix('.json')}.html"
-    write_file(path, render(read_run(run_file)))
-    out.print(escape(str(path)))
 
 
 @app.command()
