@@ -1,18 +1,22 @@
-"""The commands that look at what was played: `alphastral report`, `alphastral verify`, `alphastral ratings`."""
+"""The commands that look at what was played: `alphastral report`, `verify`, `ratings`, `tournament`."""
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 from rich.markup import escape
 
-from deploy.show import out
+from deploy.show import err, out, progress
 from shared import logs
 from shared.errors import UsageError
 from shared.records import read_run
+from shared.settings import Settings
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
+
+if TYPE_CHECKING:
+    from services.reporter.standings import Table
 
 
 def report(
@@ -59,29 +63,13 @@ def ratings(
 ) -> None:
     """Rate the policies of any set of runs, and write the leaderboard."""
     from deploy.single import write_file
-    from services.reporter.leaderboard import place, render_leaderboard, told
+    from services.reporter.leaderboard import render_leaderboard
     from services.reporter.standings import Source, table
 
     folder = output.parent if output else Path()
     sources = [Source(read_run(path), _report_beside(path, folder)) for path in _all_runs(run_files)]
     found = table(sources, anchor=anchor, anchor_rating=anchor_rating, format=format_name, seed=seed)
-    ranks = [line.as_played.rank for line in found.lines]
-    rows = [("", "policy", "as played", "own choices", "win rate", "battles")]
-    for line in found.lines:
-        rate = line.as_played.win_rate
-        rows.append(
-            (
-                place(line.as_played, ranks.count(line.as_played.rank) > 1),
-                line.policy,
-                told(line.as_played),
-                told(line.own_choices),
-                "–" if rate is None else f"{rate:.0%}",
-                f"{line.as_played.battles:,}",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        out.print(escape("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
+    print_table(found)
     if found.repeated:
         out.print(f"{found.repeated} of the runs were given more than once and count once.")
     if output is not None:
@@ -109,3 +97,54 @@ def _report_beside(run_file: Path, folder: Path) -> str | None:
         if report.is_file():
             return quote(Path(os.path.relpath(report, folder)).as_posix())
     return None
+
+
+def tournament(
+    suite_file: Annotated[Path, typer.Argument(help="A TOML file: policies, budget; see docs/verdicts.md.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Its folder; default: tournaments/<name of the suite>.")
+    ] = None,
+) -> None:
+    """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
+    from deploy.tournament import play_tournament
+    from services.arena.tournament import read_suite
+
+    logs.configure("WARNING")
+    suite = read_suite(suite_file)
+    folder = output or Path("tournaments") / suite_file.stem
+    with progress("battles", suite.battles) as advance:
+        found, ended = play_tournament(
+            suite,
+            folder,
+            settings=Settings(),
+            advance=advance,
+            tell=lambda sentence: err.print(escape(sentence)),
+        )
+    print_table(found)
+    out.print(f"Leaderboard: {escape(str(folder / 'leaderboard.html'))}")
+    if not ended:
+        err.print("interrupted; the same command goes on from here")
+        raise typer.Exit(1)
+
+
+def print_table(found: "Table") -> None:
+    """The table of ratings, on standard output."""
+    from services.reporter.leaderboard import place, told
+
+    ranks = [line.as_played.rank for line in found.lines]
+    rows = [("", "policy", "as played", "own choices", "win rate", "battles")]
+    for line in found.lines:
+        rate = line.as_played.win_rate
+        rows.append(
+            (
+                place(line.as_played, ranks.count(line.as_played.rank) > 1),
+                line.policy,
+                told(line.as_played),
+                told(line.own_choices),
+                "–" if rate is None else f"{rate:.0%}",
+                f"{line.as_played.battles:,}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        out.print(escape("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))

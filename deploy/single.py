@@ -30,6 +30,7 @@ async def play_here(
     tell: Callable[[str], None],
     settings: Settings,
     showdown_port: int | None = None,
+    matchup_id: str | None = None,
 ) -> Run:
     """Play a matchup and sum it up.
 
@@ -55,7 +56,7 @@ async def play_here(
 
     with suppress(NotImplementedError):
         loop.add_signal_handler(signal.SIGINT, interrupt)
-    matchup_id, created_at = new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
+    matchup_id, created_at = matchup_id or new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
     try:
         async with AsyncExitStack() as exit_stack:
             if request.battlefield == "server" and settings.showdown_url is None:

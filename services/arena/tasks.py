@@ -100,10 +100,10 @@ def _go_on(context: Context, matchup_id: str) -> None:
     # Every shard looks when it ends. Of two that end at once, the one that looks last sees both, and the name of
     # the job says what was seen, so that neither an earlier report nor a second request for this one stands in the way.
     progress = Progress.of(context.store, matchup_id)
-    if progress.settled:
-        context.enqueue(progress.report())
-    elif progress.request.until_decided:
+    if progress.request.until_decided and not progress.decided:
         context.enqueue(progress.look())
+    elif progress.settled:
+        context.enqueue(progress.report())
 
 
 def _looked_up(look: Callable[[], bool], clock: Callable[[], float]) -> Callable[[], bool]:

@@ -90,7 +90,7 @@ def table(
     given = list(sources)
     once = {_identity(source.run): source for source in given}
     chosen = _of_one_format([once[key] for key in sorted(once)], format)
-    meetings = [_meeting(source.run) for source in chosen]
+    meetings = [meeting_of(source.run) for source in chosen]
     if not any(meeting.scores.battles and meeting.p1 != meeting.p2 for meeting in meetings):
         raise UsageError("no battle between two different policies was finished in these runs")
     own = [_own_meeting(source.run) for source in chosen]
@@ -135,7 +135,8 @@ def _of_one_format(sources: Sequence[Source], format: str | None) -> Sequence[So
     return chosen
 
 
-def _meeting(run: Run) -> Meeting:
+def meeting_of(run: Run) -> Meeting:
+    """What a run says of its two policies, as played."""
     scores = Scores.of(Played(battle.pair, battle.winner) for battle in run.battles)
     if not run.battles:
         summary = run.summary

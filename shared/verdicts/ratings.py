@@ -248,3 +248,12 @@ def _order(rating: Rating) -> tuple[int, float, str]:
     first = {Known.ABOVE: 0, Known.RATED: 1, Known.BELOW: 2, Known.NO_LINK: 3}[rating.known]
     strength = next((end for end in (rating.estimate, rating.low, rating.high) if end is not None), 0.0)
     return first, -strength, rating.policy
+
+
+def log_odds(wins: Floats) -> Floats:
+    """(policies, policies) of what each scored against each → (policies) log-odds against the first of most likelihood.
+
+    Every policy must be linked to the first by results in both directions.
+    """
+    fitted: Floats = _fit(wins[None], np.ones(len(wins), bool), 0)[0]
+    return fitted
