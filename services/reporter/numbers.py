@@ -16,7 +16,7 @@ from services.reporter.words import one_line
 from shared.records import Run, RunBattle
 from shared.tally import Interval, Tally, Winner
 from shared.verdicts.intervals import WinRate, win_rate
-from shared.verdicts.scores import Played, Scores
+from shared.verdicts.scores import Played, Scores, running
 
 Side = Literal["p1", "p2", "both"]
 """Whose a decision is. `both` where an old file leaves that open, because a policy met itself."""
@@ -110,13 +110,9 @@ def labels(run: Run) -> Mapping[Side, str]:
 
 def curve(run: Run) -> tuple[CurvePoint, ...]:
     """p1's win rate over the finished battles, in the run's order, in at most MAX_CURVE_POINTS points."""
-    finished = [Played(battle.pair, battle.winner) for battle in run.battles if battle.winner is not None]
-    points: list[CurvePoint] = []
-    for index in spread(len(finished), MAX_CURVE_POINTS):
-        so_far = win_rate(Scores.of(finished[: index + 1]))
-        if so_far is not None:
-            points.append(CurvePoint(so_far.battles, so_far.estimate, so_far.interval))
-    return tuple(points)
+    after_each = list(running(Played(battle.pair, battle.winner) for battle in run.battles))
+    rates = (win_rate(after_each[index]) for index in spread(len(after_each), MAX_CURVE_POINTS))
+    return tuple(CurvePoint(found.battles, found.estimate, found.interval) for found in rates if found)
 
 
 def grid(run: Run) -> tuple[tuple[RunBattle, ...], ...]:

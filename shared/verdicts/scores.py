@@ -4,7 +4,7 @@ The two battles of a pair share teams and dice, so they are one observation: p1'
 alone where it has no pair, or where its partner broke or is left out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,3 +72,22 @@ class Scores:
     def mirrored(self) -> "Scores":
         """The same battles from p2's point of view."""
         return Scores(self.pairs[::-1], self.singles[::-1])
+
+
+def running(battles: Iterable[Played]) -> Iterator[Scores]:
+    """The scores after each finished battle, in order; the last is `Scores.of` all of them."""
+    pairs, singles = [0] * len(PAIR_SCORES), [0] * len(SINGLE_SCORES)
+    waiting: dict[int, float] = {}
+    for pair, winner in battles:
+        if winner is None:
+            continue
+        score = _SCORE[winner]
+        partner = waiting.pop(pair, None) if pair is not None else None
+        if partner is None:
+            singles[SINGLE_SCORES.index(score)] += 1
+            if pair is not None:
+                waiting[pair] = score
+        else:
+            singles[SINGLE_SCORES.index(partner)] -= 1
+            pairs[PAIR_SCORES.index((score + partner) / 2)] += 1
+        yield Scores(tuple(pairs), tuple(singles))

@@ -1,9 +1,11 @@
 """What counts as a pair, by worked examples."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.tally import Winner
-from shared.verdicts.scores import Played, Scores
+from shared.verdicts.scores import Played, Scores, running
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,11 @@ def test_from_the_other_side_every_score_is_turned_around() -> None:
 
 def test_nothing_played_has_no_rate() -> None:
     assert Scores.of([]).win_rate is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["p1", "p2", "draw", None]), min_size=1))
+def test_scores_battle_by_battle_end_at_those_of_all(winners: list[Winner | None]) -> None:
+    battles = [Played(index // 2, winner) for index, winner in enumerate(winners)]
+
+    assert next(reversed([Scores(), *running(battles)])) == Scores.of(battles)
