@@ -6,7 +6,6 @@ Expected errors are shown as one sentence, without a traceback: exit code 2 when
 import asyncio
 import secrets
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +14,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import judging
-from deploy.client import ApiClient, find_api, find_redis
+from deploy import judging, model_commands
+from deploy.client import find_redis
+from deploy.following import api_client, follow
 from deploy.options import (
     P1,
     P2,
@@ -30,23 +30,24 @@ from deploy.options import (
     Margin,
     MatchupId,
     MaxBattles,
+    MaxCost,
+    MaxTokens,
     MoveDelay,
     Pairs,
+    PolicyFile,
     Seed,
     TeamFile,
     UntilDecided,
+    configure_logs,
     new_matchup,
 )
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
-from services.arena.progress import State
-from services.arena.schemas import MatchupStatus, NewMatchup
-from shared import logs
+from services.arena.schemas import NewMatchup
 from shared.errors import AlphaStralError, UsageError
-from shared.policies import FORMATS, KINDS
+from shared.jobs.limits import LocalLimiter
 from shared.settings import Settings
 from shared.store import Store
-from shared.tally import Tally
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,6 +68,8 @@ _OPTIONS = {
     "until_decided.margin": "--margin",
     "until_decided.error": "--error",
     "until_decided.max_battles": "--max-battles",
+    "max_cost_usd": "--max-cost",
+    "max_tokens": "--max-tokens",
 }
 """Fields of a request whose option has another name."""
 
@@ -100,6 +103,9 @@ def battle(
     margin: Margin = 0.1,
     error: Error = 0.05,
     max_battles: MaxBattles = 400,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    policies: PolicyFile = None,
     challenge: Annotated[str | None, typer.Option(help="On the server: wait for this person to play p1.")] = None,
     showdown_url: Annotated[
         str | None, typer.Option(help="A running server, ws://HOST:PORT; else one is started.")
@@ -110,13 +116,30 @@ def battle(
 ) -> None:
     """Play a matchup in this process and write its run and report."""
     from deploy.single import check_output, play_here, write_result
+    from services.arena.policies.models import connector
 
     configure_logs(log_level)
     check_output(output)
     if challenge is not None:
         p2 = f"human:{challenge}"
     until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
-    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield, until)
+    asked = new_matchup(
+        p1,
+        p2,
+        n,
+        format_name,
+        move_delay,
+        seed,
+        concurrency,
+        pairs,
+        team1,
+        team2,
+        battlefield,
+        until,
+        max_cost,
+        max_tokens,
+        policies,
+    )
     request = asked.request(secrets.randbits(32))
     check_request(request, person_may_play=True)
     err.print(escape(describe(request)))
@@ -130,6 +153,7 @@ def battle(
                 advance=advance,
                 tell=lambda sentence: err.print(escape(sentence)),
                 settings=settings,
+                connect=connector(settings, LocalLimiter()),
                 showdown_port=showdown_port,
             )
         )
@@ -138,14 +162,9 @@ def battle(
         raise typer.Exit(1)
 
 
-@app.command()
-def policies() -> None:
-    """List the policies and the formats they play."""
-    for kind in KINDS.values():
-        out.print(f"{kind.name:<12} {kind.description}")
-        for option, meaning in kind.options.items():
-            out.print(f"{'':<12}   ?{option}=… {meaning}")
-    out.print(f"formats: {', '.join(FORMATS)}")
+app.command(name="policies")(model_commands.list_policies)
+app.command(name="try")(model_commands.try_policy)
+app.command()(model_commands.bench)
 
 
 @app.command()
@@ -200,6 +219,9 @@ def enqueue(
     margin: Margin = 0.1,
     error: Error = 0.05,
     max_battles: MaxBattles = 400,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    policies: PolicyFile = None,
     output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
 ) -> None:
@@ -207,7 +229,23 @@ def enqueue(
     from deploy.single import check_output
 
     until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
-    asked = new_matchup(p1, p2, n, format_name, move_delay, seed, concurrency, pairs, team1, team2, battlefield, until)
+    asked = new_matchup(
+        p1,
+        p2,
+        n,
+        format_name,
+        move_delay,
+        seed,
+        concurrency,
+        pairs,
+        team1,
+        team2,
+        battlefield,
+        until,
+        max_cost,
+        max_tokens,
+        policies,
+    )
     if wait:
         check_output(output)
     with api_client() as client:
@@ -256,44 +294,3 @@ def resume(
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
     added = resume_matchups(Store(settings.store), queues.enqueue, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")
-
-
-def follow(
-    client: ApiClient, asked: NewMatchup, output: Path | None = None, check: Callable[[], None] = lambda: None
-) -> None:
-    """Ask for a matchup, show it to its end, and write its run and report to this folder.
-
-    `check` is called now and then, and raises when going on makes no sense.
-    """
-    from deploy.single import write_result
-
-    status = client.enqueue(asked)
-    err.print(f"matchup {status.id}: {escape(describe(status.request))}")
-    with progress("battles", status.battles) as advance:
-
-        def show(now: MatchupStatus) -> None:
-            check()
-            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken), now.sequential_test)
-
-        status = client.wait(status.id, show)
-    if status.links.run is None:
-        raise AlphaStralError(f"matchup {status.id} has {status.state}: {'; '.join(status.failures) or 'no report'}")
-    run = client.run(status.id)
-    print_result(run, *write_result(run, output))
-    if status.state is not State.FINISHED:
-        raise AlphaStralError(f"matchup {status.id} has {status.state}")
-
-
-def api_client() -> ApiClient:
-    """A client of the API that the settings or the local stack name. Raises Unreachable without one."""
-    settings = Settings()
-    token = settings.api_token.get_secret_value() if settings.api_token else None
-    return ApiClient(find_api(settings, Path("var")), token=token)
-
-
-def configure_logs(level: str | None) -> None:
-    """Log from `level` on, or from the level in the environment. Raises UsageError for an unknown one."""
-    wanted = (level or Settings().log_level).upper()
-    if wanted not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise UsageError(f"unknown log level {level!r}; the levels are DEBUG, INFO, WARNING, ERROR", field="log-level")
-    logs.configure(wanted)

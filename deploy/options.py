@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from deploy.policy_files import read_policies
 from services.arena.schemas import NewMatchup
+from shared import logs
 from shared.errors import UsageError
+from shared.settings import Settings
 
 P1 = Annotated[str, typer.Option(help="A policy; `alphastral policies` lists them.")]
 P2 = Annotated[str, typer.Option(help="The policy it plays against.")]
@@ -29,6 +32,11 @@ UntilDecided = Annotated[
 Margin = Annotated[float, typer.Option(help="Until decided: closer to even than this is not told apart.")]
 Error = Annotated[float, typer.Option(help="Until decided: how often the verdict may be wrong.")]
 MaxBattles = Annotated[int, typer.Option(help="Until decided: stop there at the latest.")]
+MaxCost = Annotated[
+    float | None, typer.Option(help="US dollars: no battle begins that its models would probably spend beyond this.")
+]
+MaxTokens = Annotated[int | None, typer.Option(help="The same in tokens, in and out together.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policies", help="A file that names policies with their options.")]
 ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
 MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
 LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
@@ -47,11 +55,15 @@ def new_matchup(
     team2: Path | None,
     battlefield: str,
     until_decided: Mapping[str, float] | None = None,
+    max_cost: float | None = None,
+    max_tokens: int | None = None,
+    policies: Path | None = None,
 ) -> NewMatchup:
     """What the options ask for. Raises UsageError naming the option at fault."""
+    named = read_policies(policies) if policies else {}
     fields: dict[str, object] = {
-        "p1": p1,
-        "p2": p2,
+        "p1": named.get(p1, p1),
+        "p2": named.get(p2, p2),
         "battles": battles,
         "format": format_name,
         "move_delay": move_delay,
@@ -59,6 +71,8 @@ def new_matchup(
         "concurrency": concurrency,
         "pairs": pairs,
         "battlefield": battlefield,
+        "max_cost_usd": max_cost,
+        "max_tokens": max_tokens,
     }
     if team1 or team2:
         fields["teams"] = (team1 and read_team(team1, "team1"), team2 and read_team(team2, "team2"))
@@ -80,3 +94,11 @@ def read_team(path: Path, field: str) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the team file {path}: {error}", field=field) from error
+
+
+def configure_logs(level: str | None) -> None:
+    """Log from `level` on, or from the level in the environment. Raises UsageError for an unknown one."""
+    wanted = (level or Settings().log_level).upper()
+    if wanted not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise UsageError(f"unknown log level {level!r}; the levels are DEBUG, INFO, WARNING, ERROR", field="log-level")
+    logs.configure(wanted)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from services.arena.schemas import MatchupStatus
+from services.reporter import models
 from services.reporter.verdict import verdict
 from services.reporter.words import count
 from shared.records import MatchupRequest, Run
@@ -94,6 +95,8 @@ def print_status(status: MatchupStatus) -> None:
     if status.probably_left is not None and status.probably_left.battles is not None:
         out.print(f"probably left: {status.probably_left.battles} battles, {status.probably_left.seconds:,.0f} s")
     out.print(f"substitutions: p1 {status.substitutions.p1}, p2 {status.substitutions.p2}")
+    if status.stopped:
+        out.print(f"ended early: {escape(status.stopped)}")
     for failure in status.failures:
         out.print(f"failed: {escape(failure)}")
 
@@ -102,6 +105,8 @@ def print_result(run: Run, run_path: Path, report_path: Path) -> None:
     """The verdict and where the files are, on standard output."""
     said = verdict(run)
     for line in (said.result, said.judgement, said.substitutions, *said.notes, *said.caveats):
+        out.print(escape(line))
+    for line in models.lines(run):
         out.print(escape(line))
     summary = run.summary
     if summary.total_duration_s:

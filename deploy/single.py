@@ -1,15 +1,16 @@
 """A matchup in one process: the same code as the workers, without queue and store."""
 
-import asyncio
 import os
-import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.interruption import interruptible
 from deploy.show import Advance
+from services.arena.budget import Budget
 from services.arena.matchup import make_battlefield, play
+from services.arena.policies import Connect, no_models
 from services.reporter.report import render
 from services.reporter.run import assemble, file_stem
 from shared.errors import AlphaStralError, UsageError
@@ -29,6 +30,7 @@ async def play_here(
     advance: Advance,
     tell: Callable[[str], None],
     settings: Settings,
+    connect: Connect = no_models,
     showdown_port: int | None = None,
     matchup_id: str | None = None,
 ) -> Run:
@@ -40,24 +42,15 @@ async def play_here(
     """
     records: list[BattleRecord] = []
     watch = _Watch(request)
-    interrupted = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def interrupt() -> None:
-        interrupted.set()
-        tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once, without a run.")
-        # From now on Ctrl-C is Python's again: KeyboardInterrupt.
-        loop.remove_signal_handler(signal.SIGINT)
+    budget = Budget.of(request)
+    matchup_id, created_at = matchup_id or new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
 
     def keep(record: BattleRecord) -> None:
         records.append(record)
         watch.see(record)
         advance(Tally.of(record.winner for record in records), watch.test)
 
-    with suppress(NotImplementedError):
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-    matchup_id, created_at = matchup_id or new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
-    try:
+    with interruptible(tell) as interrupted:
         async with AsyncExitStack() as exit_stack:
             if request.battlefield == "server" and settings.showdown_url is None:
                 server = await exit_stack.enter_async_context(ShowdownServer(showdown_port, settings.node))
@@ -71,10 +64,17 @@ async def play_here(
                 on_record=keep,
                 stopping=lambda: interrupted.is_set() or watch.decided,
                 battlefield=make_battlefield(request, settings, tell),
+                connect=connect,
+                budget=budget,
             )
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-    return assemble(request, records, matchup_id=matchup_id, created_at=created_at, cancelled=interrupted.is_set())
+    return assemble(
+        request,
+        records,
+        matchup_id=matchup_id,
+        created_at=created_at,
+        cancelled=interrupted.is_set(),
+        stopped=budget.stopped,
+    )
 
 
 def check_output(output: Path | None) -> None:

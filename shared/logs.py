@@ -8,7 +8,7 @@ def configure(level: str) -> None:
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S", force=True
     )
-    for noisy in ("httpx", "httpcore", "asyncio", "websockets"):
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "asyncio", "websockets"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # It warns of every effect of a battle that it does not know.
     logging.getLogger("poke-env").setLevel(logging.ERROR)

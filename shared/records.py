@@ -15,11 +15,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decide import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord
 from shared.tally import Winner
 from shared.verdicts.until import SequentialTest, UntilDecided
+
+Card = Literal["checked", "assumed"]
+"""Whether a model's card names the contract that it is asked by, or its server shows none."""
 
 SCHEMA_VERSION = 1
 MAX_BATTLES = 100_000
@@ -50,6 +53,10 @@ class MatchupRequest(BaseModel):
     battlefield: Literal["simulator", "server"] = "simulator"
     until_decided: UntilDecided | None = None
     """Stop as soon as it is decided who is stronger; `battles` is the maximum then."""
+    max_cost_usd: float | None = Field(default=None, gt=0, le=1_000_000)
+    """The matchup ends when this is spent, with what it has."""
+    max_tokens: int | None = Field(default=None, gt=0, le=10**12)
+    """The same for tokens, in and out together."""
 
 
 class DecisionRecord(BaseModel):
@@ -62,7 +69,7 @@ class DecisionRecord(BaseModel):
     seat: Seat
     order: str
     """The text sent to Showdown."""
-    action_type: Literal["move", "switch", "lead", "pass"]
+    action_type: Literal["move", "switch", "lead", "pass", "forfeit"]
     action: str
     """The display name of the move, or of the Pokémon sent in."""
     move_id: str | None = None
@@ -76,7 +83,10 @@ class DecisionRecord(BaseModel):
     refused_by_simulator: str | None = None
     """Showdown's `[Unavailable choice]`: hidden information forbade what the request had permitted."""
     history_msgs: int = 0
+    """Messages of earlier turns that were sent along."""
     reasoning: str | None = None
+    asked: tuple[Asked, ...] = ()
+    """Where a model was asked: each attempt, in order."""
 
 
 class Seeds(BaseModel):
@@ -106,6 +116,8 @@ class BattleRecord(BaseModel):
     """The policy that won, or draw; None for a broken battle."""
     broken: str | None = None
     """Why the battle could not go on, in a sentence."""
+    forfeited: Seat | None = None
+    """The policy that gave the battle up, having no usable answer and `forfeit` as its substitute."""
     turns: int
     started_at: str
     """UTC, ISO 8601."""
@@ -119,9 +131,52 @@ class BattleRecord(BaseModel):
     """Software → version, of the process that played it."""
     contract: Mapping[str, str] = Field(default_factory=dict)
     """Contract version → hash, of each contract that a policy was asked by."""
+    cards: Mapping[Seat, Card] = Field(default_factory=dict)
+    """For each policy that asks a model."""
     decisions: tuple[DecisionRecord, ...]
     input_log: tuple[str, ...]
     public_log: tuple[str, ...]
+
+
+class Unsubstituted(BaseModel):
+    """The finished battles in which neither policy had a decision substituted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    n_games: int
+    p1_wins: int
+    p2_wins: int
+    draws: int
+    p1_win_rate: float | None
+    p1_win_rate_interval: tuple[float, float] | None
+
+
+class Asking(BaseModel):
+    """What it took to ask a policy's model, over all recorded battles. Sums are of what is known."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    asks: int
+    """Questions put to the model."""
+    second_asks: int
+    """Of them, those that followed an answer that could not be used."""
+    retries: int
+    """How often the server had to be asked again before it took a question."""
+    tokens_in: int | None
+    """None where the server told none."""
+    tokens_out: int | None
+    asks_without_tokens: int
+    """Asks of which the server told no tokens, or not both numbers."""
+    cost_usd: float | None
+    """Of the asks whose price is known; None where no price is known."""
+    asks_without_cost: int
+    median_first_token_ms: float | None
+    median_answer_ms: float | None
+    """From the question to the last token, without waiting and without retries."""
+    waited_s: float = 0.0
+    """For free places and for servers to come back, all asks together."""
+    models: tuple[str, ...] = ()
+    """What the server called the models that answered."""
 
 
 class Summary(BaseModel):
@@ -162,6 +217,16 @@ class Summary(BaseModel):
     p2_substitutions: int | None = None
     p1_decisions: int | None = None
     p2_decisions: int | None = None
+    p1_forfeits: int | None = None
+    """Battles that p1 gave up."""
+    p2_forfeits: int | None = None
+    p1_substitutions_by_reason: Mapping[Reason, int] | None = None
+    p2_substitutions_by_reason: Mapping[Reason, int] | None = None
+    """Of them, `inexpressible_in_contract` is the contract's doing and not the model's."""
+    unsubstituted: Unsubstituted | None = None
+    p1_asking: Asking | None = None
+    """None where p1 asks no model."""
+    p2_asking: Asking | None = None
 
 
 class RunBattle(BaseModel):
@@ -180,6 +245,7 @@ class RunBattle(BaseModel):
     pair: int | None = None
     p1_seat: Seat | None = None
     broken: str | None = None
+    forfeited: Seat | None = None
     duration_s: float | None = None
     seeds: Seeds | None = None
     teams: tuple[str, str] | None = None
@@ -212,6 +278,8 @@ class TurnStat(BaseModel):
     order: str | None = None
     legal_actions: int | None = None
     refused_by_simulator: str | None = None
+    asked: tuple[Asked, ...] = ()
+    """Where a model was asked: each attempt, in order."""
 
 
 class Run(BaseModel):
@@ -227,10 +295,14 @@ class Run(BaseModel):
     request: MatchupRequest | None = None
     contract: Mapping[str, str] | None = None
     """Contract version → hash, for each contract that the policies of this run were asked by."""
+    cards: Mapping[Seat, str] | None = None
+    """For each policy that asks a model: `checked` where its card names the contract, `assumed` where there is none."""
     versions: Mapping[str, str] | None = None
     """Software → version."""
     created_at: str | None = None
     cancelled: bool = False
+    stopped: str | None = None
+    """Why the matchup ended before its last battle, where nobody cancelled it: a budget was spent."""
     failures: Annotated[tuple[str, ...], Field(default=())]
     """Why shards failed, a sentence each."""
 

@@ -1,14 +1,22 @@
 """Every setting that comes from the environment, and the only place that reads it."""
 
 import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -18,19 +26,65 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.errors import UsageError
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+# A variable that is set to nothing is no key.
+Key = Annotated[SecretStr | None, BeforeValidator(lambda given: given or None)]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server that answers for models: where it is, its key, and how much it takes at once."""
+
+    url: str
+    """Without a slash at the end."""
+    key: SecretStr | None = None
+    """Belongs to this scheme, host and port, and is sent nowhere else."""
+    max_in_flight: int = 32
+    """Requests at once, over all workers."""
+
+    @property
+    def name(self) -> str:
+        """Host and port: what logs and limits go by."""
+        scheme, host, port = _origin(self.url)
+        return host if port == _PORTS.get(scheme) else f"{host}:{port}"
+
+
+class NamedEndpoint(BaseModel):
+    """An entry of the endpoints file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    key: Key = None
+    key_file: Path | None = None
+    """A file with the key, so that this one holds no secret."""
+    max_in_flight: int | None = Field(default=None, ge=1)
+
+
+_PORTS = {"http": 80, "https": 443}
+_NAMED = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.@/-]{0,199}$")], NamedEndpoint])
+
+
+def _either(ours: str, known: str | None = None) -> AliasChoices:
+    """The variables that stand for a setting: ours, then the one that everybody knows."""
+    return AliasChoices(f"ALPHASTRAL_{ours}", known or ours)
 
 
 class Settings(BaseSettings):
-    """Read from variables named `ALPHASTRAL_…` (REDIS_URL and LOG_LEVEL also go by their bare names).
+    """Read from variables named `ALPHASTRAL_…`; some also go by names that everybody knows: REDIS_URL, HF_TOKEN, …
 
     An empty variable counts as not given. Raises UsageError, naming the variable, for a value that cannot be.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ALPHASTRAL_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="ALPHASTRAL_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
-    redis_url: str | None = Field(default=None, validation_alias=AliasChoices("ALPHASTRAL_REDIS_URL", "REDIS_URL"))
+    redis_url: str | None = Field(default=None, validation_alias=_either("REDIS_URL"))
     redis_password_file: Path | None = None
     """A file with Redis's password, so that no command line and no variable holds it."""
     store: str = "var/store"
@@ -47,7 +101,68 @@ class Settings(BaseSettings):
     """The Node.js to run; found on PATH or in the nodejs wheel when not given."""
     worker_grace_seconds: float = Field(default=8.0, ge=0, allow_inf_nan=False)
     """How long a worker that is told to stop lets its running battles go on."""
-    log_level: LogLevel = Field(default="INFO", validation_alias=AliasChoices("ALPHASTRAL_LOG_LEVEL", "LOG_LEVEL"))
+    mistral_api_key: Key = Field(default=None, validation_alias=_either("MISTRAL_API_KEY"))
+    mistral_url: str = "https://api.mistral.ai"
+    """The only host that the key for Mistral is sent to; likewise below."""
+    hf_token: Key = Field(default=None, validation_alias=_either("HF_TOKEN"))
+    hf_url: str = "https://router.huggingface.co"
+    openai_api_key: Key = Field(default=None, validation_alias=_either("OPENAI_API_KEY"))
+    openai_url: str = Field(
+        default="https://api.openai.com/v1", validation_alias=_either("OPENAI_URL", "OPENAI_BASE_URL")
+    )
+    endpoints_file: Path | None = None
+    """Names the servers that may be asked over the API, with their keys and limits: see `endpoint`."""
+    max_in_flight: int = Field(default=32, ge=1)
+    """Requests at once to one endpoint, over all workers, where the endpoints file says nothing else."""
+    server_patience_seconds: float = Field(default=300.0, ge=0)
+    """How long a model's server may be away, or fail everybody, before battles break for it."""
+    prices_file: Path | None = None
+    """Prices of models that replace or join those of services/arena/backends/prices.toml."""
+    log_level: LogLevel = Field(default="INFO", validation_alias=_either("LOG_LEVEL"))
+
+    def endpoint(self, address: str) -> Endpoint:
+        """The endpoint at a URL, or the one that the endpoints file names so (`NAME` answers for `NAME@VERSION` too).
+
+        A URL gets the key and the limit that the settings know for its scheme, host and port, and no others.
+        Raises UsageError for a name that nobody gave, and for a file that is none.
+        """
+        named = self._named_endpoints()
+        if "://" not in address:
+            entry = named.get(address) or named.get(address.rpartition("@")[0])
+            if entry is None:
+                given = ", ".join(named) or "none; ALPHASTRAL_ENDPOINTS_FILE gives them"
+                raise UsageError(f"no endpoint is called {address!r}; the endpoints are: {given}")
+            return entry
+        url = address.rstrip("/")
+        keys = {
+            _origin(own): key
+            for own, key in (
+                (self.mistral_url, self.mistral_api_key),
+                (self.hf_url, self.hf_token),
+                (self.openai_url, self.openai_api_key),
+            )
+        }
+        entry = next((entry for entry in named.values() if _origin(entry.url) == _origin(url)), None)
+        if entry is not None:
+            return Endpoint(url, entry.key or keys.get(_origin(url)), entry.max_in_flight)
+        return Endpoint(url, keys.get(_origin(url)), self.max_in_flight)
+
+    def _named_endpoints(self) -> Mapping[str, Endpoint]:
+        if self.endpoints_file is None:
+            return {}
+        try:
+            entries = _NAMED.validate_python(tomllib.loads(self.endpoints_file.read_text(encoding="utf-8")))
+            return {name: self._endpoint(entry) for name, entry in entries.items()}
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"the endpoints file {self.endpoints_file}: {where}: {first['msg']}") from None
+        except (OSError, ValueError) as error:
+            raise UsageError(f"the endpoints file {self.endpoints_file} cannot be read: {error}") from None
+
+    def _endpoint(self, entry: NamedEndpoint) -> Endpoint:
+        key = SecretStr(entry.key_file.read_text(encoding="utf-8").strip()) if entry.key_file else entry.key
+        return Endpoint(entry.url.rstrip("/"), key, entry.max_in_flight or self.max_in_flight)
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -69,3 +184,9 @@ class Settings(BaseSettings):
 def child_environment(**changes: str) -> dict[str, str]:
     """The environment of a process that this one starts: this one's own, with `changes`."""
     return {**os.environ, **changes}
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a key is bound to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)

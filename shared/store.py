@@ -3,7 +3,7 @@
     matchups/ID/request.json            what was asked for
     matchups/ID/battles/NNNNN.json.gz   one file a battle, written once and never changed
     matchups/ID/failures/START.txt      why a shard failed
-    matchups/ID/cancelled               an empty file
+    matchups/ID/cancelled               empty, or why: a budget was spent
     matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
     matchups/ID/run.json.gz, report.html
 
@@ -93,14 +93,21 @@ class Store:
             raise NotFound(f"no matchup {matchup_id}") from error
         return written.astimezone(UTC)
 
-    def cancel(self, matchup_id: str) -> None:
-        """Mark a matchup as cancelled; no shard starts another battle of it."""
+    def cancel(self, matchup_id: str, why: str = "") -> None:
+        """Mark a matchup as cancelled, and say why where it was not a person's wish; no shard starts another battle."""
         self.request(matchup_id)
-        self._write(self._matchup(matchup_id, "cancelled"), b"")
+        self._write(self._matchup(matchup_id, "cancelled"), why.encode())
 
     def is_cancelled(self, matchup_id: str) -> bool:
         """Whether somebody cancelled it."""
         return bool(self._files.exists(self._matchup(matchup_id, "cancelled")))
+
+    def cancelled_because(self, matchup_id: str) -> str | None:
+        """Why it was cancelled; None where it was not, or nobody said why."""
+        path = self._matchup(matchup_id, "cancelled")
+        if not self._files.exists(path):
+            return None
+        return self._read(path, path).decode(errors="replace") or None
 
     # ── battles ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -14,15 +15,16 @@ from services.arena.schemas import Known, MatchupLine, MatchupStatus, NewMatchup
 from services.arena.standings import Standings
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queues import Queues
+from shared.policies import PolicySpec, check_over_api
 from shared.records import MatchupRequest
 from shared.store import Store, new_matchup_id
 
 log = logging.getLogger(__name__)
 
 
-def router(store: Store, queues: Queues) -> APIRouter:
-    """The routes, over this store and these queues."""
-    desk = Desk(store, queues)
+def router(store: Store, queues: Queues, endpoint: Callable[[str], object] = lambda name: None) -> APIRouter:
+    """The routes, over this store and these queues. `endpoint` raises UsageError for a name that no operator gave."""
+    desk = Desk(store, queues, endpoint)
     routes = APIRouter(tags=["arena"])
     routes.add_api_route("/matchups", desk.ask, methods=["POST"], status_code=202)
     routes.add_api_route("/matchups", desk.matchups)
@@ -36,9 +38,10 @@ def router(store: Store, queues: Queues) -> APIRouter:
 class Desk:
     """Answers what is asked about matchups, from the store, and puts work on the queues."""
 
-    def __init__(self, store: Store, queues: Queues) -> None:
+    def __init__(self, store: Store, queues: Queues, endpoint: Callable[[str], object]) -> None:
         self._store = store
         self._queues = queues
+        self._endpoint = endpoint
         self._standings = Standings(store)
         self._created: dict[str, datetime] = {}
 
@@ -51,7 +54,7 @@ class Desk:
         """Ask for a matchup. With the header Idempotency-Key, asking again gives the same matchup."""
         matchup_id, seed = _named_by(idempotency_key) if idempotency_key else (new_matchup_id(), secrets.randbits(32))
         request = asked.request(seed)
-        _check(request)
+        _check(request, self._may_be_asked)
         self._queues.ping()
         self._store.create_matchup(matchup_id, request)
         progress = Progress.of(self._store, matchup_id)
@@ -100,6 +103,12 @@ class Desk:
         standing = self._standings.of(progress.matchup_id, progress.recorded)
         return MatchupStatus.standing(progress, self._created_at(progress.matchup_id), standing)
 
+    def _may_be_asked(self, policy: PolicySpec) -> None:
+        check_over_api(policy)
+        named = policy.url or (policy.model if policy.kind == "tgi" else None)
+        if named is not None:
+            self._endpoint(named)
+
     def _created_at(self, matchup_id: str) -> datetime:
         if matchup_id not in self._created:
             self._created[matchup_id] = self._store.created_at(matchup_id)
@@ -125,9 +134,9 @@ def _named_by(idempotency_key: str) -> tuple[str, int]:
     return f"key-{digest[:20]}", int(digest[20:28], 16)
 
 
-def _check(request: MatchupRequest) -> None:
+def _check(request: MatchupRequest, also: Callable[[PolicySpec], None]) -> None:
     try:
-        check_request(request)
+        check_request(request, also=also)
     except UsageError as error:
         # Here the two teams are one field.
         field = {"team1": "teams.0", "team2": "teams.1"}.get(error.field or "", error.field)

@@ -1,14 +1,22 @@
 """Whether what was asked for can be played at all, as far as names tell: no simulator is needed to say."""
 
+from collections.abc import Callable
+
 from shared.errors import UsageError
-from shared.policies import check_format, parse_policy, person_behind
+from shared.policies import PolicySpec, check_format, parse_policy, person_behind
 from shared.records import MatchupRequest
 
 
-def check_request(request: MatchupRequest, *, person_may_play: bool = False) -> None:
+def check_request(
+    request: MatchupRequest,
+    *,
+    person_may_play: bool = False,
+    also: Callable[[PolicySpec], object] = lambda policy: None,
+) -> None:
     """Raises UsageError, with the field, when the request contradicts itself or names what does not exist.
 
-    A person may play as p2, on a server, where the caller can tell them where to go.
+    A person may play as p2, on a server, where the caller can tell them where to go. `also` checks each policy further,
+    by raising UsageError.
     """
     format = check_format(request.format)
     person = person_may_play and person_behind(request.p2)
@@ -17,7 +25,7 @@ def check_request(request: MatchupRequest, *, person_may_play: bool = False) -> 
     for field, name in (("p1", request.p1), ("p2", request.p2)):
         try:
             if not (person and field == "p2"):
-                parse_policy(name)
+                also(parse_policy(name))
         except UsageError as error:
             raise type(error)(error.message, field=field) from error
     if request.battlefield == "server" and request.pairs:

@@ -6,6 +6,7 @@ The same code serves a shard on an arena worker and `alphastral battle` in one p
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from platform import python_version
@@ -17,8 +18,10 @@ from services.arena.asked import check_request
 from services.arena.battlefields import Battlefield, BattleSetup, Fought
 from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.budget import Budget
 from services.arena.player import Player
-from services.arena.policies import Policy, make_policy
+from services.arena.policies import Connect, Policy, make_policy, no_models
+from services.arena.policies.llm import LanguageModel
 from services.arena.policies.person import Person
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from services.arena.shards import shards_of
@@ -51,24 +54,43 @@ async def play(
     on_record: Callable[[BattleRecord], None],
     stopping: Callable[[], bool] = lambda: False,
     battlefield: Battlefield | None = None,
+    connect: Connect = no_models,
+    budget: Budget | None = None,
     policies_of: PoliciesOf | None = None,
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
-    A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true, no new battle
-    begins; the call returns when those in play have ended. A matchup that is played until decided is played shard by
-    shard, so that no battle begins which a look at those before it would make unnecessary. The policies are those that
-    the request names, unless `policies_of` gives others. Raises UsageError (among them InvalidTeam, UnknownPolicy)
-    before the first battle when the request cannot be played as asked.
+    A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true or the budget
+    does not reach for another, no new battle begins; the call returns when those in play have ended. A matchup that is
+    played until decided is played shard by shard, so that no battle begins which a look at those before it would make
+    unnecessary. The policies are those that the request names, unless `policies_of` gives others. Raises UsageError
+    (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked.
     """
     check_request(request, person_may_play=True)
-    policies_of = policies_of or _named(request)
-    async with battlefield or make_battlefield(request, Settings()) as field:
+    budget = budget or Budget.of(request)
+    async with AsyncExitStack() as closing:
+        if policies_of is None:
+            policies_of = await _named(request, connect, budget, closing)
+        field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
         shard = _Shard(request, matchup_id, worker, field, policies_of, teams, versions)
         for together in _played_together(request, indices):
-            await shard.play(together, on_record, stopping)
+            await shard.play(together, on_record, stopping, budget)
+
+
+async def _prepare(model: LanguageModel, budget: Budget, *, field: str) -> None:
+    """What can be known of a model before its first battle. Raises UsageError."""
+    if budget.max_cost_usd is not None and not model.has_price:
+        raise UsageError(
+            f"no price is known for {model.spec.text!r}, so a budget in money cannot be kept: use --max-tokens, or add "
+            "its price to the price table",
+            field="max_cost_usd",
+        )
+    try:
+        await model.prepare()
+    except UsageError as error:
+        raise type(error)(error.message, field=field) from error
 
 
 def make_battlefield(
@@ -111,16 +133,22 @@ class _Shard:
         self.generation = check_format(request.format).generation
 
     async def play(
-        self, indices: Sequence[int], on_record: Callable[[BattleRecord], None], stopping: Callable[[], bool]
+        self,
+        indices: Sequence[int],
+        on_record: Callable[[BattleRecord], None],
+        stopping: Callable[[], bool],
+        budget: Budget,
     ) -> None:
         """Play these battles, `request.concurrency` at a time."""
         waiting = iter(indices)
 
         async def play_in_turn() -> None:
             for index in waiting:
-                if stopping():
+                if stopping() or not await budget.begin():
                     return
-                on_record(await self.play_battle(index))
+                record = await self.play_battle(index)
+                on_record(record)
+                await budget.end(record)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -175,6 +203,7 @@ class _Shard:
             p1_seat=seat_of_p1,
             winner=None if fought is None else plays[fought.winner] if fought.winner else "draw",
             broken=broken,
+            forfeited=next((player.plays for player in players.values() if player.forfeited), None),
             turns=fought.turns if fought else max((d.turn for d in decisions), default=0),
             started_at=started_at.isoformat(timespec="milliseconds"),
             duration_s=round(perf_counter() - started, 3),
@@ -183,6 +212,7 @@ class _Shard:
             worker=self.worker,
             versions=self.versions,
             contract={**policies["p1"].contract, **policies["p2"].contract},
+            cards={seat: policy.card for seat, policy in policies.items() if isinstance(policy, LanguageModel)},
             decisions=_with_effectiveness(decisions, public_log, self.generation),
             input_log=fought.input_log if fought else (),
             public_log=public_log,
@@ -199,11 +229,16 @@ def _played_together(request: MatchupRequest, indices: Sequence[int]) -> Iterato
             yield together
 
 
-def _named(request: MatchupRequest) -> PoliciesOf:
+async def _named(request: MatchupRequest, connect: Connect, budget: Budget, closing: AsyncExitStack) -> PoliciesOf:
+    """The policies that the request names, made ready; what they hold open ends with `closing`."""
     policies: Mapping[Seat, Policy] = {
-        "p1": make_policy(request.p1),
-        "p2": Person() if person_behind(request.p2) else make_policy(request.p2),
+        "p1": make_policy(request.p1, connect),
+        "p2": Person() if person_behind(request.p2) else make_policy(request.p2, connect),
     }
+    for seat, policy in policies.items():
+        if isinstance(policy, LanguageModel):
+            closing.push_async_callback(policy.aclose)
+            await _prepare(policy, budget, field=seat)
     return lambda index: policies
 
 

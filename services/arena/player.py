@@ -6,8 +6,8 @@ from random import Random
 from time import perf_counter
 from typing import Any, Literal
 
-from services.arena.policies import Policy, View
-from shared.battle.action import Action, Move, Pass, Request, Switch, legal_actions, order
+from services.arena.policies import Conversation, Policy, View
+from shared.battle.action import Action, Forfeit, Move, Pass, Request, Switch, legal_actions, order
 from shared.battle.decide import Decision, Outcome
 from shared.battle.observe import Tracker
 from shared.battle.protocol import Seat
@@ -32,8 +32,14 @@ class Player:
         self._tracker = tracker
         self._rng = rng
         self._move_delay_seconds = move_delay_seconds
+        self._conversation = Conversation()
         self._turn = 0
         self._refusals = 0
+
+    @property
+    def forfeited(self) -> bool:
+        """Whether it has given the battle up."""
+        return bool(self.decisions) and self.decisions[-1].action_type == "forfeit"
 
     def hear(self, lines: Sequence[str]) -> None:
         """Log lines as the simulator said them, `|split|` blocks still in."""
@@ -51,9 +57,9 @@ class Player:
         if len(legal) == 1:
             decision = Decision(legal[0], Outcome.ONLY_ACTION)
         else:
-            decision = await self.policy.decide(View(request, legal, self._rng, self._tracker))
+            decision = await self.policy.decide(View(request, legal, self._rng, self._tracker, self._conversation))
         elapsed_ms = (perf_counter() - started) * 1000
-        if decision.action not in legal:
+        if decision.action not in legal and not isinstance(decision.action, Forfeit):
             # The last line of defence for a policy's own bug: nothing illegal is ever sent.
             raise BattleBroken(f"the policy {self.plays} chose {decision.action}, which is not legal")
         record = self._record(decision, request, legal, elapsed_ms)
@@ -86,7 +92,7 @@ class Player:
             seat=self.seat,
             order=order(action, request),
             action_type=_action_type(action, request),
-            action="" if isinstance(action, Pass) else action.name,
+            action="" if isinstance(action, Pass | Forfeit) else action.name,
             move_id=action.id if isinstance(action, Move) else None,
             gimmick=action.gimmick if isinstance(action, Move) else None,
             legal_actions=len(legal),
@@ -95,10 +101,11 @@ class Player:
             decision_ms=round(elapsed_ms, 3),
             history_msgs=decision.history_messages,
             reasoning=decision.reasoning,
+            asked=decision.asked,
         )
 
 
-def _action_type(action: Action, request: Request) -> Literal["move", "switch", "lead", "pass"]:
+def _action_type(action: Action | Forfeit, request: Request) -> Literal["move", "switch", "lead", "pass", "forfeit"]:
     match action:
         case Move():
             return "move"
@@ -106,3 +113,5 @@ def _action_type(action: Action, request: Request) -> Literal["move", "switch", 
             return "lead" if request.get("teamPreview") else "switch"
         case Pass():
             return "pass"
+        case Forfeit():
+            return "forfeit"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from services.arena.shards import shards_of
 from shared.errors import BrokenRecord, NotFound
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
+from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest
 from shared.store import Store
 from shared.verdicts.sequential import Decided
@@ -20,6 +21,8 @@ SECONDS_PER_BATTLE = 600.0
 SHARDS_AHEAD = 2
 """Shards of a matchup played until decided that are enqueued at once: more would keep more workers busy, and play more
 battles that turn out not to be needed."""
+SECONDS_PER_BATTLE_OF_MODELS = 7_200.0
+"""A model may take a minute for a decision, and its server be away for a while."""
 TURNS_AT_MOST = 1_000
 """Showdown ends a battle as a draw there."""
 
@@ -45,6 +48,8 @@ class Progress:
     """First battle of a shard → why it failed; a report that failed stands at the number of battles."""
     cancelled: bool
     has_report: bool
+    stopped: str | None = None
+    """Why it was cancelled, where that was not a person's wish."""
     test: SequentialTest | None = None
     """The latest look at a matchup that is played until decided."""
 
@@ -58,6 +63,7 @@ class Progress:
             store.failures(matchup_id),
             store.is_cancelled(matchup_id),
             store.has_report(matchup_id),
+            store.cancelled_because(matchup_id),
             store.latest_look(matchup_id),
         )
 
@@ -93,7 +99,10 @@ class Progress:
 
     def shard(self, shard: range) -> PlayShard:
         """The job that plays a shard."""
-        seconds = SECONDS_PER_BATTLE + TURNS_AT_MOST * self.request.move_delay
+        models = any(KINDS[parse_policy(name).kind].asks_a_model for name in (self.request.p1, self.request.p2))
+        seconds = (
+            SECONDS_PER_BATTLE_OF_MODELS if models else SECONDS_PER_BATTLE
+        ) + TURNS_AT_MOST * self.request.move_delay
         return PlayShard(matchup_id=self.matchup_id, start=shard.start, stop=shard.stop, seconds_per_battle=seconds)
 
     def next_shards(self) -> list[PlayShard]:

@@ -47,6 +47,10 @@ class NewMatchup(BaseModel):
         AskedUntilDecided | None,
         Field(description="Play until it is decided who is stronger, in place of a number of battles."),
     ] = None
+    max_cost_usd: Annotated[
+        float | None, Field(gt=0, le=1_000_000, description="End the matchup when its models have cost that much.")
+    ] = None
+    max_tokens: Annotated[int | None, Field(gt=0, le=10**12, description="The same in tokens, in and out.")] = None
 
     @model_validator(mode="after")
     def _one_number_of_battles(self) -> "NewMatchup":
@@ -72,6 +76,8 @@ class NewMatchup(BaseModel):
             until_decided=UntilDecided(margin=self.until_decided.margin, error=self.until_decided.error)
             if self.until_decided
             else None,
+            max_cost_usd=self.max_cost_usd,
+            max_tokens=self.max_tokens,
         )
 
 
@@ -146,6 +152,8 @@ class MatchupStatus(MatchupLine):
     decisions: BySide
     substitutions: BySide
     """Decisions that a policy did not make itself."""
+    stopped: str | None
+    """Why it was ended early, where somebody said."""
     failures: list[str]
     sequential_test: SequentialTest | None
     """The latest look at a matchup that is played until decided: the likelihood ratios and their bounds."""
@@ -167,6 +175,7 @@ class MatchupStatus(MatchupLine):
             p1_win_rate_interval=(rate.interval.low, rate.interval.high) if rate else None,
             decisions=BySide(p1=standing.decisions[0], p2=standing.decisions[1]),
             substitutions=BySide(p1=standing.substitutions[0], p2=standing.substitutions[1]),
+            stopped=progress.stopped,
             failures=list(dict.fromkeys(progress.failures.values())),
             sequential_test=progress.test,
             probably_left=_probably_left(progress, created_at),
@@ -186,6 +195,8 @@ class PolicyLine(BaseModel):
 
     name: str
     description: str
+    example: str
+    """How it is written, where more than its name is needed."""
     options: dict[str, str]
 
 
@@ -208,8 +219,11 @@ class Known(BaseModel):
         """All that this API knows."""
         return cls(
             policies=[
-                PolicyLine(name=kind.name, description=kind.description, options=dict(kind.options))
+                PolicyLine(
+                    name=kind.name, description=kind.description, example=kind.example, options=dict(kind.options)
+                )
                 for kind in KINDS.values()
+                if not kind.command_line_only
             ],
             formats=[
                 FormatLine(id=format.id, generation=format.generation, needs_team=format.needs_team)

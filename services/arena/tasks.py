@@ -2,14 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from services.arena.budget import Budget
 from services.arena.matchup import make_battlefield, play
+from services.arena.policies.models import connector
 from services.arena.progress import Progress, look_again
 from services.arena.shards import shards_of
 from shared.errors import UsageError
+from shared.jobs.limits import LocalLimiter
 from shared.jobs.payloads import LookAtMatchup, PlayShard
+from shared.jobs.shared_limits import shared_limiter
 from shared.jobs.worker import Context, HandedBack
+from shared.records import BattleRecord, MatchupRequest
+from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.sequential import Decided
 
@@ -28,22 +34,28 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     missing = _missing(payload, store)
     playing = bool(missing) and payload.start not in store.failures(matchup_id) and not ended()
     if playing:
+        budget = Budget.of(
+            request, lambda known: (store.battle(matchup_id, index) for index in store.recorded(matchup_id) - known)
+        )
         try:
             asyncio.run(
-                play(
+                _play(
                     request,
                     missing,
                     matchup_id=matchup_id,
                     worker=context.worker,
                     on_record=lambda record: store.record_battle(matchup_id, record),
                     stopping=lambda: context.stopping() or ended(),
-                    battlefield=make_battlefield(request, context.settings),
+                    budget=budget,
+                    settings=context.settings,
                 )
             )
         except UsageError as error:
             # An invalid team, say: no shard of this matchup can do better.
             _fail_matchup(store, matchup_id, error.message)
         else:
+            if budget.stopped is not None and not store.is_cancelled(matchup_id):
+                store.cancel(matchup_id, budget.stopped)
             if _missing(payload, store) and not _has_ended(store, matchup_id):
                 raise HandedBack
     if playing or not missing or not store.has_report(matchup_id):
@@ -66,6 +78,35 @@ def give_up_look(payload: LookAtMatchup, context: Context, reason: str) -> None:
     for shard in progress.next_shards()[:1]:
         context.store.record_failure(payload.matchup_id, shard.start, f"the matchup could not be looked at: {reason}")
     _go_on(context, payload.matchup_id)
+
+
+async def _play(
+    request: MatchupRequest,
+    indices: Sequence[int],
+    *,
+    matchup_id: str,
+    worker: str,
+    on_record: Callable[[BattleRecord], None],
+    stopping: Callable[[], bool],
+    budget: Budget,
+    settings: Settings,
+) -> None:
+    """Play with the models that this worker's settings reach, in the places that all workers share."""
+    limiter = shared_limiter(settings.redis_url, settings.redis_password_file) if settings.redis_url else LocalLimiter()
+    try:
+        await play(
+            request,
+            indices,
+            matchup_id=matchup_id,
+            worker=worker,
+            on_record=on_record,
+            stopping=stopping,
+            battlefield=make_battlefield(request, settings),
+            connect=connector(settings, limiter),
+            budget=budget,
+        )
+    finally:
+        await limiter.aclose()
 
 
 def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:

@@ -19,12 +19,12 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from services.reporter import decisions, numbers, sections, words
+from services.reporter import decisions, models, numbers, sections, words
 from services.reporter.charts import OUTCOME_NAMES
 from services.reporter.page import environment, template_text
 from services.reporter.sections import Section
 from services.reporter.verdict import decimals_for, verdict
-from shared.records import MatchupRequest, Run, RunBattle
+from shared.records import MatchupRequest, Run, RunBattle, Unsubstituted
 
 _MAX_TITLE_CHARACTERS = 300
 _MAX_BROKEN_LISTED = 20
@@ -70,6 +70,9 @@ def render(run: Run) -> str:
             rate=numbers.rate(run),
             decimals=decimals_for(numbers.rate(run)),
             substitutions=decisions.substitutions(run),
+            own=_own(run),
+            models=models.models(run),
+            asking=models.table(run),
             charted=charted,
             figures=_figures(charted),
             grid=[[_cell(battle, names) for battle in group] for group in numbers.grid(run)],
@@ -90,6 +93,12 @@ def render(run: Run) -> str:
     )
 
 
+def _own(run: Run) -> Unsubstituted | None:
+    """The figures without substitutions, where they are others than those with them."""
+    substituted = run.summary.p1_substitutions or run.summary.p2_substitutions
+    return run.summary.unsubstituted if substituted else None
+
+
 def command_line(request: MatchupRequest) -> str:
     """The command that plays this matchup again."""
     words_of_it = ["alphastral", "battle", "--p1", request.p1, "--p2", request.p2]
@@ -103,6 +112,8 @@ def command_line(request: MatchupRequest) -> str:
     words_of_it += ["--move-delay", f"{request.move_delay:g}"] if request.move_delay else []
     words_of_it += ["--team1", "team1.txt"] if request.team1 else []
     words_of_it += ["--team2", "team2.txt"] if request.team2 else []
+    words_of_it += ["--max-cost", f"{request.max_cost_usd:g}"] if request.max_cost_usd else []
+    words_of_it += ["--max-tokens", str(request.max_tokens)] if request.max_tokens else []
     words_of_it += ["--battlefield", request.battlefield] if request.battlefield != "simulator" else []
     return shlex.join(words_of_it)
 

@@ -1,9 +1,12 @@
 """How a matchup's battle records become its run: the summary, a row a battle, a row a decision."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from services.reporter.asking import asking, forfeits, unsubstituted
 from shared.battle.decide import Outcome
 from shared.battle.protocol import Seat
 from shared.records import (
@@ -22,6 +25,7 @@ from shared.verdicts.scores import Played, Scores
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, latest_look
 
+_Name = TypeVar("_Name", bound=str)
 _MAX_NAME_CHARACTERS = 60
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -33,6 +37,7 @@ def assemble(
     matchup_id: str,
     created_at: str,
     cancelled: bool = False,
+    stopped: str | None = None,
     failures: Iterable[str] = (),
 ) -> Run:
     """The run of a matchup, from the records there are, in the order of their index. Pure."""
@@ -48,9 +53,11 @@ def assemble(
         matchup_id=matchup_id,
         request=request,
         contract=_merged(record.contract for record in records),
+        cards=_merged(record.cards for record in records),
         versions=_merged(record.versions for record in records),
         created_at=created_at,
         cancelled=cancelled,
+        stopped=stopped,
         failures=tuple(failures),
     )
 
@@ -81,10 +88,11 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
         for decision in record.decisions:
             if decision.outcome is not Outcome.ONLY_ACTION:
                 asked[decision.policy].append(decision)
-    substituted = {
-        policy: sum(decision.outcome is Outcome.SUBSTITUTED for decision in decisions)
+    reasons = {
+        policy: Counter(decision.reason for decision in decisions if decision.outcome is Outcome.SUBSTITUTED)
         for policy, decisions in asked.items()
     }
+    substituted = {policy: counted.total() for policy, counted in reasons.items()}
     return Summary(
         p1_agent=request.p1,
         p2_agent=request.p2,
@@ -111,6 +119,13 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
         p2_substitutions=substituted["p2"],
         p1_decisions=len(asked["p1"]),
         p2_decisions=len(asked["p2"]),
+        p1_forfeits=forfeits(records, "p1"),
+        p2_forfeits=forfeits(records, "p2"),
+        p1_substitutions_by_reason={reason: times for reason, times in reasons["p1"].items() if reason},
+        p2_substitutions_by_reason={reason: times for reason, times in reasons["p2"].items() if reason},
+        unsubstituted=unsubstituted(records),
+        p1_asking=asking(decision.asked for decision in asked["p1"]),
+        p2_asking=asking(decision.asked for decision in asked["p2"]),
     )
 
 
@@ -142,6 +157,7 @@ def _battle(record: BattleRecord, agents: Mapping[Seat, str]) -> RunBattle:
         pair=record.pair,
         p1_seat=record.p1_seat,
         broken=record.broken,
+        forfeited=record.forfeited,
         duration_s=record.duration_s,
         seeds=record.seeds,
         teams=record.teams,
@@ -171,6 +187,7 @@ def _turn_stat(decision: DecisionRecord, battle_tag: str, agents: Mapping[Seat, 
         order=decision.order,
         legal_actions=decision.legal_actions,
         refused_by_simulator=decision.refused_by_simulator,
+        asked=decision.asked,
     )
 
 
@@ -183,9 +200,9 @@ def _wall_clock_seconds(records: Sequence[BattleRecord]) -> float | None:
     return round((max(ends) - min(starts)).total_seconds(), 3)
 
 
-def _merged(mappings: Iterable[Mapping[str, str]]) -> dict[str, str]:
+def _merged(mappings: Iterable[Mapping[_Name, str]]) -> dict[_Name, str]:
     """One mapping of all; where workers differed, their values stand side by side."""
-    values: dict[str, set[str]] = {}
+    values: dict[_Name, set[str]] = {}
     for mapping in mappings:
         for name, value in mapping.items():
             values.setdefault(name, set()).add(value)

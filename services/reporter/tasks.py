@@ -17,12 +17,14 @@ def write_report(payload: WriteReport, context: Context) -> None:
         request = store.request(matchup_id)
         failures = store.failures(matchup_id)
         failures.pop(request.battles, None)
+        stopped = store.cancelled_because(matchup_id)
         run = assemble(
             request,
             store.battles(matchup_id),
             matchup_id=matchup_id,
             created_at=store.created_at(matchup_id).isoformat(timespec="seconds"),
-            cancelled=store.is_cancelled(matchup_id),
+            cancelled=store.is_cancelled(matchup_id) and stopped is None,
+            stopped=stopped,
             failures=dict.fromkeys(failures.values()),
         )
         store.write_run(matchup_id, run)

@@ -6,7 +6,8 @@ from math import ceil, sqrt
 from statistics import NormalDist
 
 from services.reporter import decisions, numbers
-from services.reporter.words import count, percent
+from services.reporter.words import count, one_line, percent
+from shared.battle.decide import Reason
 from shared.records import MAX_BATTLES, Run
 from shared.tally import Interval, Tally
 from shared.verdicts.intervals import WinRate, win_rate
@@ -168,7 +169,7 @@ def _substitutions(run: Run) -> str:
         if of_side.substituted is not None and of_side.decisions:
             which = f"Of {names[side]}'s {count(of_side.decisions, 'decision')}, {of_side.substituted:,} or "
         so = ", so the win rate is its substitute's too" if of_side.rate > _MANY_SUBSTITUTIONS else ""
-        told.append(f"{which}{percent(of_side.rate, 1)} were substituted{so}.")
+        told.append(f"{which}{percent(of_side.rate, 1)} were substituted{so}.{_inexpressible(run, side)}")
     if told:
         return " ".join(told)
     if all(of_side.decisions == 0 for of_side in found.values()):
@@ -176,6 +177,16 @@ def _substitutions(run: Run) -> str:
     if any(of_side.rate is None and of_side.decisions != 0 for of_side in found.values()):
         return "This file does not tell whether all decisions were the policies' own."
     return "No decision was substituted."
+
+
+def _inexpressible(run: Run, side: numbers.Side) -> str:
+    """What is the contract's doing must not be read as the model's."""
+    summary = run.summary
+    reasons = {"p1": summary.p1_substitutions_by_reason, "p2": summary.p2_substitutions_by_reason}.get(side)
+    times = (reasons or {}).get(Reason.INEXPRESSIBLE, 0)
+    if not times:
+        return ""
+    return f" {times:,} of these {_was(times)} not the model's doing: its contract cannot express the legal actions."
 
 
 def _caveats(run: Run, tally: Tally) -> Iterator[str]:
@@ -192,12 +203,36 @@ def _caveats(run: Run, tally: Tally) -> Iterator[str]:
             )
         else:
             yield f"{battles}."
-    if run.cancelled:
+    for side, forfeits in (("p1", summary.p1_forfeits), ("p2", summary.p2_forfeits)):
+        if forfeits:
+            name = numbers.labels(run)["p1" if side == "p1" else "p2"]
+            yield f"{name} gave up {count(forfeits, 'battle')} for want of a usable answer; they count as lost."
+    if (own := _own_win_rate(run)) is not None:
+        yield own
+    if run.stopped:
+        yield f"The matchup ended with {count(summary.not_played, 'battle')} not played: {one_line(run.stopped, 300)}."
+    elif run.cancelled:
         yield f"The matchup was cancelled with {count(summary.not_played, 'battle')} not played."
     elif summary.not_played:
         yield f"{count(summary.not_played, 'battle')} of the matchup {_was(summary.not_played)} not played."
     for failure in run.failures:
         yield f"A shard failed: {failure}"
+
+
+def _own_win_rate(run: Run) -> str | None:
+    """The second win rate, of battles without a substitution; None where it would be the first one again."""
+    summary, own = run.summary, run.summary.unsubstituted
+    if own is None or not (summary.p1_substitutions or summary.p2_substitutions):
+        return None
+    without = f"Without any substitution, on either side, {own.n_games:,} of {count(summary.n_games, 'battle')}"
+    if own.p1_win_rate is None or own.p1_win_rate_interval is None:
+        return f"{without} were decided, so there is no win rate that is the policies' alone."
+    low, high = own.p1_win_rate_interval
+    were = "was" if own.n_games == 1 else "were"
+    return (
+        f"{without} {were} decided; of those, {numbers.labels(run)['p1']} won {percent(own.p1_win_rate)} "
+        f"({percent(low)} to {percent(high)}). Which battles those are is no accident, so read it beside the other."
+    )
 
 
 def _was(number: int) -> str:

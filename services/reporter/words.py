@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping
+from math import floor, log10
 
 # Overrides of the writing direction can make a name read as something else, and its neighbours too.
 _DIRECTION_OVERRIDES = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -29,6 +30,14 @@ def milliseconds(value: float) -> str:
         return f"{value / 1000:,.1f}{_NO_BREAK_SPACE}s"
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     return f"{value:.{decimals}f}{_NO_BREAK_SPACE}ms"
+
+
+def usd(dollars: float) -> str:
+    """`$12.34`; of small sums two digits that say something: `$0.00042`."""
+    if dollars >= 1 or dollars == 0:
+        return f"${dollars:,.2f}"
+    decimals = min(8, max(2, 1 - floor(log10(dollars))))
+    return f"${dollars:.{decimals}f}"
 
 
 def duration(seconds: float) -> str:

@@ -46,6 +46,11 @@ class Pass:
     """Do nothing, where a request leaves nothing to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forfeit:
+    """Give the battle up. Never among the legal actions: only a policy that may forfeit comes to it."""
+
+
 Action = Move | Switch | Pass
 
 
@@ -71,7 +76,11 @@ def legal_actions(request: Request) -> tuple[Action, ...]:
     return (*_moves(active), *switches) or (Pass(),)
 
 
-def order(action: Action, request: Request) -> str:
+FORFEIT = "forfeit"
+"""The order of a Forfeit. No choice, so battlefields look out for it."""
+
+
+def order(action: Action | Forfeit, request: Request) -> str:
     """The choice string for `action`, as the simulator's `>p1 …` and the server's `/choose …` take it."""
     match action:
         case Move(slot=slot, gimmick=gimmick):
@@ -80,6 +89,8 @@ def order(action: Action, request: Request) -> str:
             return f"team {slot}" if request.get("teamPreview") else f"switch {slot}"
         case Pass():
             return "pass"
+        case Forfeit():
+            return FORFEIT
 
 
 def species(pokemon: Mapping[str, Any]) -> str:

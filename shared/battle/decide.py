@@ -8,14 +8,15 @@ more, with the reason; then a substitute plays, and the decision says so. The mo
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from shared.battle.action import Action
+from shared.battle.action import Action, Forfeit
+from shared.battle.asked import Asked
 from shared.battle.completion import parse, regex
 from shared.battle.contract import Contract
 from shared.battle.outcome import Outcome, Reason
 from shared.battle.state import BattleState
 from shared.logs import one_line
 
-__all__ = ["Answer", "Ask", "Complete", "Decision", "Outcome", "Reason", "decide"]
+__all__ = ["Answer", "Ask", "Asked", "Complete", "Decision", "Outcome", "Reason", "decide"]
 
 ECHO_LIMIT = 80
 
@@ -24,11 +25,13 @@ ECHO_LIMIT = 80
 class Decision:
     """An action and how it was reached."""
 
-    action: Action
+    action: Action | Forfeit
     outcome: Outcome = Outcome.CHOSEN
     reason: Reason | None = None
     reasoning: str | None = None
     history_messages: int = 0
+    asked: tuple[Asked, ...] = ()
+    """Where a model was asked: each attempt, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ async def decide(
     complete: Complete,
     contract: Contract,
     *,
-    substitute: Callable[[BattleState], Action],
+    substitute: Callable[[BattleState], Action | Forfeit],
     asks: int = 2,
 ) -> Decision:
     """Have a model decide, in at most `asks` tries. Where one action is legal, nobody is asked."""

@@ -72,17 +72,7 @@ class SimulatedBattle:
 
     async def step(self) -> Step:
         """Wait for the simulator's next answer. Raises SimulatorError when its process dies, hangs or refuses."""
-        try:
-            # Not wait_for, which before Python 3.12 makes a task of every wait: there are many, and they are short.
-            async with asyncio.timeout(self._step_timeout_seconds):
-                frame = await self._host.answers[self._id].get()
-        except TimeoutError as error:
-            self._host.kill()
-            raise SimulatorError(
-                f"the simulator said nothing for {self._step_timeout_seconds:g} s and was ended"
-            ) from error
-        if isinstance(frame, SimulatorError):
-            raise frame
+        frame = await self._host.answer(self._id, self._step_timeout_seconds)
         if "broken" in frame:
             self._ended = True
             raise SimulatorError(f"the simulator broke off the battle: {frame['broken']}")
@@ -144,16 +134,17 @@ class Simulator:
     async def validate_team(self, format_id: str, team: str) -> str:
         """The packed form of a team in Showdown's export format.
 
-        Raises InvalidTeam with the simulator's own reasons.
+        Raises InvalidTeam with the simulator's own reasons, and SimulatorError.
         """
         host = await self._running()
         self._next_id += 1
-        answers: asyncio.Queue[dict[str, Any] | SimulatorError] = asyncio.Queue()
-        host.answers[self._next_id] = answers
-        host.send({"validate": self._next_id, "format": format_id, "team": team})
-        frame = await asyncio.wait_for(answers.get(), self._step_timeout_seconds)
-        if isinstance(frame, SimulatorError):
-            raise frame
+        asked = self._next_id
+        host.answers[asked] = asyncio.Queue()
+        host.send({"validate": asked, "format": format_id, "team": team})
+        try:
+            frame = await host.answer(asked, self._step_timeout_seconds)
+        finally:
+            del host.answers[asked]
         if frame["problems"]:
             raise InvalidTeam(f"this team may not be used in {format_id}:", frame["problems"])
         return str(frame["team"])
@@ -202,6 +193,19 @@ class _Host(asyncio.SubprocessProtocol):
         stdin = self._transport.get_pipe_transport(0)
         if self.alive and isinstance(stdin, asyncio.WriteTransport) and not stdin.is_closing():
             stdin.write(orjson.dumps(command) + b"\n")
+
+    async def answer(self, to: int, timeout_seconds: float) -> dict[str, Any]:
+        """The next answer to a battle or question. Raises SimulatorError when the process dies or hangs."""
+        try:
+            # Not wait_for, which before Python 3.12 makes a task of every wait: there are many, and they are short.
+            async with asyncio.timeout(timeout_seconds):
+                frame = await self.answers[to].get()
+        except TimeoutError as error:
+            self.kill()
+            raise SimulatorError(f"the simulator said nothing for {timeout_seconds:g} s and was ended") from error
+        if isinstance(frame, SimulatorError):
+            raise frame
+        return frame
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

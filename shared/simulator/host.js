@@ -3,7 +3,7 @@
  *
  * One JSON document a line, both ways. Commands:
  *   {"start": ID, "format": …, "seed": …, "p1": {"name", "seed" | "team"}, "p2": {…}}
- *   {"choose": ID, "p1": "move 1", "p2": "switch 3"}      one side or both
+ *   {"choose": ID, "p1": "move 1", "p2": "switch 3"}      one side or both; "forfeit" gives the battle up
  *   {"abandon": ID}
  *   {"validate": ID, "format": …, "team": "an export or packed team"}
  * Answers:
@@ -63,10 +63,26 @@ class Hosted {
 	}
 
 	choose(command) {
-		for (const seat of SEATS) {
-			if (command[seat] !== undefined) this.battle.choose(seat, command[seat]);
+		const forfeits = SEATS.filter(seat => command[seat] === 'forfeit');
+		if (forfeits.length) {
+			this.forfeit(forfeits);
+		} else {
+			for (const seat of SEATS) {
+				if (command[seat] !== undefined) this.battle.choose(seat, command[seat]);
+			}
 		}
 		this.answer();
+	}
+
+	/** As BattleStream does it, so that the input log plays the same battle there. */
+	forfeit(seats) {
+		if (seats.length === 2) {
+			this.battle.tie();
+			this.battle.inputLog.push('>forcetie');
+		} else {
+			this.battle.lose(seats[0]);
+			this.battle.inputLog.push(`>forcelose ${seats[0]}`);
+		}
 	}
 
 	answer() {

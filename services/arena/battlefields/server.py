@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from services.arena.battlefields import BattleSetup, Fought
 from services.arena.player import Player
-from shared.battle.action import needs_answer
+from shared.battle.action import FORFEIT, needs_answer
 from shared.battle.protocol import SEATS, Seat
 from shared.errors import BattleBroken, Unreachable, UsageError
 from shared.logs import one_line
@@ -311,7 +311,7 @@ async def _play(room: str, account: _Account, player: Player) -> None:
         if request and needs_answer(request) and request["rqid"] > answered:
             answered = request["rqid"]
             order = await player.answer(request)
-            await account.say(f"/choose {order}|{answered}", room)
+            await account.say("/forfeit" if order == FORFEIT else f"/choose {order}|{answered}", room)
 
 
 async def _watch(room: str, setup: BattleSetup, watcher: _Account, log: list[str]) -> Fought:

@@ -2,20 +2,30 @@
 
 from collections.abc import Callable, Mapping
 
-from services.arena.policies.base import Policy, View
+from services.arena.policies.base import Conversation, Policy, View
 from services.arena.policies.baselines import Heuristic, MaxDamage, Random
-from shared.policies import PolicySpec, parse_policy
+from shared.errors import UsageError
+from shared.policies import KINDS, PolicySpec, parse_policy
 
 POLICIES: Mapping[str, Callable[[PolicySpec], Policy]] = {
     "random": Random,
     "max-damage": MaxDamage,
     "heuristic": Heuristic,
 }
+"""Those that ask no model."""
 
-__all__ = ["POLICIES", "Policy", "View", "make_policy"]
+Connect = Callable[[PolicySpec], Policy]
+"""How a policy that asks a model comes by it: `services.arena.policies.models.connector` gives one."""
+
+__all__ = ["POLICIES", "Connect", "Conversation", "Policy", "View", "make_policy", "no_models"]
 
 
-def make_policy(text: str) -> Policy:
-    """The policy of that name. Raises UnknownPolicy."""
+def no_models(spec: PolicySpec) -> Policy:
+    """Where nothing is set up to reach a model. Raises UsageError."""
+    raise UsageError(f"{spec.text!r} asks a model, and no way to reach one is set up here")
+
+
+def make_policy(text: str, connect: Connect = no_models) -> Policy:
+    """The policy of that name. Raises UnknownPolicy, and UsageError for an endpoint that nobody named."""
     spec = parse_policy(text)
-    return POLICIES[spec.kind](spec)
+    return connect(spec) if KINDS[spec.kind].asks_a_model else POLICIES[spec.kind](spec)

@@ -1,7 +1,8 @@
 """What a policy is: from a view of the battle to a decision."""
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,23 @@ from shared.battle.state import BattleState
 if TYPE_CHECKING:
     from poke_env.battle import Battle
 
+KEPT_EXCHANGES = 20
+
+
+class Conversation:
+    """What was said between a policy and its model in one battle. The player keeps it, the policy nothing."""
+
+    def __init__(self) -> None:
+        self._exchanges: deque[tuple[str, str]] = deque(maxlen=KEPT_EXCHANGES)
+
+    def add(self, prompt: str, answer: str) -> None:
+        """Keep an exchange that led to a decision."""
+        self._exchanges.append((prompt, answer))
+
+    def latest(self, exchanges: int) -> tuple[tuple[str, str], ...]:
+        """The latest (prompt, answer), oldest first."""
+        return tuple(self._exchanges)[len(self._exchanges) - min(exchanges, len(self._exchanges)) :]
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -23,6 +41,7 @@ class View:
     rng: Random
     """The seat's own generator: the only source of randomness a policy may use."""
     tracker: Tracker
+    conversation: Conversation = field(default_factory=Conversation)
 
     @property
     def state(self) -> BattleState:
@@ -44,5 +63,5 @@ class Policy(Protocol):
         ...
 
     async def decide(self, view: View) -> Decision:
-        """One of `view.legal`, and how it was reached."""
+        """One of `view.legal`, or Forfeit, and how it was reached."""
         ...

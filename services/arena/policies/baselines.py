@@ -51,6 +51,14 @@ class _PokeEnvBaseline:
         return Decision(action)
 
 
+def max_damage(view: View) -> Action | None:
+    """The move of most base power; None where poke-env's order is no legal action, and at team preview."""
+    if view.request.get("teamPreview"):
+        return None
+    with _drawing_from(view.rng):
+        return _legal_action(MaxBasePowerPlayer.choose_singles_move(view.battle), view)
+
+
 class MaxDamage(_PokeEnvBaseline):
     """The move of most base power; switches only when it must."""
 

@@ -1,0 +1,242 @@
+"""`alphastral bench`: a suite of matchups, played in this process, battle by battle into a store, and its table.
+
+A suite is a TOML file: `title`, defaults for all matchups (`battles`, `format`, `seed`, `concurrency`, `pairs`), a
+budget (`max_cost_usd`, `max_tokens`), `[policies.NAME]` tables as in a policy file, and a `[[matchup]]` for each
+matchup with `p1`, `p2`, and defaults of its own. What is played is kept, so a bench that is stopped goes on where it
+was, and one whose matchups changed plays the changed ones anew.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.markup import escape
+
+from deploy.interruption import interruptible
+from deploy.policy_files import policies_of, read_toml
+from deploy.show import err, out, progress
+from services.arena.asked import check_request
+from services.arena.budget import Budget, Spent
+from services.arena.matchup import play
+from services.arena.policies import Connect
+from services.arena.policies.models import connector
+from services.reporter.report import render
+from services.reporter.run import assemble
+from services.reporter.words import one_line, percent, usd
+from shared.errors import Conflict, UsageError
+from shared.jobs.limits import LocalLimiter
+from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
+from shared.settings import Settings
+from shared.store import Store
+from shared.tally import Tally
+
+
+class _Matchup(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p1: str
+    p2: str
+    battles: int | None = Field(default=None, ge=1, le=MAX_BATTLES)
+    format: str | None = None
+    seed: int | None = Field(default=None, ge=0)
+
+
+class _Suite(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
+    battles: int = Field(default=100, ge=1, le=MAX_BATTLES)
+    format: str = "gen9randombattle"
+    seed: int = Field(default=1, ge=0)
+    concurrency: int = Field(default=8, ge=1, le=MAX_CONCURRENCY)
+    pairs: bool = True
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, gt=0)
+    policies: dict[str, dict[str, str | int | float | bool]] = Field(default_factory=dict)
+    matchup: tuple[_Matchup, ...] = Field(min_length=1)
+
+
+class Row(BaseModel):
+    """A matchup of a suite: what it is called in the table, under which id it is kept, and what is played."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    matchup_id: str
+    request: MatchupRequest
+
+
+class Suite(BaseModel):
+    """A suite, its policies resolved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: tuple[Row, ...]
+    max_cost_usd: float | None
+    max_tokens: int | None
+
+
+def read_suite(path: Path) -> Suite:
+    """The suite in a file. Raises UsageError, naming the file and what is wrong with it."""
+    where = f"the suite {path}"
+    try:
+        written = _Suite.model_validate(read_toml(path, "the suite"))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(f"{where}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    named = policies_of(written.policies, where)
+    rows = []
+    for matchup in written.matchup:
+        request = MatchupRequest(
+            p1=named.get(matchup.p1, matchup.p1),
+            p2=named.get(matchup.p2, matchup.p2),
+            battles=matchup.battles or written.battles,
+            format=matchup.format or written.format,
+            seed=written.seed if matchup.seed is None else matchup.seed,
+            pairs=written.pairs,
+            concurrency=written.concurrency,
+        )
+        try:
+            check_request(request)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error.message}") from error
+        rows.append(Row(label=f"{matchup.p1} vs {matchup.p2}", matchup_id=_id(written.title, request), request=request))
+    if len({row.matchup_id for row in rows}) < len(rows):
+        raise UsageError(f"{where}: a matchup stands there twice; give one of the two another seed")
+    return Suite(rows=tuple(rows), max_cost_usd=written.max_cost_usd, max_tokens=written.max_tokens)
+
+
+async def play_suite(
+    suite: Suite,
+    folder: Path,
+    settings: Settings,
+    *,
+    max_cost: float | None = None,
+    max_tokens: int | None = None,
+    retry_broken: bool = False,
+    connect: Connect | None = None,
+) -> bool:
+    """Play what is not played yet, keep runs and reports in `folder`, print the table; whether everything is played.
+
+    The budget is the suite's unless another is given, and counts what was spent before, too.
+    """
+    store = Store(str(folder))
+    connect = connect or connector(settings, LocalLimiter())
+    stopped: str | None = None
+    with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
+        for row in suite.rows:
+            with suppress(Conflict):  # The same battles, asked for with another concurrency.
+                store.create_matchup(row.matchup_id, row.request)
+            if interrupted.is_set() or stopped is not None:
+                continue
+            budget = Budget(
+                max_cost or suite.max_cost_usd,
+                max_tokens or suite.max_tokens,
+                elsewhere=Spent.in_all(
+                    record for other in suite.rows if other is not row for record in store.battles(other.matchup_id)
+                ),
+            )
+            await _play_row(row, store, connect, budget, interrupted.is_set, retry_broken=retry_broken)
+            stopped = budget.stopped
+    if stopped is not None:
+        err.print(escape(f"The bench ends here: {stopped}."))
+    runs = [_sum_up(row, store) for row in suite.rows]
+    for line in table(suite, runs):
+        out.print(escape(line))
+    out.print(escape(f"Runs and reports: {folder / 'matchups'}"))
+    return not any(run.summary.not_played for run in runs)
+
+
+def table(suite: Suite, runs: Iterable[Run]) -> list[str]:
+    """The table of the project that asked this question first, with what it takes to trust it."""
+    lines = [
+        "| Matchup | Battles | Win rate | 95 % interval | Substituted | Without substitutions | Broken | Cost |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row, run in zip(suite.rows, runs, strict=True):
+        summary, own = run.summary, run.summary.unsubstituted
+        cells = (
+            one_line(row.label, 80),
+            f"{summary.n_games} of {row.request.battles}",
+            _rate(summary.p1_win_rate),
+            _interval(summary.p1_win_rate_interval),
+            f"{_share(summary.p1_fallback_rate)} / {_share(summary.p2_fallback_rate)}",
+            f"{_rate(own.p1_win_rate)} of {own.n_games}" if own else "unknown",
+            str(summary.broken),
+            _cost(run),
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines
+
+
+async def _play_row(
+    row: Row, store: Store, connect: Connect, budget: Budget, stopping: Callable[[], bool], *, retry_broken: bool
+) -> None:
+    """Play a matchup's missing battles."""
+    records = {record.index: record for record in store.battles(row.matchup_id)}
+    if retry_broken:
+        records = {index: record for index, record in records.items() if record.winner is not None}
+    missing = [index for index in range(row.request.battles) if index not in records]
+    if not missing:
+        return
+    budget.note(records.values())
+    with progress(one_line(row.label, 60), row.request.battles) as advance:
+
+        def keep(record: BattleRecord) -> None:
+            records[record.index] = record
+            store.record_battle(row.matchup_id, record)
+            advance(Tally.of(each.winner for each in records.values()))
+
+        await play(
+            row.request,
+            missing,
+            matchup_id=row.matchup_id,
+            worker="command line",
+            on_record=keep,
+            stopping=stopping,
+            connect=connect,
+            budget=budget,
+        )
+
+
+def _sum_up(row: Row, store: Store) -> Run:
+    run = assemble(
+        row.request,
+        store.battles(row.matchup_id),
+        matchup_id=row.matchup_id,
+        created_at=store.created_at(row.matchup_id).isoformat(timespec="seconds"),
+    )
+    if run.battles:
+        store.write_run(row.matchup_id, run)
+        store.write_report(row.matchup_id, render(run))
+    return run
+
+
+def _id(title: str, request: MatchupRequest) -> str:
+    """Of what is played and nothing else, so that a changed matchup is another one, and a changed budget is not."""
+    played = request.model_dump_json(exclude={"concurrency", "max_cost_usd", "max_tokens"})
+    return f"{title}-{hashlib.sha256(played.encode()).hexdigest()[:12]}"
+
+
+def _cost(run: Run) -> str:
+    costs = [asking for asking in (run.summary.p1_asking, run.summary.p2_asking) if asking is not None]
+    known = [asking.cost_usd for asking in costs if asking.cost_usd is not None]
+    if not costs:
+        return usd(0)
+    if not known:
+        return "unknown"
+    return usd(sum(known)) + (" or more" if any(asking.asks_without_cost for asking in costs) else "")
+
+
+def _rate(rate: float | None) -> str:
+    return "–" if rate is None else percent(rate)
+
+
+def _share(rate: float | None) -> str:
+    return "–" if rate is None else percent(rate, 1 if rate else 0)
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "–" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"

@@ -1,0 +1,73 @@
+"""The commands about models: list policies, try one, bench a suite of them."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from deploy.options import LogLevel, MaxCost, MaxTokens, PolicyFile, configure_logs
+from deploy.policy_files import read_policies
+from deploy.show import out
+from shared.model_options import OPTIONS
+from shared.policies import FORMATS, KINDS
+from shared.settings import Settings
+
+
+def list_policies(
+    policies: Annotated[Path | None, typer.Argument(help="A policy file, to list what it names too.")] = None,
+) -> None:
+    """List the policies, their options, and the formats they play."""
+    for kind in KINDS.values():
+        out.print(f"{kind.name:<12} {escape(kind.description)}")
+        if kind.example:
+            out.print(f"{'':<12} {escape(kind.example)}{' (command line only)' if kind.command_line_only else ''}")
+    out.print("options of policies that ask a model, as in mistral:mistral-small-latest?contract=v1&asks=3:")
+    for name, option in OPTIONS.items():
+        out.print(f"  {name:<12} {escape(option.meaning)}")
+    for name, policy in (read_policies(policies) if policies else {}).items():
+        out.print(f"{escape(name):<12} {escape(policy)}")
+    out.print(f"formats: {', '.join(FORMATS)}")
+
+
+def try_policy(
+    policy: Annotated[str, typer.Argument(help="A policy that asks a model.")],
+    state: Annotated[
+        Path | None, typer.Option(help="A state as JSON; else one of ours, a turn with moves and switches.")
+    ] = None,
+    policies: PolicyFile = None,
+) -> None:
+    """Ask a model one question: prompt, constraint, raw answer, action, tokens and time."""
+    from deploy.trying import try_once
+
+    configure_logs("WARNING")
+    named = read_policies(policies) if policies else {}
+    if not asyncio.run(try_once(named.get(policy, policy), state, Settings(), out.print)):
+        raise typer.Exit(1)
+
+
+def bench(
+    suite: Annotated[Path, typer.Argument(help="A suite: a list of matchups, such as suites/published.toml.")],
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    store: Annotated[Path, typer.Option(help="Where battles are kept, so that a bench can be resumed.")] = Path(
+        "var/bench"
+    ),
+    retry_broken: Annotated[bool, typer.Option(help="Play battles again that broke.")] = False,
+    log_level: LogLevel = None,
+) -> None:
+    """Play a suite's matchups, those battles that are not played yet, and print its table."""
+    from deploy.bench import play_suite, read_suite
+
+    configure_logs(log_level or "WARNING")
+    playing = play_suite(
+        read_suite(suite),
+        store,
+        Settings(),
+        max_cost=max_cost,
+        max_tokens=max_tokens,
+        retry_broken=retry_broken,
+    )
+    if not asyncio.run(playing):
+        raise typer.Exit(1)

@@ -1,0 +1,47 @@
+"""How policies that ask a model come by it: backend, places at its endpoint, and prices, from the settings."""
+
+from services.arena.backends import make_backend
+from services.arena.backends.base import Reply
+from services.arena.backends.prices import Prices
+from services.arena.policies import Connect
+from services.arena.policies.llm import Cost, LanguageModel, no_price
+from shared.errors import UsageError
+from shared.jobs.limits import Limiter
+from shared.policies import PolicySpec
+from shared.settings import Settings
+
+
+def connector(settings: Settings, limiter: Limiter) -> Connect:
+    """Makes the policies of models that these settings reach. It raises UsageError for an endpoint nobody named."""
+    prices = Prices.load(settings.prices_file)
+
+    def connect(spec: PolicySpec) -> LanguageModel:
+        if spec.kind == "local":
+            raise UsageError(f"{spec.text!r} needs the built-in server, which does not run here")
+        _check_key(spec, settings)
+        return LanguageModel(spec, make_backend(spec, settings, limiter), cost_of(spec, prices))
+
+    return connect
+
+
+def _check_key(spec: PolicySpec, settings: Settings) -> None:
+    """Those who want a key always are not asked without one. Raises UsageError."""
+    wanted = {
+        "mistral": ("MISTRAL_API_KEY", settings.mistral_api_key),
+        "hf": ("HF_TOKEN", settings.hf_token),
+    }
+    variable, key = wanted.get(spec.kind, ("", spec))
+    if key is None:
+        raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {variable}, or write it into .env")
+
+
+def cost_of(spec: PolicySpec, prices: Prices) -> Cost:
+    """What a reply of that policy's model costs."""
+    price = prices.of(spec.kind, spec.model or "")
+    if price is None:
+        return no_price
+
+    def cost(reply: Reply) -> float | None:
+        return price.cost(reply.tokens_in, reply.tokens_out)
+
+    return cost

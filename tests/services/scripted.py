@@ -1,0 +1,60 @@
+"""A backend that answers from a script, and questions put to it: no network, and nothing patched."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from services.arena.backends import Form, Question, Reply, ServedModel
+from services.arena.policies.llm import Cost, LanguageModel, no_price
+from shared.policies import PolicySpec, parse_policy
+
+Answering = Callable[[Question], Reply]
+
+TOOK = {"tokens_in": 100, "tokens_out": 10, "last_token_ms": 25.04, "model": "scripted-1"}
+
+
+class Scripted:
+    """Gives the replies in turn, and the last one for ever after; or what a function makes of the question."""
+
+    endpoint = "127.0.0.1:1"
+    model = "scripted"
+
+    def __init__(
+        self, replies: Sequence[Reply] | Answering, *, form: Form = Form.REGEX, served: Sequence[ServedModel] = ()
+    ) -> None:
+        self.questions: list[Question] = []
+        self.form = form
+        self.closed = False
+        self._replies = replies
+        self._served = tuple(served)
+
+    def constraint(self, question: Question) -> Mapping[str, Any] | None:
+        return {"type": self.form.value} if question.completions and self.form is not Form.TEXT else None
+
+    async def ask(self, question: Question) -> Reply:
+        self.questions.append(question)
+        if callable(self._replies):
+            return self._replies(question)
+        return self._replies[min(len(self.questions), len(self._replies)) - 1]
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        return self._served
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def said(text: str, **more: Any) -> Reply:
+    return replace(Reply(text, text), **{**TOOK, **more})
+
+
+def first_legal(question: Question) -> Reply:
+    return said(question.completions[0])
+
+
+def language_model(name: str, backend: Scripted, cost: Cost = no_price) -> LanguageModel:
+    return LanguageModel(parse_policy(name), backend, cost)
+
+
+def connecting(backend: Scripted, cost: Cost = no_price) -> Callable[[PolicySpec], LanguageModel]:
+    return lambda spec: LanguageModel(spec, backend, cost)

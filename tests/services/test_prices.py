@@ -1,0 +1,51 @@
+"""What tokens cost, and that nobody takes the unknown for nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from services.arena.backends.prices import Price, Prices
+from shared.errors import UsageError
+
+
+def test_a_cost_is_per_million_tokens() -> None:
+    price = Price(tokens_in=0.5, tokens_out=1.5)
+
+    assert price.cost(2_000_000, 100_000) == pytest.approx(2 * 0.5 + 0.1 * 1.5)
+    assert price.cost(0, 0) == 0
+
+
+def test_what_is_unknown_is_not_free() -> None:
+    assert Prices.load().of("tgi", "mine@3") is None
+    assert Price(tokens_in=1, tokens_out=1).cost(None, 5) is None
+    assert Price(tokens_in=1, tokens_out=1).cost(5, None) is None
+
+
+@pytest.mark.parametrize("model", ["ministral-3b-latest", "mistral-small-latest", "mistral-large-latest"])
+def test_the_models_of_the_suite_have_a_price(model: str) -> None:
+    price = Prices.load().of("mistral", model)
+
+    assert price is not None
+    assert 0 < price.tokens_in <= price.tokens_out
+
+
+def test_a_table_of_ones_own_replaces_and_joins(tmp_path: Path) -> None:
+    own = tmp_path / "prices.toml"
+    own.write_text('["mistral:ministral-3b-latest"]\nin = 7\nout = 9\n["openai:qwen"]\nin = 0\nout = 0\n')
+    prices = Prices.load(own)
+
+    assert prices.of("mistral", "ministral-3b-latest") == Price(tokens_in=7, tokens_out=9)
+    assert prices.of("openai", "qwen") == Price(tokens_in=0, tokens_out=0)
+    assert prices.of("mistral", "mistral-large-latest") == Prices.load().of("mistral", "mistral-large-latest")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[x", "cannot be read"), ("[x]\nin = 1", "x.out"), ("[x]\nin = -1\nout = 1", "x.in"), ("x = 1", "x")],
+)
+def test_a_broken_table_is_told_with_its_field(tmp_path: Path, text: str, message: str) -> None:
+    own = tmp_path / "prices.toml"
+    own.write_text(text)
+
+    with pytest.raises(UsageError, match=message):
+        Prices.load(own)
