@@ -13,6 +13,7 @@ make unit-tests         the fast ones, without queue, stack or benchmark
 make check              format, lint, types and import contracts; never edits
 make fmt                format, and fix what can be fixed safely
 make bench              CPU a turn: the bare simulator, ours, poke-env on the official server
+make bench-verdicts     how often intervals, sequential tests and ratings are right, by simulation
 make bench-decisions    how full the arena keeps a model server, and its CPU a decision
 make lock               write the lock files again (UPGRADE=1 renews every pin)
 make clean              remove .venv, node_modules and caches; runs, reports and var stay
@@ -20,7 +21,7 @@ make clean              remove .venv, node_modules and caches; runs, reports and
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo test unit-tests check fmt bench bench-decisions lock clean
+.PHONY: help setup setup-run demo test unit-tests check fmt bench bench-decisions bench-verdicts lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +55,9 @@ fmt: setup
 
 bench: setup
 	$(VENV_BIN)/python benchmarks/battles.py $(ARGS)
+
+bench-verdicts: setup
+	$(VENV_BIN)/python benchmarks/verdicts.py $(ARGS)
 
 bench-decisions: setup
 	$(VENV_BIN)/python benchmarks/decisions.py $(ARGS)

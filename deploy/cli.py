@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import model_commands
+from deploy import judging, model_commands
 from deploy.client import find_redis
 from deploy.following import api_client, follow
 from deploy.options import (
@@ -24,9 +24,12 @@ from deploy.options import (
     Battlefield,
     Battles,
     Concurrency,
+    Error,
     FormatName,
     LogLevel,
+    Margin,
     MatchupId,
+    MaxBattles,
     MaxCost,
     MaxTokens,
     MoveDelay,
@@ -34,6 +37,7 @@ from deploy.options import (
     PolicyFile,
     Seed,
     TeamFile,
+    UntilDecided,
     configure_logs,
     new_matchup,
 )
@@ -42,7 +46,6 @@ from services.arena.asked import check_request
 from services.arena.schemas import NewMatchup
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.limits import LocalLimiter
-from shared.records import read_run
 from shared.settings import Settings
 from shared.store import Store
 
@@ -54,11 +57,17 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
+for command in (judging.report, judging.verify, judging.ratings, judging.tournament):
+    app.command()(command)
+
 _OPTIONS = {
     "battles": "--n",
     "move_delay": "--move-delay",
     "teams.0": "--team1",
     "teams.1": "--team2",
+    "until_decided.margin": "--margin",
+    "until_decided.error": "--error",
+    "until_decided.max_battles": "--max-battles",
     "max_cost_usd": "--max-cost",
     "max_tokens": "--max-tokens",
 }
@@ -90,6 +99,10 @@ def battle(
     team1: TeamFile = None,
     team2: TeamFile = None,
     battlefield: Battlefield = "simulator",
+    until_decided: UntilDecided = False,
+    margin: Margin = 0.1,
+    error: Error = 0.05,
+    max_battles: MaxBattles = 400,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     policies: PolicyFile = None,
@@ -109,6 +122,7 @@ def battle(
     check_output(output)
     if challenge is not None:
         p2 = f"human:{challenge}"
+    until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
     asked = new_matchup(
         p1,
         p2,
@@ -121,6 +135,7 @@ def battle(
         team1,
         team2,
         battlefield,
+        until,
         max_cost,
         max_tokens,
         policies,
@@ -145,20 +160,6 @@ def battle(
     print_result(run, *write_result(run, output))
     if run.cancelled or run.summary.broken:
         raise typer.Exit(1)
-
-
-@app.command()
-def report(
-    run_file: Annotated[Path, typer.Argument(help="A run file, ours or the original project's.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: reports/<name>.html.")] = None,
-) -> None:
-    """Write the HTML report of a run file."""
-    from deploy.single import write_file
-    from services.reporter.report import render
-
-    path = output or Path("reports") / f"{run_file.name.removesuffix('.gz').removesuffix('.json')}.html"
-    write_file(path, render(read_run(run_file)))
-    out.print(escape(str(path)))
 
 
 app.command(name="policies")(model_commands.list_policies)
@@ -214,6 +215,10 @@ def enqueue(
     team1: TeamFile = None,
     team2: TeamFile = None,
     battlefield: Battlefield = "simulator",
+    until_decided: UntilDecided = False,
+    margin: Margin = 0.1,
+    error: Error = 0.05,
+    max_battles: MaxBattles = 400,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     policies: PolicyFile = None,
@@ -223,6 +228,7 @@ def enqueue(
     """Ask the API for a matchup, and follow it."""
     from deploy.single import check_output
 
+    until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
     asked = new_matchup(
         p1,
         p2,
@@ -235,6 +241,7 @@ def enqueue(
         team1,
         team2,
         battlefield,
+        until,
         max_cost,
         max_tokens,
         policies,

@@ -60,7 +60,7 @@ class ApiClient:
     def enqueue(self, asked: NewMatchup, *, idempotency_key: str | None = None) -> MatchupStatus:
         """Ask for a matchup."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = asked.model_dump(mode="json", exclude_none=True)
+        body = asked.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         return MatchupStatus.model_validate(self._ask("POST", "/matchups", json=body, headers=headers).json())
 
     def matchups(self, *, limit: int = 50, cursor: str | None = None) -> Page:

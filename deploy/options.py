@@ -1,5 +1,6 @@
 """The options of the command line that ask for a matchup, and what they ask for."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,12 @@ Pairs = Annotated[
 ]
 TeamFile = Annotated[Path | None, typer.Option(help="A team in Showdown's export format.")]
 Battlefield = Annotated[str, typer.Option(help="simulator; or server: to watch, or to play yourself.")]
+UntilDecided = Annotated[
+    bool, typer.Option("--until-decided", help="Play until it is decided who is stronger, in place of --n battles.")
+]
+Margin = Annotated[float, typer.Option(help="Until decided: closer to even than this is not told apart.")]
+Error = Annotated[float, typer.Option(help="Until decided: how often the verdict may be wrong.")]
+MaxBattles = Annotated[int, typer.Option(help="Until decided: stop there at the latest.")]
 MaxCost = Annotated[
     float | None, typer.Option(help="US dollars: no battle begins that its models would probably spend beyond this.")
 ]
@@ -47,13 +54,14 @@ def new_matchup(
     team1: Path | None,
     team2: Path | None,
     battlefield: str,
+    until_decided: Mapping[str, float] | None = None,
     max_cost: float | None = None,
     max_tokens: int | None = None,
     policies: Path | None = None,
 ) -> NewMatchup:
     """What the options ask for. Raises UsageError naming the option at fault."""
     named = read_policies(policies) if policies else {}
-    fields = {
+    fields: dict[str, object] = {
         "p1": named.get(p1, p1),
         "p2": named.get(p2, p2),
         "battles": battles,
@@ -68,6 +76,11 @@ def new_matchup(
     }
     if team1 or team2:
         fields["teams"] = (team1 and read_team(team1, "team1"), team2 and read_team(team2, "team2"))
+    if until_decided is not None:
+        if battles != 1:
+            raise UsageError("with --until-decided, --max-battles says how many at most", field="battles")
+        del fields["battles"]
+        fields["until_decided"] = until_decided
     try:
         return NewMatchup.model_validate(fields)
     except ValidationError as error:

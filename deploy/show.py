@@ -15,6 +15,7 @@ from services.reporter.verdict import verdict
 from services.reporter.words import count
 from shared.records import MatchupRequest, Run
 from shared.tally import Tally
+from shared.verdicts.until import SequentialTest
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -23,7 +24,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 class Advance(Protocol):
     """Called whenever the tally has changed."""
 
-    def __call__(self, tally: Tally) -> None:
+    def __call__(self, tally: Tally, test: SequentialTest | None = None) -> None:
         """Show it."""
         ...
 
@@ -45,12 +46,16 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
         task = bar.add_task(escape(label), total=battles, standing="")
         shown = 0
 
-        def advance(tally: Tally) -> None:
+        def advance(tally: Tally, test: SequentialTest | None = None) -> None:
             nonlocal shown
             standing = f"{tally.p1_wins}-{tally.p2_wins}-{tally.draws}" + (
                 f", {tally.broken} broken" if tally.broken else ""
             )
-            bar.update(task, completed=tally.played, standing=standing)
+            total = battles
+            if test is not None:
+                standing += f" · {ratios(test)}"
+                total = min(battles, max(tally.played, test.battles + (test.battles_left or battles)))
+            bar.update(task, completed=tally.played, total=total, standing=standing)
             tenth = tally.played * 10 // battles
             if not err.is_terminal and tenth > shown:
                 shown = tenth
@@ -59,11 +64,22 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
         yield advance
 
 
+def ratios(test: SequentialTest) -> str:
+    """The likelihood ratios of a sequential test against their bounds, as logarithms."""
+    leads = max(test.up, test.down)
+    return (
+        f"{test.decided}: {leads:+.1f} of {test.stronger_bound:.1f} for the leader, "
+        f"{test.overwhelming:.1f} of {test.overwhelming_bound:.1f} overwhelming, "
+        f"{leads:+.1f} of {test.closer_bound:.1f} for closeness"
+    )
+
+
 def describe(request: MatchupRequest) -> str:
     """One line that says what is played."""
     how = "in pairs" if request.pairs and request.battles > 1 else "unpaired"
     seed = f", seed {request.seed}" if request.battlefield == "simulator" else ""
-    battles = count(request.battles, "battle")
+    until = "until decided, at most " if request.until_decided else ""
+    battles = f"{until}{count(request.battles, 'battle')}"
     return f"{request.p1} vs {request.p2}, {battles} of {request.format} {how}{seed}"
 
 
@@ -74,6 +90,10 @@ def print_status(status: MatchupStatus) -> None:
     if status.p1_win_rate is not None and status.p1_win_rate_interval is not None:
         low, high = status.p1_win_rate_interval
         out.print(f"{escape(status.p1)} wins {status.p1_win_rate:.1%} ({low:.1%} to {high:.1%}) so far")
+    if status.sequential_test is not None:
+        out.print(f"after {status.sequential_test.battles} battles: {ratios(status.sequential_test)}")
+    if status.probably_left is not None and status.probably_left.battles is not None:
+        out.print(f"probably left: {status.probably_left.battles} battles, {status.probably_left.seconds:,.0f} s")
     out.print(f"substitutions: p1 {status.substitutions.p1}, p2 {status.substitutions.p2}")
     if status.stopped:
         out.print(f"ended early: {escape(status.stopped)}")
@@ -84,7 +104,7 @@ def print_status(status: MatchupStatus) -> None:
 def print_result(run: Run, run_path: Path, report_path: Path) -> None:
     """The verdict and where the files are, on standard output."""
     said = verdict(run)
-    for line in (said.result, said.judgement, said.substitutions, *said.caveats):
+    for line in (said.result, said.judgement, said.substitutions, *said.notes, *said.caveats):
         out.print(escape(line))
     for line in models.lines(run):
         out.print(escape(line))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.interruption import interruptible
+from deploy.show import Advance
 from services.arena.budget import Budget
 from services.arena.matchup import make_battlefield, play
 from services.arena.policies import Connect, no_models
@@ -18,16 +19,20 @@ from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
 from shared.store import new_matchup_id
 from shared.tally import Tally
+from shared.verdicts.scores import Played
+from shared.verdicts.sequential import Decided
+from shared.verdicts.until import SequentialTest, latest_look, looks
 
 
 async def play_here(
     request: MatchupRequest,
     *,
-    advance: Callable[[Tally], None],
+    advance: Advance,
     tell: Callable[[str], None],
     settings: Settings,
     connect: Connect = no_models,
     showdown_port: int | None = None,
+    matchup_id: str | None = None,
 ) -> Run:
     """Play a matchup and sum it up.
 
@@ -36,12 +41,14 @@ async def play_here(
     The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
     """
     records: list[BattleRecord] = []
+    watch = _Watch(request)
     budget = Budget.of(request)
-    matchup_id, created_at = new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
+    matchup_id, created_at = matchup_id or new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
 
     def keep(record: BattleRecord) -> None:
         records.append(record)
-        advance(Tally.of(record.winner for record in records))
+        watch.see(record)
+        advance(Tally.of(record.winner for record in records), watch.test)
 
     with interruptible(tell) as interrupted:
         async with AsyncExitStack() as exit_stack:
@@ -55,7 +62,7 @@ async def play_here(
                 matchup_id=matchup_id,
                 worker="command line",
                 on_record=keep,
-                stopping=interrupted.is_set,
+                stopping=lambda: interrupted.is_set() or watch.decided,
                 battlefield=make_battlefield(request, settings, tell),
                 connect=connect,
                 budget=budget,
@@ -81,6 +88,33 @@ def check_output(output: Path | None) -> None:
             raise UsageError(f"cannot write to {folder.absolute()}: {error.strerror}", field="output") from error
         if not os.access(folder, os.W_OK):
             raise UsageError(f"cannot write to {folder.absolute()}", field="output")
+
+
+class _Watch:
+    """Looks at a matchup that is played until decided whenever the next stretch of battles is complete."""
+
+    def __init__(self, request: MatchupRequest) -> None:
+        self.test: SequentialTest | None = None
+        self._request = request
+        self._played: dict[int, Played] = {}
+        self._stops = [stretch.stop for stretch in looks(request.battles, pairs=request.pairs)]
+        self._complete = 0
+
+    @property
+    def decided(self) -> bool:
+        return self.test is not None and self.test.decided is not Decided.UNDECIDED
+
+    def see(self, record: BattleRecord) -> None:
+        """Take in a battle; a look is taken when all before the next stop have ended."""
+        if self._request.until_decided is None or self.decided:
+            return
+        self._played[record.index] = Played(record.pair, record.winner)
+        while self._complete in self._played:
+            self._complete += 1
+            if self._complete in self._stops:
+                self.test = latest_look(
+                    self._played, self._request.until_decided, most=self._request.battles, pairs=self._request.pairs
+                )
 
 
 def write_result(run: Run, output: Path | None = None) -> tuple[Path, Path]:

@@ -19,6 +19,7 @@ from shared.battle.decide import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord
 from shared.tally import Winner
+from shared.verdicts.until import SequentialTest, UntilDecided
 
 Card = Literal["checked", "assumed"]
 """Whether a model's card names the contract that it is asked by, or its server shows none."""
@@ -50,6 +51,8 @@ class MatchupRequest(BaseModel):
     """The team of seat p1 in Showdown's export format."""
     team2: str | None = Field(default=None, max_length=MAX_TEAM_CHARACTERS)
     battlefield: Literal["simulator", "server"] = "simulator"
+    until_decided: UntilDecided | None = None
+    """Stop as soon as it is decided who is stronger; `battles` is the maximum then."""
     max_cost_usd: float | None = Field(default=None, gt=0, le=1_000_000)
     """The matchup ends when this is spent, with what it has."""
     max_tokens: int | None = Field(default=None, gt=0, le=10**12)
@@ -201,6 +204,15 @@ class Summary(BaseModel):
     not_played: int = 0
     """Battles asked for that have no record: the matchup was cancelled or a shard failed."""
     p1_win_rate_interval: tuple[float, float] | None = None
+    """95 %, the two battles of a pair taken as one observation."""
+    variance_removed_by_pairs: float | None = None
+    """0.3: 70 of these battles are as good as 100 independent ones. None without pairs."""
+    own_n_games: int | None = None
+    """Finished battles in which no decision of either policy was substituted; their win rate follows."""
+    own_p1_win_rate: float | None = None
+    own_p1_win_rate_interval: tuple[float, float] | None = None
+    sequential_test: SequentialTest | None = None
+    """What decided a matchup that was played until decided, or the last look at it."""
     p1_substitutions: int | None = None
     p2_substitutions: int | None = None
     p1_decisions: int | None = None

@@ -4,12 +4,14 @@
     matchups/ID/battles/NNNNN.json.gz   one file a battle, written once and never changed
     matchups/ID/failures/START.txt      why a shard failed
     matchups/ID/cancelled               empty, or why: a budget was spent
+    matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
     matchups/ID/run.json.gz, report.html
 
 The state of a matchup is computed from what is here, never from the queue.
 """
 
 import gzip
+import json
 import re
 import uuid
 import zlib
@@ -24,6 +26,8 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
+from shared.verdicts.scores import Played
+from shared.verdicts.until import SequentialTest
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -130,6 +134,32 @@ class Store:
     def battles(self, matchup_id: str) -> Iterator[BattleRecord]:
         """All recorded battles, in order of their index."""
         return (self.battle(matchup_id, index) for index in sorted(self.recorded(matchup_id)))
+
+    def played(self, matchup_id: str) -> dict[int, Played]:
+        """Index → pair and winner of every recorded battle. Reads no more of a record than that."""
+        found: dict[int, Played] = {}
+        for index in self.recorded(matchup_id):
+            path = self._matchup(matchup_id, f"battles/{index:05d}.json.gz")
+            try:
+                document = json.loads(gzip.decompress(self._read(path, f"{path} is gone")))
+                found[index] = Played(document["pair"], document["winner"])
+            except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+                raise BrokenRecord(f"{path} cannot be read: {error}") from error
+        return found
+
+    # ── looks ───────────────────────────────────────────────────────────────────────────────────────
+
+    def record_look(self, matchup_id: str, test: SequentialTest) -> None:
+        """Store what a look found. The same battles always give the same look, so it does not matter who writes it."""
+        self._write(self._matchup(matchup_id, f"looks/{test.battles:05d}.json"), test.model_dump_json().encode())
+
+    def latest_look(self, matchup_id: str) -> SequentialTest | None:
+        """The look at the most battles; None before the first."""
+        names = self._names(matchup_id, "looks")
+        if not names:
+            return None
+        path = self._matchup(matchup_id, f"looks/{max(names)}")
+        return _parsed(SequentialTest, self._read(path, f"{path} is gone"), path)
 
     # ── failures ────────────────────────────────────────────────────────────────────────────────────
 

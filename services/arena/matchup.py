@@ -24,6 +24,7 @@ from services.arena.policies import Connect, Policy, make_policy, no_models
 from services.arena.policies.llm import LanguageModel
 from services.arena.policies.person import Person
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
+from services.arena.shards import shards_of
 from services.arena.teams import Teams, resolve_teams
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.observe import Tracker
@@ -40,6 +41,10 @@ _NAME_CHARACTERS = 18
 """Showdown's limit."""
 
 
+PoliciesOf = Callable[[int], Mapping[Seat, Policy]]
+"""Index of a battle → the policies that play it as p1 and p2."""
+
+
 async def play(
     request: MatchupRequest,
     indices: Sequence[int],
@@ -51,45 +56,27 @@ async def play(
     battlefield: Battlefield | None = None,
     connect: Connect = no_models,
     budget: Budget | None = None,
+    policies_of: PoliciesOf | None = None,
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
     A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true or the budget
-    does not reach for another, no new battle begins; the call returns when those in play have ended. Raises UsageError
+    does not reach for another, no new battle begins; the call returns when those in play have ended. A matchup that is
+    played until decided is played shard by shard, so that no battle begins which a look at those before it would make
+    unnecessary. The policies are those that the request names, unless `policies_of` gives others. Raises UsageError
     (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked.
     """
     check_request(request, person_may_play=True)
     budget = budget or Budget.of(request)
     async with AsyncExitStack() as closing:
-        policies: Mapping[Seat, Policy] = {
-            "p1": make_policy(request.p1, connect),
-            "p2": Person() if person_behind(request.p2) else make_policy(request.p2, connect),
-        }
-        for seat, policy in policies.items():
-            if isinstance(policy, LanguageModel):
-                closing.push_async_callback(policy.aclose)
-                await _prepare(policy, budget, field=seat)
+        if policies_of is None:
+            policies_of = await _named(request, connect, budget, closing)
         field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
-        shard = _Shard(request, matchup_id, worker, field, policies, teams, versions)
-        waiting = iter(indices)
-
-        async def play_in_turn(remaining: Iterator[int]) -> None:
-            for index in remaining:
-                if stopping() or not await budget.begin():
-                    return
-                record = await shard.play_battle(index)
-                on_record(record)
-                await budget.end(record)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(request.concurrency, len(indices))):
-                    group.create_task(play_in_turn(waiting))
-        except ExceptionGroup as errors:
-            # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
-            raise errors.exceptions[0] from errors
+        shard = _Shard(request, matchup_id, worker, field, policies_of, teams, versions)
+        for together in _played_together(request, indices):
+            await shard.play(together, on_record, stopping, budget)
 
 
 async def _prepare(model: LanguageModel, budget: Budget, *, field: str) -> None:
@@ -131,7 +118,7 @@ class _Shard:
         matchup_id: str,
         worker: str,
         field: Battlefield,
-        policies: Mapping[Seat, Policy],
+        policies_of: PoliciesOf,
         teams: Teams | None,
         versions: Mapping[str, str],
     ) -> None:
@@ -139,17 +126,41 @@ class _Shard:
         self.matchup_id = matchup_id
         self.worker = worker
         self.field = field
-        self.policies = policies
+        self.policies_of = policies_of
         self.teams = teams
         self.names = _log_names(request)
         self.versions = versions
-        self.contract = {**policies["p1"].contract, **policies["p2"].contract}
-        self.cards = {seat: policy.card for seat, policy in policies.items() if isinstance(policy, LanguageModel)}
         self.generation = check_format(request.format).generation
+
+    async def play(
+        self,
+        indices: Sequence[int],
+        on_record: Callable[[BattleRecord], None],
+        stopping: Callable[[], bool],
+        budget: Budget,
+    ) -> None:
+        """Play these battles, `request.concurrency` at a time."""
+        waiting = iter(indices)
+
+        async def play_in_turn() -> None:
+            for index in waiting:
+                if stopping() or not await budget.begin():
+                    return
+                record = await self.play_battle(index)
+                on_record(record)
+                await budget.end(record)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self.request.concurrency, len(indices))):
+                    group.create_task(play_in_turn())
+        except ExceptionGroup as errors:
+            # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
+            raise errors.exceptions[0] from errors
 
     async def play_battle(self, index: int) -> BattleRecord:
         """Play battle `index` and tell how it went, whatever happens in it."""
-        request = self.request
+        request, policies = self.request, self.policies_of(index)
         seat_of_p1 = p1_seat(index, pairs=request.pairs)
         plays: Mapping[Seat, Seat] = {seat_of_p1: "p1", other(seat_of_p1): "p2"}
         seeds = battle_seeds(request.seed, index, pairs=request.pairs)
@@ -157,7 +168,7 @@ class _Shard:
         randomness = {"p1": seeds.p1_policy, "p2": seeds.p2_policy}
         players = {
             seat: Player(
-                self.policies[plays[seat]],
+                policies[plays[seat]],
                 plays=plays[seat],
                 seat=seat,
                 tracker=Tracker(self.generation, seat, names),
@@ -200,12 +211,35 @@ class _Shard:
             teams=self.teams.names if self.teams else None,
             worker=self.worker,
             versions=self.versions,
-            contract=self.contract,
-            cards=self.cards,
+            contract={**policies["p1"].contract, **policies["p2"].contract},
+            cards={seat: policy.card for seat, policy in policies.items() if isinstance(policy, LanguageModel)},
             decisions=_with_effectiveness(decisions, public_log, self.generation),
             input_log=fought.input_log if fought else (),
             public_log=public_log,
         )
+
+
+def _played_together(request: MatchupRequest, indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    if request.until_decided is None:
+        yield indices
+        return
+    wanted = frozenset(indices)
+    for shard in shards_of(request):
+        if together := [index for index in shard if index in wanted]:
+            yield together
+
+
+async def _named(request: MatchupRequest, connect: Connect, budget: Budget, closing: AsyncExitStack) -> PoliciesOf:
+    """The policies that the request names, made ready; what they hold open ends with `closing`."""
+    policies: Mapping[Seat, Policy] = {
+        "p1": make_policy(request.p1, connect),
+        "p2": Person() if person_behind(request.p2) else make_policy(request.p2, connect),
+    }
+    for seat, policy in policies.items():
+        if isinstance(policy, LanguageModel):
+            closing.push_async_callback(policy.aclose)
+            await _prepare(policy, budget, field=seat)
+    return lambda index: policies
 
 
 def _log_names(request: MatchupRequest) -> Mapping[Seat, str]:

@@ -5,17 +5,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.arena.shards import shards
+from services.arena.shards import shards_of
 from shared.errors import BrokenRecord, NotFound
-from shared.jobs.payloads import Payload, PlayShard, WriteReport
+from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest
 from shared.store import Store
+from shared.verdicts.sequential import Decided
+from shared.verdicts.until import SequentialTest, latest_look
 
 log = logging.getLogger(__name__)
 
 SECONDS_PER_BATTLE = 600.0
 """Far more than a battle takes: the bound only ends what hangs."""
+SHARDS_AHEAD = 2
+"""Shards of a matchup played until decided that are enqueued at once: more would keep more workers busy, and play more
+battles that turn out not to be needed."""
 SECONDS_PER_BATTLE_OF_MODELS = 7_200.0
 """A model may take a minute for a decision, and its server be away for a while."""
 TURNS_AT_MOST = 1_000
@@ -45,6 +50,8 @@ class Progress:
     has_report: bool
     stopped: str | None = None
     """Why it was cancelled, where that was not a person's wish."""
+    test: SequentialTest | None = None
+    """The latest look at a matchup that is played until decided."""
 
     @classmethod
     def of(cls, store: Store, matchup_id: str) -> "Progress":
@@ -57,6 +64,7 @@ class Progress:
             store.is_cancelled(matchup_id),
             store.has_report(matchup_id),
             store.cancelled_because(matchup_id),
+            store.latest_look(matchup_id),
         )
 
     @property
@@ -75,9 +83,16 @@ class Progress:
         """Whether no shard will change it any more: each is complete or has failed, or somebody cancelled."""
         return self.cancelled or not self._open_shards()
 
+    @property
+    def decided(self) -> bool:
+        """Whether a look has found a verdict."""
+        return self.test is not None and self.test.decided is not Decided.UNDECIDED
+
     def jobs(self) -> Iterator[Payload]:
         """What has to be on the queues for this matchup to end."""
-        if not self.settled:
+        if not self.settled and self.request.until_decided:
+            yield self.look()
+        elif not self.settled:
             yield from (self.shard(shard) for shard in self._open_shards())
         elif not self.has_report and self.request.battles not in self.failures:
             yield self.report()
@@ -90,14 +105,38 @@ class Progress:
         ) + TURNS_AT_MOST * self.request.move_delay
         return PlayShard(matchup_id=self.matchup_id, start=shard.start, stop=shard.stop, seconds_per_battle=seconds)
 
+    def next_shards(self) -> list[PlayShard]:
+        """The shards to play before a matchup that is played until decided is looked at again."""
+        return [self.shard(shard) for shard in self._open_shards()[:SHARDS_AHEAD]]
+
+    def look(self) -> LookAtMatchup:
+        """The job that looks whether the matchup is decided."""
+        return LookAtMatchup(matchup_id=self.matchup_id, revision=f"{len(self.recorded)}-{len(self.failures)}")
+
     def report(self) -> WriteReport:
         """The job that writes the report of what is there now."""
         revision = f"{len(self.recorded)}-{len(self.failures)}" + ("-cancelled" if self.cancelled else "")
         return WriteReport(matchup_id=self.matchup_id, revision=revision)
 
     def _open_shards(self) -> list[range]:
-        cut = shards(self.request.battles, pairs=self.request.pairs)
+        cut = shards_of(self.request)
+        if self.request.until_decided and (self.decided or any(shard.start in self.failures for shard in cut)):
+            # Looks go in order, so after a shard that failed there is nothing to be found out any more.
+            return []
         return [shard for shard in cut if shard.start not in self.failures and not self.recorded.issuperset(shard)]
+
+
+def look_again(store: Store, matchup_id: str) -> Progress:
+    """Look at a matchup that is played until decided, and write down what is found where it is new."""
+    progress = Progress.of(store, matchup_id)
+    request = progress.request
+    if request.until_decided and not progress.decided:
+        played = store.played(matchup_id)
+        test = latest_look(played, request.until_decided, most=request.battles, pairs=request.pairs)
+        if test.battles:
+            store.record_look(matchup_id, test)
+            progress = Progress.of(store, matchup_id)
+    return progress
 
 
 def resume(store: Store, enqueue: Callable[[Payload], bool], *, retry_failed: bool = False) -> int:

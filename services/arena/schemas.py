@@ -1,16 +1,24 @@
 """The shapes of the arena's HTTP API: what is asked for, and what is answered."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.arena.progress import Progress, State
 from services.arena.standings import Standing
 from shared.policies import FORMATS, KINDS
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_TEAM_CHARACTERS, MatchupRequest
+from shared.verdicts.intervals import win_rate
+from shared.verdicts.until import SequentialTest, UntilDecided
 
 TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
+
+
+class AskedUntilDecided(UntilDecided):
+    """When to stop."""
+
+    max_battles: Annotated[int, Field(ge=2, le=MAX_BATTLES, description="Stop there, decided or not.")] = 400
 
 
 class NewMatchup(BaseModel):
@@ -35,10 +43,20 @@ class NewMatchup(BaseModel):
         Field(description="In Showdown's export format; null for one of our sample teams."),
     ] = None
     battlefield: Literal["simulator", "server"] = "simulator"
+    until_decided: Annotated[
+        AskedUntilDecided | None,
+        Field(description="Play until it is decided who is stronger, in place of a number of battles."),
+    ] = None
     max_cost_usd: Annotated[
         float | None, Field(gt=0, le=1_000_000, description="End the matchup when its models have cost that much.")
     ] = None
     max_tokens: Annotated[int | None, Field(gt=0, le=10**12, description="The same in tokens, in and out.")] = None
+
+    @model_validator(mode="after")
+    def _one_number_of_battles(self) -> "NewMatchup":
+        if self.until_decided and "battles" in self.model_fields_set:
+            raise ValueError("battles and until_decided exclude each other: max_battles says how many at most")
+        return self
 
     def request(self, seed: int) -> MatchupRequest:
         """What is stored of it."""
@@ -46,7 +64,7 @@ class NewMatchup(BaseModel):
         return MatchupRequest(
             p1=self.p1,
             p2=self.p2,
-            battles=self.battles,
+            battles=self.until_decided.max_battles if self.until_decided else self.battles,
             format=self.format,
             seed=seed if self.seed is None else self.seed,
             pairs=self.battlefield == "simulator" if self.pairs is None else self.pairs,
@@ -55,6 +73,9 @@ class NewMatchup(BaseModel):
             team1=team1,
             team2=team2,
             battlefield=self.battlefield,
+            until_decided=UntilDecided(margin=self.until_decided.margin, error=self.until_decided.error)
+            if self.until_decided
+            else None,
             max_cost_usd=self.max_cost_usd,
             max_tokens=self.max_tokens,
         )
@@ -106,6 +127,16 @@ class BySide(BaseModel):
     p2: int
 
 
+class ProbablyLeft(BaseModel):
+    """What a matchup that is played until decided will probably still take; null where nothing tells."""
+
+    battles: int | None
+    seconds: float | None
+    """At the pace so far, waiting for workers included."""
+    money: float | None = None
+    """Null while no policy has a price."""
+
+
 class MatchupStatus(MatchupLine):
     """A matchup, and how it stands."""
 
@@ -117,18 +148,21 @@ class MatchupStatus(MatchupLine):
     draws: int
     p1_win_rate: float | None
     p1_win_rate_interval: tuple[float, float] | None
-    """95 %, Wilson."""
+    """95 %, the two battles of a pair taken as one observation."""
     decisions: BySide
     substitutions: BySide
     """Decisions that a policy did not make itself."""
     stopped: str | None
     """Why it was ended early, where somebody said."""
     failures: list[str]
+    sequential_test: SequentialTest | None
+    """The latest look at a matchup that is played until decided: the likelihood ratios and their bounds."""
+    probably_left: ProbablyLeft | None
 
     @classmethod
     def standing(cls, progress: Progress, created_at: datetime, standing: Standing) -> "MatchupStatus":
         """The matchup with its standing."""
-        tally = standing.tally
+        tally, rate = standing.tally, win_rate(standing.scores)
         return cls(
             **dict(MatchupLine.of(progress, created_at)),
             request=progress.request,
@@ -138,11 +172,13 @@ class MatchupStatus(MatchupLine):
             p2_wins=tally.p2_wins,
             draws=tally.draws,
             p1_win_rate=tally.p1_win_rate,
-            p1_win_rate_interval=(tally.interval.low, tally.interval.high) if tally.interval else None,
+            p1_win_rate_interval=(rate.interval.low, rate.interval.high) if rate else None,
             decisions=BySide(p1=standing.decisions[0], p2=standing.decisions[1]),
             substitutions=BySide(p1=standing.substitutions[0], p2=standing.substitutions[1]),
             stopped=progress.stopped,
             failures=list(dict.fromkeys(progress.failures.values())),
+            sequential_test=progress.test,
+            probably_left=_probably_left(progress, created_at),
         )
 
 
@@ -194,6 +230,17 @@ class Known(BaseModel):
                 for format in FORMATS.values()
             ],
         )
+
+
+def _probably_left(progress: Progress, created_at: datetime) -> ProbablyLeft | None:
+    if progress.test is None or progress.settled:
+        return None
+    battles, played = progress.test.battles_left, len(progress.recorded)
+    if battles is None or not played:
+        return ProbablyLeft(battles=None, seconds=None)
+    left = max(0, battles - max(0, played - progress.test.battles))
+    elapsed = (datetime.now(UTC) - created_at).total_seconds()
+    return ProbablyLeft(battles=left, seconds=round(elapsed / played * left, 1))
 
 
 def _links(progress: Progress) -> Links:

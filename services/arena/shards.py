@@ -1,5 +1,8 @@
 """How a matchup is cut into jobs."""
 
+from shared.records import MatchupRequest
+from shared.verdicts.until import looks
+
 MIN_BATTLES = 2
 MAX_BATTLES = 64
 
@@ -13,3 +16,9 @@ def shards(battles: int, *, pairs: bool) -> tuple[range, ...]:
     if pairs and size % 2:
         size += 1
     return tuple(range(start, min(start + size, battles)) for start in range(0, battles, size))
+
+
+def shards_of(request: MatchupRequest) -> tuple[range, ...]:
+    """The shards of a matchup. One that is played until decided is looked at after each of them."""
+    cut = looks if request.until_decided else shards
+    return cut(request.battles, pairs=request.pairs)

@@ -8,6 +8,7 @@ from shared.battle.decide import Outcome
 from shared.records import BattleRecord
 from shared.store import Store
 from shared.tally import Tally, Winner
+from shared.verdicts.scores import Played, Scores
 
 KEPT_MATCHUPS = 64
 
@@ -17,6 +18,7 @@ class Standing:
     """A matchup so far. Both pairs are (p1's, p2's)."""
 
     tally: Tally
+    scores: Scores
     decisions: tuple[int, int]
     """Decisions that the policy was asked for."""
     substitutions: tuple[int, int]
@@ -24,6 +26,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class _Battle:
+    pair: int | None
     winner: Winner | None
     decisions: tuple[int, int]
     substitutions: tuple[int, int]
@@ -33,6 +36,7 @@ class _Battle:
         asked = [decision for decision in record.decisions if decision.outcome is not Outcome.ONLY_ACTION]
         substituted = [decision for decision in asked if decision.outcome is Outcome.SUBSTITUTED]
         return cls(
+            record.pair,
             record.winner,
             (sum(d.policy == "p1" for d in asked), sum(d.policy == "p2" for d in asked)),
             (sum(d.policy == "p1" for d in substituted), sum(d.policy == "p2" for d in substituted)),
@@ -59,6 +63,7 @@ class Standings:
             battles = [read[index] for index in recorded]
         return Standing(
             Tally.of(battle.winner for battle in battles),
+            Scores.of(Played(battle.pair, battle.winner) for battle in battles),
             (sum(battle.decisions[0] for battle in battles), sum(battle.decisions[1] for battle in battles)),
             (sum(battle.substitutions[0] for battle in battles), sum(battle.substitutions[1] for battle in battles)),
         )

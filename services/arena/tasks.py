@@ -1,4 +1,4 @@
-"""The arena's jobs: play a shard of a matchup, or record that it cannot be played."""
+"""The arena's jobs: play a shard of a matchup, or record that it cannot be played; look whether one is decided."""
 
 import asyncio
 import time
@@ -7,16 +7,17 @@ from collections.abc import Callable, Sequence
 from services.arena.budget import Budget
 from services.arena.matchup import make_battlefield, play
 from services.arena.policies.models import connector
-from services.arena.progress import Progress
-from services.arena.shards import shards
+from services.arena.progress import Progress, look_again
+from services.arena.shards import shards_of
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
-from shared.jobs.payloads import PlayShard
+from shared.jobs.payloads import LookAtMatchup, PlayShard
 from shared.jobs.shared_limits import shared_limiter
 from shared.jobs.worker import Context, HandedBack
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings
 from shared.store import Store
+from shared.verdicts.sequential import Decided
 
 LOOK_SECONDS = 1.0
 """How often a running shard looks whether its matchup was cancelled."""
@@ -29,9 +30,9 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     """
     store, matchup_id = context.store, payload.matchup_id
     request = store.request(matchup_id)
-    cancelled = _looked_up(lambda: store.is_cancelled(matchup_id), time.monotonic)
+    ended = _looked_up(lambda: _has_ended(store, matchup_id), time.monotonic)
     missing = _missing(payload, store)
-    playing = bool(missing) and payload.start not in store.failures(matchup_id) and not cancelled()
+    playing = bool(missing) and payload.start not in store.failures(matchup_id) and not ended()
     if playing:
         budget = Budget.of(
             request, lambda known: (store.battle(matchup_id, index) for index in store.recorded(matchup_id) - known)
@@ -44,7 +45,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
                     matchup_id=matchup_id,
                     worker=context.worker,
                     on_record=lambda record: store.record_battle(matchup_id, record),
-                    stopping=lambda: context.stopping() or cancelled(),
+                    stopping=lambda: context.stopping() or ended(),
                     budget=budget,
                     settings=context.settings,
                 )
@@ -55,10 +56,28 @@ def play_shard(payload: PlayShard, context: Context) -> None:
         else:
             if budget.stopped is not None and not store.is_cancelled(matchup_id):
                 store.cancel(matchup_id, budget.stopped)
-            if _missing(payload, store) and not store.is_cancelled(matchup_id):
+            if _missing(payload, store) and not _has_ended(store, matchup_id):
                 raise HandedBack
     if playing or not missing or not store.has_report(matchup_id):
-        _report_if_settled(context, matchup_id)
+        _go_on(context, matchup_id)
+
+
+def look_at_matchup(payload: LookAtMatchup, context: Context) -> None:
+    """Look whether a matchup is decided; enqueue its next shards, or its report. It keeps nothing: the store tells."""
+    progress = look_again(context.store, payload.matchup_id)
+    if progress.settled:
+        context.enqueue(progress.report())
+    else:
+        for shard in progress.next_shards():
+            context.enqueue(shard)
+
+
+def give_up_look(payload: LookAtMatchup, context: Context, reason: str) -> None:
+    """Record that a matchup cannot be looked at, at the shard that would come next."""
+    progress = Progress.of(context.store, payload.matchup_id)
+    for shard in progress.next_shards()[:1]:
+        context.store.record_failure(payload.matchup_id, shard.start, f"the matchup could not be looked at: {reason}")
+    _go_on(context, payload.matchup_id)
 
 
 async def _play(
@@ -95,7 +114,7 @@ def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:
     if _missing(payload, context.store):
         sentence = f"battles {payload.start} to {payload.stop - 1} could not be played: {reason}"
         context.store.record_failure(payload.matchup_id, payload.start, sentence)
-    _report_if_settled(context, payload.matchup_id)
+    _go_on(context, payload.matchup_id)
 
 
 def _missing(payload: PlayShard, store: Store) -> list[int]:
@@ -105,16 +124,26 @@ def _missing(payload: PlayShard, store: Store) -> list[int]:
 
 def _fail_matchup(store: Store, matchup_id: str, sentence: str) -> None:
     progress = Progress.of(store, matchup_id)
-    for shard in shards(progress.request.battles, pairs=progress.request.pairs):
+    for shard in shards_of(progress.request):
         if not progress.recorded.issuperset(shard):
             store.record_failure(matchup_id, shard.start, sentence)
 
 
-def _report_if_settled(context: Context, matchup_id: str) -> None:
+def _has_ended(store: Store, matchup_id: str) -> bool:
+    """Whether nothing more of a matchup is to be begun: it was cancelled, or is decided."""
+    if store.is_cancelled(matchup_id):
+        return True
+    test = store.latest_look(matchup_id)
+    return test is not None and test.decided is not Decided.UNDECIDED
+
+
+def _go_on(context: Context, matchup_id: str) -> None:
     # Every shard looks when it ends. Of two that end at once, the one that looks last sees both, and the name of
     # the job says what was seen, so that neither an earlier report nor a second request for this one stands in the way.
     progress = Progress.of(context.store, matchup_id)
-    if progress.settled:
+    if progress.request.until_decided and not progress.decided:
+        context.enqueue(progress.look())
+    elif progress.settled:
         context.enqueue(progress.report())
 
 

@@ -14,7 +14,9 @@ from typing import Literal
 
 from services.reporter.words import one_line
 from shared.records import Run, RunBattle
-from shared.tally import Interval, Tally, Winner, wilson_interval
+from shared.tally import Interval, Tally, Winner
+from shared.verdicts.intervals import WinRate, win_rate
+from shared.verdicts.scores import Played, Scores, running
 
 Side = Literal["p1", "p2", "both"]
 """Whose a decision is. `both` where an old file leaves that open, because a policy met itself."""
@@ -77,6 +79,24 @@ def tally(run: Run) -> Tally:
     return Tally(summary.p1_wins, summary.p2_wins, summary.draws, summary.broken)
 
 
+def rate(run: Run) -> WinRate | None:
+    """p1's win rate as played, with the interval that respects pairs; Wilson's where the file lists no battles."""
+    if run.battles:
+        return win_rate(Scores.of(Played(battle.pair, battle.winner) for battle in run.battles))
+    found = tally(run)
+    if found.p1_win_rate is None or found.interval is None:
+        return None
+    return WinRate(found.finished, found.p1_win_rate, found.interval, None)
+
+
+def scores_of_own_choices(run: Run) -> Scores:
+    """The battles in which neither policy's decisions were substituted."""
+    substituted = {stat.battle_tag for stat in run.turn_stats if stat.used_fallback}
+    return Scores.of(
+        Played(battle.pair, battle.winner) for battle in run.battles if battle.battle_tag not in substituted
+    )
+
+
 def labels(run: Run) -> Mapping[Side, str]:
     """What each side is called in sentences, tables and charts: the policy's name, on one line and not too long.
 
@@ -90,15 +110,9 @@ def labels(run: Run) -> Mapping[Side, str]:
 
 def curve(run: Run) -> tuple[CurvePoint, ...]:
     """p1's win rate over the finished battles, in the run's order, in at most MAX_CURVE_POINTS points."""
-    scores = [{"p1": 1.0, "draw": 0.5, "p2": 0.0}[battle.winner] for battle in run.battles if battle.winner is not None]
-    points: list[CurvePoint] = []
-    won = 0.0
-    wanted = set(spread(len(scores), MAX_CURVE_POINTS))
-    for index, score in enumerate(scores):
-        won += score
-        if index in wanted:
-            points.append(CurvePoint(index + 1, won / (index + 1), wilson_interval(won, index + 1)))
-    return tuple(points)
+    after_each = list(running(Played(battle.pair, battle.winner) for battle in run.battles))
+    rates = (win_rate(after_each[index]) for index in spread(len(after_each), MAX_CURVE_POINTS))
+    return tuple(CurvePoint(found.battles, found.estimate, found.interval) for found in rates if found)
 
 
 def grid(run: Run) -> tuple[tuple[RunBattle, ...], ...]:

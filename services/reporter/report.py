@@ -13,16 +13,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from math import isfinite
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from services.reporter import decisions, models, numbers, sections, words
 from services.reporter.charts import OUTCOME_NAMES
+from services.reporter.page import environment, template_text
 from services.reporter.sections import Section
 from services.reporter.verdict import decimals_for, verdict
 from shared.records import MatchupRequest, Run, RunBattle, Unsubstituted
@@ -58,7 +57,7 @@ def render(run: Run) -> str:
         if section is not None
     )
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             run=run,
@@ -68,7 +67,8 @@ def render(run: Run) -> str:
             names=names,
             verdict=verdict(run),
             tally=tally,
-            decimals=decimals_for(tally),
+            rate=numbers.rate(run),
+            decimals=decimals_for(numbers.rate(run)),
             substitutions=decisions.substitutions(run),
             own=_own(run),
             models=models.models(run),
@@ -84,8 +84,8 @@ def render(run: Run) -> str:
             outcome_names=OUTCOME_NAMES,
             facts=tuple(_facts(run)),
             command=command_line(run.request) if run.request else None,
-            style=_template_text("report.css"),
-            script=_template_text("report.js"),
+            style=template_text("report.css"),
+            script=template_text("report.js"),
             plotly=_plotly().gzipped if charted else None,
             policy=_content_security_policy(),
             words=words,
@@ -101,7 +101,12 @@ def _own(run: Run) -> Unsubstituted | None:
 
 def command_line(request: MatchupRequest) -> str:
     """The command that plays this matchup again."""
-    words_of_it = ["alphastral", "battle", "--p1", request.p1, "--p2", request.p2, "--n", str(request.battles)]
+    words_of_it = ["alphastral", "battle", "--p1", request.p1, "--p2", request.p2]
+    if until := request.until_decided:
+        words_of_it += ["--until-decided", "--margin", f"{until.margin:g}", "--error", f"{until.error:g}"]
+        words_of_it += ["--max-battles", str(request.battles)]
+    else:
+        words_of_it += ["--n", str(request.battles)]
     words_of_it += ["--format", request.format, "--seed", str(request.seed)]
     words_of_it += [] if request.pairs else ["--no-pairs"]
     words_of_it += ["--move-delay", f"{request.move_delay:g}"] if request.move_delay else []
@@ -158,7 +163,7 @@ def _figures(charted: Iterable[Section]) -> Markup:
 
 def _content_security_policy() -> str:
     """Two scripts and no network. plotly.js styles its drawings inline, so styles cannot be named by hash."""
-    scripts = f"'{_hash(_template_text('report.js'))}' '{_plotly().hash}'"
+    scripts = f"'{_hash(template_text('report.js'))}' '{_plotly().hash}'"
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -182,22 +187,3 @@ def _plotly() -> _Plotly:
 
 def _hash(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-@cache
-def _template_text(name: str) -> Markup:
-    text = files("services.reporter").joinpath("templates", name).read_text(encoding="utf-8")
-    return Markup(text)
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("services.reporter"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # On every value that the template prints, so that none is forgotten.
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else words.shown(value),
-    )

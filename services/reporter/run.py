@@ -19,7 +19,11 @@ from shared.records import (
     Summary,
     TurnStat,
 )
-from shared.tally import Tally
+from shared.tally import Interval, Tally
+from shared.verdicts.intervals import win_rate
+from shared.verdicts.scores import Played, Scores
+from shared.verdicts.sequential import Decided
+from shared.verdicts.until import SequentialTest, latest_look
 
 _Name = TypeVar("_Name", bound=str)
 _MAX_NAME_CHARACTERS = 60
@@ -75,7 +79,9 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
     nobody was asked, is not among them.
     """
     tally = Tally.of(record.winner for record in records)
-    interval = tally.interval
+    as_played = win_rate(Scores.of(Played(record.pair, record.winner) for record in records))
+    own_choices = win_rate(Scores.of(Played(record.pair, record.winner) for record in records if _all_own(record)))
+    test = _sequential_test(request, records)
     lengths = [record.turns for record in records if record.winner is not None]
     asked: Mapping[Seat, list[DecisionRecord]] = {"p1": [], "p2": []}
     for record in records:
@@ -102,8 +108,13 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
         p1_fallback_rate=_share(substituted["p1"], len(asked["p1"])),
         p2_fallback_rate=_share(substituted["p2"], len(asked["p2"])),
         broken=tally.broken,
-        not_played=max(0, request.battles - len(records)),
-        p1_win_rate_interval=(interval.low, interval.high) if interval else None,
+        not_played=0 if test and test.decided is not Decided.UNDECIDED else max(0, request.battles - len(records)),
+        p1_win_rate_interval=_ends(as_played.interval) if as_played else None,
+        variance_removed_by_pairs=as_played.variance_removed if as_played else None,
+        own_n_games=own_choices.battles if own_choices else 0,
+        own_p1_win_rate=own_choices.estimate if own_choices else None,
+        own_p1_win_rate_interval=_ends(own_choices.interval) if own_choices else None,
+        sequential_test=test,
         p1_substitutions=substituted["p1"],
         p2_substitutions=substituted["p2"],
         p1_decisions=len(asked["p1"]),
@@ -116,6 +127,21 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
         p1_asking=asking(decision.asked for decision in asked["p1"]),
         p2_asking=asking(decision.asked for decision in asked["p2"]),
     )
+
+
+def _all_own(record: BattleRecord) -> bool:
+    return all(decision.outcome is not Outcome.SUBSTITUTED for decision in record.decisions)
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
+
+
+def _sequential_test(request: MatchupRequest, records: Sequence[BattleRecord]) -> SequentialTest | None:
+    if request.until_decided is None:
+        return None
+    played = {record.index: Played(record.pair, record.winner) for record in records}
+    return latest_look(played, request.until_decided, most=request.battles, pairs=request.pairs)
 
 
 def _battle(record: BattleRecord, agents: Mapping[Seat, str]) -> RunBattle:

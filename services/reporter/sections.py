@@ -53,7 +53,7 @@ def win_rate(run: Run) -> Section | None:
     points = numbers.curve(run)
     if not points:
         return None
-    name, last, decimals = numbers.labels(run)["p1"], points[-1], decimals_for(numbers.tally(run))
+    name, last, decimals = numbers.labels(run)["p1"], points[-1], decimals_for(numbers.rate(run))
     wanted = sorted({round(step * (len(points) - 1) / _CURVE_ROWS) for step in range(_CURVE_ROWS + 1)})
     rows = tuple(
         (
@@ -69,7 +69,7 @@ def win_rate(run: Run) -> Section | None:
         f"{name}'s win rate after each finished battle. It ends at {percent(last.rate, decimals)}.",
         charts.win_rate(points, name),
         Table(("After battle", "Win rate", "95\u00a0% interval"), rows),
-        "The band is the 95\u00a0% Wilson interval at each point by itself; it does not promise that the whole line "
+        "The band is the 95\u00a0% interval at each point by itself; it does not promise that the whole line "
         "stays inside.",
     )
 

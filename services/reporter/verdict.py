@@ -10,6 +10,8 @@ from services.reporter.words import count, one_line, percent
 from shared.battle.decide import Reason
 from shared.records import MAX_BATTLES, Run
 from shared.tally import Interval, Tally
+from shared.verdicts.intervals import WinRate, win_rate
+from shared.verdicts.sequential import Decided
 
 _MANY_SUBSTITUTIONS = 0.05
 _NEXT_TO = 0.01
@@ -30,6 +32,8 @@ class Verdict:
     """`It is stronger than random at gen9randombattle.`"""
     substitutions: str
     """Whether the policies made their decisions themselves."""
+    notes: tuple[str, ...] = ()
+    """What a sequential test said, what pairing was worth, and the win rate without substitutions: a sentence each."""
     caveats: tuple[str, ...] = ()
     """Broken battles, battles not played, failed shards: a sentence each."""
 
@@ -37,12 +41,13 @@ class Verdict:
 def verdict(run: Run) -> Verdict:
     """The verdict on a run. The leading policy is the one spoken of; p1 when neither leads."""
     tally = numbers.tally(run)
-    rate, interval = tally.p1_win_rate, tally.interval
-    if rate is None or interval is None:
+    found = numbers.rate(run)
+    if found is None:
         result, judgement = "No battle was finished.", "There is nothing to compare."
     else:
-        result, judgement = _result(run, tally, rate, interval), _judgement(run, tally.finished, rate, interval)
-    return Verdict(result, judgement, _substitutions(run), tuple(_caveats(run, tally)))
+        result = _result(run, tally, found)
+        judgement = _decided(run) or _judgement(run, tally.finished, found.estimate, found.interval)
+    return Verdict(result, judgement, _substitutions(run), tuple(_notes(run, found)), tuple(_caveats(run, tally)))
 
 
 def battles_needed(rate: float) -> int | None:
@@ -57,15 +62,17 @@ def battles_needed(rate: float) -> int | None:
     return ceil(((significance / 2 + power * sqrt(rate * (1 - rate))) / (rate - 0.5)) ** 2)
 
 
-def decimals_for(tally: Tally) -> int:
+def decimals_for(rate: WinRate | None) -> int:
     """Decimals of this run's percentages: none while the interval is wide, unless an end would hide behind 50 %."""
-    ends = (tally.interval.low, tally.interval.high) if tally.interval else ()
+    if rate is None:
+        return 0
+    ends = (rate.interval.low, rate.interval.high)
     hidden = any(end != 0.5 and round(end * 100) == 50 for end in ends)
-    return 1 if hidden or tally.finished >= _FINE_FROM_BATTLES else 0
+    return 1 if hidden or rate.battles >= _FINE_FROM_BATTLES else 0
 
 
-def _result(run: Run, tally: Tally, rate: float, interval: Interval) -> str:
-    names, decimals = numbers.labels(run), decimals_for(tally)
+def _result(run: Run, tally: Tally, found: WinRate) -> str:
+    names, decimals, rate, interval = numbers.labels(run), decimals_for(found), found.estimate, found.interval
     name, wins = names["p1"], tally.p1_wins
     if rate < 0.5:
         name, wins, rate, interval = names["p2"], tally.p2_wins, 1 - rate, Interval(1 - interval.high, 1 - interval.low)
@@ -100,6 +107,55 @@ def _judgement(run: Run, finished: int, rate: float, interval: Interval) -> str:
             f"a run of about {_rounded(max(needed, finished + 1)):,} battles would most likely show it."
         )
     return f"Too close to call: the interval contains 50\u00a0%. {more}"
+
+
+def _decided(run: Run) -> str | None:
+    """What the sequential test said, where it said something."""
+    test, at = run.summary.sequential_test, f" at {run.request.format}" if run.request else ""
+    if test is None or run.request is None or run.request.until_decided is None:
+        return None
+    names, margin = numbers.labels(run), run.request.until_decided.margin
+    match test.decided:
+        case Decided.P1_STRONGER:
+            return f"Decided: it is {names['p1']} that is stronger{at}."
+        case Decided.P2_STRONGER:
+            return f"Decided: it is {names['p2']} that is stronger{at}."
+        case Decided.CLOSER:
+            share = f"{percent(0.5 + margin)} to {percent(0.5 - margin)}"
+            return f"Decided: the two are closer{at} than {share}."
+        case Decided.UNDECIDED:
+            return f"Not decided after {count(test.battles, 'battle')}."
+
+
+def _notes(run: Run, found: WinRate | None) -> Iterator[str]:
+    until, test = run.request.until_decided if run.request else None, run.summary.sequential_test
+    if until and test:
+        looked = f"The sequential test looked at the first {count(test.battles, 'battle')}"
+        yield (
+            f"{looked}; its verdict is wrong at most {percent(until.error)} of the time. A run that stops when decided "
+            "shows the leader a little too strong."
+        )
+    if found is None:
+        return
+    if found.variance_removed is not None and found.variance_removed != 0:
+        worth = found.battles / (1 - found.variance_removed)
+        how = "removed" if found.variance_removed > 0 else "added"
+        yield (
+            f"The interval respects pairs. Playing in pairs {how} {percent(abs(found.variance_removed))} of the "
+            f"variance: {count(found.battles, 'battle')}, worth {worth:,.0f} independent ones."
+        )
+    own = numbers.scores_of_own_choices(run)
+    if run.battles and own.battles < found.battles:
+        without = win_rate(own)
+        decimals, name = decimals_for(found), numbers.labels(run)["p1"]
+        if without is None:
+            yield "No battle was finished without a substitution, so nothing is known of the policies' own choices."
+        else:
+            low, high = without.interval.low, without.interval.high
+            yield (
+                f"In the {count(without.battles, 'battle')} without any substitution, {name} won "
+                f"{percent(without.estimate, decimals)} ({percent(low, decimals)} to {percent(high, decimals)})."
+            )
 
 
 def _substitutions(run: Run) -> str:
@@ -138,7 +194,7 @@ def _caveats(run: Run, tally: Tally) -> Iterator[str]:
     if tally.broken:
         battles = f"{count(tally.broken, 'battle')} broke and {'counts' if tally.broken == 1 else 'count'} for neither"
         if tally.finished:
-            decimals = decimals_for(tally)
+            decimals = decimals_for(numbers.rate(run))
             won = tally.p1_wins + tally.draws / 2
             lowest, highest = won / tally.played, (won + tally.broken) / tally.played
             yield (

@@ -21,6 +21,14 @@ class PlayShard(Payload):
     """How long one battle may take, were they played one after the other."""
 
 
+class LookAtMatchup(Payload):
+    """Look whether a matchup is decided, and enqueue what comes next: more shards, or its report."""
+
+    matchup_id: str = _MATCHUP_ID
+    revision: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
+    """What the store held when this was asked for."""
+
+
 class WriteReport(Payload):
     """Write a matchup's run and report from what the store holds."""
 

@@ -24,7 +24,7 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.jobs.payloads import Payload, PlayShard, WriteReport
+from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.logs import one_line
 
 MAX_PAYLOAD_BYTES = 100_000
@@ -50,6 +50,8 @@ class Route:
     """The same work has the same id, and is on the queue once."""
     timeout_seconds: Callable[[Any], float]
     retries: int = 2
+    at_front: bool = False
+    """Before the jobs that wait already: it is short, and they may not be needed any more after it."""
 
 
 ROUTES: Mapping[str, Route] = {
@@ -60,6 +62,15 @@ ROUTES: Mapping[str, Route] = {
         payload=PlayShard,
         job_id=lambda payload: f"{payload.matchup_id}-shard-{payload.start:05d}",
         timeout_seconds=lambda payload: 60 + (payload.stop - payload.start) * payload.seconds_per_battle,
+    ),
+    "look_at_matchup": Route(
+        queue="arena",
+        function="services.arena.tasks:look_at_matchup",
+        give_up="services.arena.tasks:give_up_look",
+        payload=LookAtMatchup,
+        job_id=lambda payload: f"{payload.matchup_id}-look-{payload.revision}",
+        timeout_seconds=lambda payload: 600,
+        at_front=True,
     ),
     "write_report": Route(
         queue="reporter",
@@ -171,6 +182,7 @@ class Queues:
                         result_ttl=0,
                         description=f"{name} {job_id}",
                         unique=True,
+                        at_front=route.at_front,
                     )
                     return True
                 except DuplicateJobError:

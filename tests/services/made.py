@@ -85,9 +85,10 @@ def battle(
     )
 
 
-def battles(winners: Sequence[Winner | None]) -> list[BattleRecord]:
+def battles(winners: Sequence[Winner | None], *, paired: bool = True) -> list[BattleRecord]:
     """Battles with those winners, each with a decision of both policies."""
-    return [battle(index, winner, [move("p1", 1), move("p2", 1)]) for index, winner in enumerate(winners)]
+    decided = [move("p1", 1), move("p2", 1)]
+    return [battle(index, winner, decided, paired=paired) for index, winner in enumerate(winners)]
 
 
 def run_of(

@@ -15,7 +15,7 @@ ONLY, SUBSTITUTED = Outcome.ONLY_ACTION, Outcome.SUBSTITUTED
 
 
 def test_the_curve_takes_a_draw_as_half_a_win_and_leaves_broken_battles_out() -> None:
-    points = numbers.curve(run_of(battles(["p1", None, "draw", "p2"])))
+    points = numbers.curve(run_of(battles(["p1", None, "draw", "p2"], paired=False)))
 
     assert [(point.battles, point.rate) for point in points] == [(1, 1.0), (2, 0.75), (3, 0.5)]
     assert points[-1].interval == wilson_interval(1.5, 3)

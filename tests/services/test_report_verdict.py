@@ -19,7 +19,7 @@ def plain(text: str) -> str:
 
 
 def test_a_clear_result_names_the_stronger_policy() -> None:
-    told = verdict(run_of(battles(winners(19, 1))))
+    told = verdict(run_of(battles(winners(19, 1), paired=False)))
 
     assert plain(told.result) == "heuristic won 19 of 20 battles: 95 % (76 % to 99 %)."
     assert told.judgement == "It is stronger than random at gen9randombattle."
@@ -28,20 +28,59 @@ def test_a_clear_result_names_the_stronger_policy() -> None:
 
 
 def test_the_leading_policy_is_spoken_of_also_when_it_is_p2() -> None:
-    told = verdict(run_of(battles(winners(1, 19))))
+    told = verdict(run_of(battles(winners(1, 19), paired=False)))
 
     assert plain(told.result) == "random won 19 of 20 battles: 95 % (76 % to 99 %)."
     assert told.judgement == "It is stronger than heuristic at gen9randombattle."
 
 
 def test_an_interval_around_one_half_is_no_result_and_says_what_would_be() -> None:
-    told = verdict(run_of(battles(winners(33, 27))))
+    told = verdict(run_of(battles(winners(33, 27), paired=False)))
 
     assert plain(told.result) == "heuristic won 33 of 60 battles: 55 % (42 % to 67 %)."
     assert plain(told.judgement) == (
         "Too close to call: the interval contains 50 %. "
         "If 55.0 % is the true rate, a run of about 790 battles would most likely show it."
     )
+
+
+def test_the_interval_respects_pairs_and_the_report_says_what_they_were_worth() -> None:
+    # 15 pairs: 10 won, 4 split, 1 lost. Win rate 24 of 30 = 0.8. Squares of the pairs' sums about 1.6:
+    # 10 · 0.4² + 4 · 0.6² + 1 · 1.6² = 5.6; independent battles would give 30 · 0.8 · 0.2 = 4.8.
+    # (5.6 + 0.5) / (4.8 + 0.5) = 1.151: pairs added 15 %, and 30 battles are worth 30 / 1.151 = 26.
+    outcomes = [*winners(20, 0), *winners(1, 1) * 4, *winners(0, 2)]
+
+    (note,) = verdict(run_of(battles(outcomes))).notes
+
+    assert plain(note) == (
+        "The interval respects pairs. "
+        "Playing in pairs added 15 % of the variance: 30 battles, worth 26 independent ones."
+    )
+
+
+def test_the_win_rate_without_substitutions_stands_beside_the_one_as_played() -> None:
+    records = [
+        battle(
+            index, winner, [move("p1", 1, outcome=Outcome.SUBSTITUTED if index < 2 else Outcome.CHOSEN)], paired=False
+        )
+        for index, winner in enumerate(winners(8, 4))
+    ]
+
+    told = verdict(run_of(records))
+
+    # 8 of 12 as played; the two with a substitution were won, so 6 of 10 are left: Wilson, 31 % to 83 %.
+    assert plain(told.result).startswith("heuristic won 8 of 12 battles: 67 %")
+    assert [plain(note) for note in told.notes] == [
+        "In the 10 battles without any substitution, heuristic won 60 % (31 % to 83 %)."
+    ]
+
+
+def test_a_policy_that_always_substitutes_has_no_battle_of_its_own_choices() -> None:
+    records = [battle(index, "p1", [move("p1", 1, outcome=Outcome.SUBSTITUTED)], paired=False) for index in range(4)]
+
+    (note,) = verdict(run_of(records)).notes
+
+    assert note == "No battle was finished without a substitution, so nothing is known of the policies' own choices."
 
 
 def test_few_battles_are_not_extrapolated() -> None:
@@ -53,14 +92,14 @@ def test_an_even_score_is_called_level() -> None:
 
 
 def test_an_interval_that_ends_just_above_one_half_is_not_rounded_onto_it() -> None:
-    told = verdict(run_of(battles(winners(31, 17))))
+    told = verdict(run_of(battles(winners(31, 17), paired=False)))
 
     assert plain(told.result) == "heuristic won 31 of 48 battles: 64.6 % (50.4 % to 76.6 %)."
     assert told.judgement == "It is stronger than random at gen9randombattle, but only just."
 
 
 def test_draws_are_named_with_their_worth() -> None:
-    told = verdict(run_of(battles(winners(17, 2, draws=1))))
+    told = verdict(run_of(battles(winners(17, 2, draws=1), paired=False)))
 
     assert plain(told.result) == "heuristic won 17 and drew 1 of 20 battles: 88 % (67 % to 96 %), a draw as half a win."
 

@@ -1,0 +1,150 @@
+"""The commands that look at what was played: `alphastral report`, `verify`, `ratings`, `tournament`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+from rich.markup import escape
+
+from deploy.show import err, out, progress
+from shared import logs
+from shared.errors import UsageError
+from shared.records import read_run
+from shared.settings import Settings
+from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
+
+if TYPE_CHECKING:
+    from services.reporter.standings import Table
+
+
+def report(
+    run_file: Annotated[Path, typer.Argument(help="A run file, ours or the original project's.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: reports/<name>.html.")] = None,
+) -> None:
+    """Write the HTML report of a run file."""
+    from deploy.single import write_file
+    from services.reporter.report import render
+
+    path = output or Path("reports") / f"{run_file.name.removesuffix('.gz').removesuffix('.json')}.html"
+    write_file(path, render(read_run(run_file)))
+    out.print(escape(str(path)))
+
+
+def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, played on the simulator.")]) -> None:
+    """Play every battle of a run again, without any policy, and make every figure again; exit 1 where they differ."""
+    from deploy.verification import verify as verify_run
+
+    logs.configure("ERROR")
+    found = verify_run(read_run(run_file))
+    if found.difference is None:
+        out.print(
+            f"{escape(str(run_file))}: {found.battles} battles played again; {found.log_lines:,} log lines, "
+            f"{found.decisions:,} decisions and every figure agree."
+        )
+        return
+    out.print(f"{escape(str(run_file))} was changed, or cannot be repeated here. The first difference:")
+    out.print(escape(str(found.difference)))
+    if found.played_again_with not in (None, found.recorded_with):
+        out.print(f"Recorded with simulator {found.recorded_with}, played again with {found.played_again_with}.")
+    raise typer.Exit(1)
+
+
+def ratings(
+    run_files: Annotated[list[Path], typer.Argument(help="Run files; a folder stands for all in it.")],
+    anchor: Annotated[str, typer.Option(help="The policy that the scale is pinned to.")] = ANCHOR,
+    anchor_rating: Annotated[float, typer.Option(help="Where it is pinned.")] = ANCHOR_RATING,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Of runs of several formats: which to rate.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 0,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the leaderboard there, as HTML.")] = None,
+) -> None:
+    """Rate the policies of any set of runs, and write the leaderboard."""
+    from deploy.single import write_file
+    from services.reporter.leaderboard import render_leaderboard
+    from services.reporter.standings import Source, table
+
+    folder = output.parent if output else Path()
+    sources = [Source(read_run(path), _report_beside(path, folder)) for path in _all_runs(run_files)]
+    found = table(sources, anchor=anchor, anchor_rating=anchor_rating, format=format_name, seed=seed)
+    print_table(found)
+    if found.repeated:
+        out.print(f"{found.repeated} of the runs were given more than once and count once.")
+    if output is not None:
+        write_file(output, render_leaderboard(found))
+        out.print(f"Leaderboard: {escape(str(output))}")
+
+
+def _all_runs(paths: list[Path]) -> list[Path]:
+    """The files, and those in the folders. Raises UsageError for a folder without any."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+        elif inside := sorted([*path.glob("*.json"), *path.glob("*.json.gz")]):
+            files += inside
+        else:
+            raise UsageError(f"there is no run file in the folder {path}")
+    return files
+
+
+def _report_beside(run_file: Path, folder: Path) -> str | None:
+    """The report of a run, where it was written as `battle` and `report` write it, as a link from `folder`."""
+    stem = run_file.name.removesuffix(".gz").removesuffix(".json")
+    for report in (run_file.with_name(f"{stem}.html"), run_file.parent.parent / "reports" / f"{stem}.html"):
+        if report.is_file():
+            return quote(Path(os.path.relpath(report, folder)).as_posix())
+    return None
+
+
+def tournament(
+    suite_file: Annotated[Path, typer.Argument(help="A TOML file: policies, budget; see docs/verdicts.md.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Its folder; default: tournaments/<name of the suite>.")
+    ] = None,
+) -> None:
+    """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
+    from deploy.tournament import play_tournament
+    from services.arena.tournament import read_suite
+
+    logs.configure("WARNING")
+    suite = read_suite(suite_file)
+    folder = output or Path("tournaments") / suite_file.stem
+    with progress("battles", suite.battles) as advance:
+        found, ended = play_tournament(
+            suite,
+            folder,
+            settings=Settings(),
+            advance=advance,
+            tell=lambda sentence: err.print(escape(sentence)),
+        )
+    print_table(found)
+    out.print(f"Leaderboard: {escape(str(folder / 'leaderboard.html'))}")
+    if not ended:
+        err.print("interrupted; the same command goes on from here")
+        raise typer.Exit(1)
+
+
+def print_table(found: "Table") -> None:
+    """The table of ratings, on standard output."""
+    from services.reporter.leaderboard import place, told
+
+    ranks = [line.as_played.rank for line in found.lines]
+    rows = [("", "policy", "as played", "own choices", "win rate", "battles")]
+    for line in found.lines:
+        rate = line.as_played.win_rate
+        rows.append(
+            (
+                place(line.as_played, ranks.count(line.as_played.rank) > 1),
+                line.policy,
+                told(line.as_played),
+                told(line.own_choices),
+                "–" if rate is None else f"{rate:.0%}",
+                f"{line.as_played.battles:,}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        out.print(escape("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))

@@ -1,0 +1,120 @@
+"""Whether a run is what it says it is: every battle played again, every figure made again, no policy asked.
+
+What cannot be found out without the policies themselves: whether they would decide the same again, how long that took,
+and who substituted for whom, where a file is changed everywhere alike.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from services.arena.battlefields import Battlefield
+from services.arena.replay import Difference, differences, play_again
+from services.reporter.recorded import records_of
+from services.reporter.run import assemble
+from shared.battle.contract import CONTRACTS
+from shared.errors import BrokenRecord, UsageError
+from shared.records import BattleRecord, MatchupRequest, Run
+from shared.verdicts.sequential import Decided
+
+SIMULATOR = "pokemon-showdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was looked at, and the first difference; None when there is none."""
+
+    battles: int
+    log_lines: int
+    decisions: int
+    difference: Difference | None
+    recorded_with: str | None = None
+    """The simulator's version that the run names."""
+    played_again_with: str | None = None
+    """The simulator's version here; None where it came to no battle."""
+
+
+def verify(run: Run, *, battlefield: Battlefield | None = None) -> Verified:
+    """Play a run's battles again and compare everything that can be compared.
+
+    Raises UsageError for a run that cannot be played again at all: from a server, or from the original project.
+    """
+    request = run.request
+    if request is None or run.matchup_id is None:
+        raise UsageError("this run names no seeds and no matchup, so its battles cannot be played again")
+    if request.battlefield != "simulator":
+        raise UsageError("battles on the Showdown server have no seeds, so they cannot be played again")
+    return asyncio.run(_verify(run, request, run.matchup_id, battlefield))
+
+
+async def _verify(run: Run, request: MatchupRequest, matchup_id: str, battlefield: Battlefield | None) -> Verified:
+    try:
+        records = records_of(run)
+    except BrokenRecord as error:
+        return Verified(0, 0, 0, Difference("the run", "rows that belong together", error.message))
+    here = None
+    difference = next(_in_figures(run, request, records), None)
+    if difference is None and records:
+        again = await play_again(request, records, matchup_id=matchup_id, battlefield=battlefield)
+        difference = next((each for record in records for each in differences(record, again[record.index])), None)
+        here = again[records[0].index].versions.get(SIMULATOR)
+    return Verified(
+        battles=len(records),
+        log_lines=sum(len(record.public_log) for record in records),
+        decisions=sum(len(record.decisions) for record in records),
+        difference=difference,
+        recorded_with=(run.versions or {}).get(SIMULATOR),
+        played_again_with=here,
+    )
+
+
+def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) -> Iterator[Difference]:
+    """Where the run contradicts itself."""
+    yield from _in_contract(run)
+    yield from _in_battles(run, request, [record.index for record in records])
+    again = assemble(
+        request,
+        records,
+        matchup_id=run.matchup_id or "",
+        created_at=run.created_at or "",
+        cancelled=run.cancelled,
+        failures=run.failures,
+    )
+    yield from _in_fields("summary", run.summary, again.summary)
+    for kind, rows, rows_again in (
+        ("battle", run.battles, again.battles),
+        ("decision", run.turn_stats, again.turn_stats),
+    ):
+        yield from _in_rows(kind, rows, rows_again)
+
+
+def _in_contract(run: Run) -> Iterator[Difference]:
+    for version, recorded in (run.contract or {}).items():
+        found = CONTRACTS[version].hash if version in CONTRACTS else "no such contract"
+        if recorded != found:
+            yield Difference(f"hash of the contract {version}", recorded, found)
+
+
+def _in_battles(run: Run, request: MatchupRequest, indices: list[int]) -> Iterator[Difference]:
+    if len(set(indices)) < len(indices) or not set(indices) <= set(range(request.battles)):
+        yield Difference("battles", indices, f"battles 0 to {request.battles - 1}, each once")
+    missing = sorted(set(range(request.battles)) - set(indices))
+    decided = run.summary.sequential_test is not None and run.summary.sequential_test.decided is not Decided.UNDECIDED
+    if missing and not (run.cancelled or run.failures or decided):
+        yield Difference(
+            f"battle {missing[0] + 1}", None, "a battle of the matchup that neither failed nor was cancelled"
+        )
+
+
+def _in_rows(kind: str, rows: Iterable[BaseModel], again: Iterable[BaseModel]) -> Iterator[Difference]:
+    for number, (row, row_again) in enumerate(zip(rows, again, strict=True), 1):
+        yield from _in_fields(f"{kind} {number}", row, row_again)
+
+
+def _in_fields(where: str, recorded: BaseModel, again: BaseModel) -> Iterator[Difference]:
+    # A field that the file lacks, because it is older, says nothing.
+    for name in type(recorded).model_fields:
+        if name in recorded.model_fields_set and getattr(recorded, name) != getattr(again, name):
+            yield Difference(f"{where}, {name}", getattr(recorded, name), getattr(again, name))

@@ -1,0 +1,259 @@
+"""How strong policies are, on one scale: Bradley and Terry's model, with intervals from resampled pairs.
+
+A policy of rating R wins against one of rating S with probability 1 / (1 + 10^((S - R) / 400)) (R. A. Bradley and M. E.
+Terry, Biometrika 39, 1952, p. 324; the scale is A. Elo's). The scale has no zero of its own, so one policy, the anchor,
+is set to 1000. Whoever met gets half a battle won and half lost on top of what was played, which makes the log-odds of
+few battles almost unbiased (J. B. S. Haldane, Annals of Human Genetics 20, 1956; F. J. Anscombe, Biometrika 43, 1956).
+
+The intervals are the middle 95 % of the ratings of resampled results, as in Chatbot Arena (W.-L. Chiang et al., ICML
+2024), moved so that their median is the estimate, since resampled results give ratings that lie a little too close
+together. Resampled are pairs, within each pairing, because the two battles of a pair are one observation (B. Efron and
+R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8). Everything is sorted before a number is drawn, so
+the figures are the same whatever the order of the results.
+
+No finite number fits a policy that was never beaten (L. R. Ford, American Mathematical Monthly 64(8), 1957, p. 28). It
+gets none, but the end of its interval that is known; likewise at the bottom.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf, log
+
+import numpy as np
+
+from shared.errors import UsageError
+from shared.verdicts.intervals import Floats
+from shared.verdicts.scores import PAIR_SCORES, SINGLE_SCORES, Scores
+
+ANCHOR = "heuristic"
+ANCHOR_RATING = 1000.0
+POINTS = 400 / log(10)
+"""Rating points of one unit of log-odds."""
+RESAMPLES = 1_000
+
+_NEWTON_STEPS = 100
+_LONGEST_STEP = 2.0
+_CONVERGED = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What two policies scored against each other, from p1's point of view."""
+
+    p1: str
+    p2: str
+    scores: Scores
+
+
+class Known(StrEnum):
+    """What the results tell about a policy's rating."""
+
+    RATED = "rated"
+    ABOVE = "above"
+    """Nobody that the anchor's results reach ever took a point from it, directly or through others: no upper end."""
+    BELOW = "below"
+    """It never took a point from anyone that the anchor's results reach: no lower end."""
+    NO_LINK = "no link"
+    """No chain of results says where it stands beside the anchor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A policy's strength. Ends that nothing bounds are None."""
+
+    policy: str
+    known: Known
+    rank: int | None
+    """1 + the policies whose whole interval lies above this one's: those whose intervals overlap are tied."""
+    estimate: float | None
+    low: float | None
+    high: float | None
+    battles: int
+    """Finished ones, against others."""
+    win_rate: float | None
+
+
+def rate(
+    meetings: Iterable[Meeting],
+    *,
+    anchor: str = ANCHOR,
+    anchor_rating: float = ANCHOR_RATING,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[Rating, ...]:
+    """The policies' ratings, best first; those without a link last.
+
+    Battles of a policy against itself say nothing and are left out. Raises UsageError when the anchor never played.
+    """
+    results = _merged(meetings)
+    names = sorted({name for pairing in results for name in pairing})
+    if anchor not in names:
+        raise UsageError(f"no result has the anchor {anchor!r}; the policies are: {', '.join(names)}", field="anchor")
+    index = {name: place for place, name in enumerate(names)}
+    pairings = [(index[p1], index[p2]) for p1, p2 in results]
+    wins = _wins(pairings, _counts(results)[None], len(names))[0]
+    known = _known(wins, index[anchor])
+    linked = _component(wins + wins.T > 0, index[anchor])
+    estimates = _fit(_with_halves(wins[None]), linked, index[anchor])[0]
+    resampled = _wins(pairings, _resampled(_counts(results), seed, resamples), len(names))
+    drawn = _fit(_with_halves(resampled), linked, index[anchor])
+    lows, medians, highs = np.quantile(drawn, (0.025, 0.5, 0.975), axis=0)
+    lows, highs = lows + estimates - medians, highs + estimates - medians
+    ends = {
+        place: _ends(known[place], *(anchor_rating + POINTS * float(x[place]) for x in (lows, highs, estimates)))
+        for place in range(len(names))
+    }
+    battles = wins.sum(1) + wins.sum(0)
+    table = [
+        Rating(
+            policy=name,
+            known=known[place],
+            rank=_rank(place, ends, known),
+            estimate=ends[place][1],
+            low=ends[place][0],
+            high=ends[place][2],
+            battles=int(battles[place]),
+            win_rate=float(wins[place].sum() / battles[place]) if battles[place] else None,
+        )
+        for place, name in enumerate(names)
+    ]
+    return tuple(sorted(table, key=_order))
+
+
+def pairings_of(meetings: Iterable[Meeting]) -> dict[tuple[str, str], Scores]:
+    """What every two policies scored against each other, from either's point of view; both orders are there."""
+    merged = _merged(meetings)
+    return merged | {(p2, p1): scores.mirrored() for (p1, p2), scores in merged.items()}
+
+
+def _merged(meetings: Iterable[Meeting]) -> dict[tuple[str, str], Scores]:
+    """One entry for every two policies that met, sorted."""
+    merged: dict[tuple[str, str], Scores] = {}
+    for meeting in meetings:
+        if meeting.p1 == meeting.p2 or not meeting.scores.battles:
+            continue
+        swapped = meeting.p1 > meeting.p2
+        key = (meeting.p2, meeting.p1) if swapped else (meeting.p1, meeting.p2)
+        scores = meeting.scores.mirrored() if swapped else meeting.scores
+        merged[key] = merged.get(key, Scores()) + scores
+    return dict(sorted(merged.items()))
+
+
+def _counts(results: dict[tuple[str, str], Scores]) -> Floats:
+    """(pairings, 8): pairs by score, then single battles by score."""
+    return np.array([(*scores.pairs, *scores.singles) for scores in results.values()], float)
+
+
+def _resampled(counts: Floats, seed: int, resamples: int) -> Floats:
+    """(resamples, pairings, 8): each pairing's pairs and single battles drawn anew.
+
+    Drawn from what was seen and one imagined observation, half of it lost and half won: resampling what was always won
+    would else show no doubt at all.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((resamples, *counts.shape))
+    for pairing, seen in enumerate(counts):
+        for columns in (slice(0, 5), slice(5, 8)):
+            observations = int(seen[columns].sum())
+            if observations:
+                weights = seen[columns].copy()
+                weights[[0, -1]] += 0.5
+                drawn[:, pairing, columns] = rng.multinomial(observations, weights / weights.sum(), size=resamples)
+    return drawn
+
+
+def _wins(pairings: Sequence[tuple[int, int]], counts: Floats, policies: int) -> Floats:
+    """(…, pairings, 8) → (…, policies, policies): what each scored against each, a draw as half a win."""
+    score = np.array([*(2 * score for score in PAIR_SCORES), *SINGLE_SCORES])
+    battles = np.array([2.0] * 5 + [1.0] * 3)
+    wins = np.zeros((counts.shape[0], policies, policies))
+    for place, (p1, p2) in enumerate(pairings):
+        wins[:, p1, p2] = counts[:, place] @ score
+        wins[:, p2, p1] = counts[:, place] @ (battles - score)
+    return wins
+
+
+def _with_halves(wins: Floats) -> Floats:
+    met = wins + np.swapaxes(wins, -1, -2) > 0
+    return wins + 0.5 * met
+
+
+def _fit(wins: Floats, linked: "np.ndarray", anchor: int) -> Floats:
+    """(n, policies, policies) → (n, policies): log-odds against the anchor of most likelihood, by Newton's method.
+
+    Zero for those that are not `linked`.
+    """
+    free = np.flatnonzero(linked & (np.arange(len(linked)) != anchor))
+    battles = wins + np.swapaxes(wins, -1, -2)
+    theta = np.zeros(wins.shape[:2])
+    for _ in range(_NEWTON_STEPS if free.size else 0):
+        expected = 1 / (1 + np.exp(theta[:, None, :] - theta[:, :, None]))
+        gradient = (wins - battles * expected).sum(-1)
+        information = battles * expected * (1 - expected)
+        laplacian = -information + np.einsum("nij,ik->nik", information.sum(-1)[..., None], np.eye(len(linked)))
+        step = np.linalg.solve(laplacian[:, free[:, None], free], gradient[:, free, None])[..., 0]
+        theta[:, free] += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+        if np.abs(step).max() < _CONVERGED:
+            break
+    return theta
+
+
+def _known(wins: Floats, anchor: int) -> list[Known]:
+    beats = wins > 0
+    below_anchor, above_anchor = _reached(beats, anchor), _reached(beats.T, anchor)
+    names = {(True, True): Known.RATED, (True, False): Known.BELOW, (False, True): Known.ABOVE}
+    return [
+        names.get((bool(down), bool(up)), Known.NO_LINK) for down, up in zip(below_anchor, above_anchor, strict=True)
+    ]
+
+
+def _reached(edges: "np.ndarray", start: int) -> "np.ndarray":
+    reached = np.zeros(len(edges), bool)
+    reached[start] = True
+    while (further := reached | edges[reached].any(0)).sum() > reached.sum():
+        reached = further
+    return reached
+
+
+def _component(met: "np.ndarray", start: int) -> "np.ndarray":
+    return _reached(met | met.T, start)
+
+
+def _ends(known: Known, low: float, high: float, estimate: float) -> tuple[float | None, float | None, float | None]:
+    match known:
+        case Known.RATED:
+            return min(low, estimate), estimate, max(high, estimate)
+        case Known.ABOVE:
+            return low, None, None
+        case Known.BELOW:
+            return None, None, high
+        case Known.NO_LINK:
+            return None, None, None
+
+
+def _rank(
+    place: int, ends: dict[int, tuple[float | None, float | None, float | None]], known: Sequence[Known]
+) -> int | None:
+    if known[place] is Known.NO_LINK:
+        return None
+    high = ends[place][2]
+    top = inf if high is None else high
+    return 1 + sum(
+        low is not None and low > top for other, (low, _, _) in ends.items() if known[other] is not Known.NO_LINK
+    )
+
+
+def _order(rating: Rating) -> tuple[int, float, str]:
+    first = {Known.ABOVE: 0, Known.RATED: 1, Known.BELOW: 2, Known.NO_LINK: 3}[rating.known]
+    strength = next((end for end in (rating.estimate, rating.low, rating.high) if end is not None), 0.0)
+    return first, -strength, rating.policy
+
+
+def log_odds(wins: Floats) -> Floats:
+    """(policies, policies) of what each scored against each → (policies) log-odds against the first of most likelihood.
+
+    Every policy must be linked to the first by results in both directions.
+    """
+    fitted: Floats = _fit(wins[None], np.ones(len(wins), bool), 0)[0]
+    return fitted

@@ -1,0 +1,93 @@
+"""What battles scored, pair by pair: the counts that every verdict is computed from.
+
+The two battles of a pair share teams and dice, so they are one observation: p1's mean score over both. A battle stands
+alone where it has no pair, or where its partner broke or is left out.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shared.tally import Winner
+
+PAIR_SCORES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""What p1 can score in a pair, as a mean of its two battles; a draw is half a win."""
+SINGLE_SCORES = (0.0, 0.5, 1.0)
+
+_SCORE: dict[Winner, float] = {"p1": 1.0, "draw": 0.5, "p2": 0.0}
+
+
+class Played(NamedTuple):
+    """One battle: the number of its pair, and who won; None for a broken battle."""
+
+    pair: int | None
+    winner: Winner | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How often each score was reached."""
+
+    pairs: tuple[int, ...] = (0,) * 5
+    """Whole pairs, in the order of PAIR_SCORES."""
+    singles: tuple[int, ...] = (0,) * 3
+    """Battles that stand alone, in the order of SINGLE_SCORES."""
+
+    @classmethod
+    def of(cls, battles: Iterable[Played]) -> "Scores":
+        """Count them. A broken battle counts nowhere, and its partner stands alone."""
+        of_pair: dict[int, list[float]] = {}
+        alone: list[float] = []
+        for pair, winner in battles:
+            if winner is not None:
+                (alone if pair is None else of_pair.setdefault(pair, [])).append(_SCORE[winner])
+        whole = [(scores[0] + scores[1]) / 2 for scores in of_pair.values() if len(scores) == 2]
+        alone += [scores[0] for scores in of_pair.values() if len(scores) == 1]
+        return cls(
+            tuple(whole.count(score) for score in PAIR_SCORES), tuple(alone.count(score) for score in SINGLE_SCORES)
+        )
+
+    @property
+    def battles(self) -> int:
+        """Finished battles."""
+        return 2 * sum(self.pairs) + sum(self.singles)
+
+    @property
+    def wins(self) -> float:
+        """p1's wins, a draw as half a win."""
+        paired = sum(2 * score * count for score, count in zip(PAIR_SCORES, self.pairs, strict=True))
+        return paired + sum(score * count for score, count in zip(SINGLE_SCORES, self.singles, strict=True))
+
+    @property
+    def win_rate(self) -> float | None:
+        """p1's; None before the first finished battle."""
+        return self.wins / self.battles if self.battles else None
+
+    def __add__(self, other: "Scores") -> "Scores":
+        return Scores(
+            tuple(a + b for a, b in zip(self.pairs, other.pairs, strict=True)),
+            tuple(a + b for a, b in zip(self.singles, other.singles, strict=True)),
+        )
+
+    def mirrored(self) -> "Scores":
+        """The same battles from p2's point of view."""
+        return Scores(self.pairs[::-1], self.singles[::-1])
+
+
+def running(battles: Iterable[Played]) -> Iterator[Scores]:
+    """The scores after each finished battle, in order; the last is `Scores.of` all of them."""
+    pairs, singles = [0] * len(PAIR_SCORES), [0] * len(SINGLE_SCORES)
+    waiting: dict[int, float] = {}
+    for pair, winner in battles:
+        if winner is None:
+            continue
+        score = _SCORE[winner]
+        partner = waiting.pop(pair, None) if pair is not None else None
+        if partner is None:
+            singles[SINGLE_SCORES.index(score)] += 1
+            if pair is not None:
+                waiting[pair] = score
+        else:
+            singles[SINGLE_SCORES.index(partner)] -= 1
+            pairs[PAIR_SCORES.index((score + partner) / 2)] += 1
+        yield Scores(tuple(pairs), tuple(singles))

@@ -1,0 +1,158 @@
+"""When to stop: a sequential test on pairs, as chess engines are tested.
+
+Three things can be true of p1's win rate r, for a margin m: r > 1/2, r < 1/2, and |r - 1/2| < m. Three ratios of
+likelihoods weigh them against each other:
+
+    up            r = 1/2 + m  against  r = 1/2
+    down          r = 1/2 - m  against  r = 1/2
+    overwhelming  the r observed  against  r = 1/2
+
+p1 is stronger once `up` reaches its bound, or once r is above 1/2 and `overwhelming` reaches its own, so that a
+walkover ends after a few pairs. The two are closer than the margin once `up` and `down` have both fallen to the lower
+bound.
+
+The likelihood is that of the five scores of a pair, with the probabilities that fit best among those of the given mean:
+a generalised sequential probability ratio test on the pentanomial model of fishtest (M. Van den Bergh, "A practical
+introduction to the GSPRT" and "The generalized maximum likelihood ratio for the expectation value of a distribution";
+X. Li, J. Liu and Z. Ying, Sequential Analysis 33(4), 2014). So nothing is assumed of how the battles of a pair hang
+together: where teams decide, pairs split, the variance is small, and the test ends sooner.
+
+The bounds have the form of A. Wald's (Sequential Analysis, 1947, chapter 3), log((1 - e) / (e · share)). Half of the
+error belongs to each side of an even match. The other two shares are those that keep every kind of wrong verdict below
+`error` in the simulations of benchmarks/verdicts.py: a walkover gets a small one on top, which the looks' coming late
+pays for, and closeness more than one, since it takes two tests that both say so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil, inf, log
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize.elementwise import find_root
+
+from shared.verdicts.intervals import Floats
+from shared.verdicts.scores import PAIR_SCORES, Scores
+
+_SHARE_STRONGER, _SHARE_OVERWHELMING, _SHARE_CLOSER = 0.5, 0.1, 1.4
+_UNSEEN = 1e-3
+"""A score that no pair reached counts as this much of one, as in fishtest: it is possible all the same."""
+
+
+class Decided(StrEnum):
+    """What a sequential test says."""
+
+    P1_STRONGER = "p1 stronger"
+    P2_STRONGER = "p2 stronger"
+    CLOSER = "closer than the margin"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the logarithms of the likelihood ratios are held against."""
+
+    stronger: float
+    overwhelming: float
+    closer: float
+    """The lower bound, as a positive number."""
+
+    @classmethod
+    def of(cls, error: float) -> "Bounds":
+        """The bounds for a probability of a wrong verdict of at most `error`, between 0 and 1/2."""
+        if not 0 < error < 0.5:
+            raise ValueError(f"no test errs with probability {error}")
+        return cls(*(log((1 - error) / (error * s)) for s in (_SHARE_STRONGER, _SHARE_OVERWHELMING, _SHARE_CLOSER)))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The test after some of a matchup's battles. The three ratios are natural logarithms."""
+
+    decided: Decided
+    up: float
+    down: float
+    overwhelming: float
+    bounds: Bounds
+    observations: int
+    """Whole pairs; in a matchup without pairs, battles."""
+
+    def observations_left(self) -> float:
+        """How many more it probably takes, if what was seen goes on; infinite while nothing points anywhere."""
+        if self.decided is not Decided.UNDECIDED:
+            return 0
+        if not self.observations:
+            return inf
+        ways = [
+            (self.up, self.bounds.stronger),
+            (self.down, self.bounds.stronger),
+            (self.overwhelming, self.bounds.overwhelming),
+            (min(-self.up, -self.down), self.bounds.closer),
+        ]
+        return min((ceil(self.observations * (bound / ratio - 1)) for ratio, bound in ways if ratio > 0), default=inf)
+
+
+def look(scores: Scores, margin: float, error: float, *, pairs: bool = True) -> Look:
+    """The test on what was scored so far."""
+    return looks([scores], margin, error, pairs=pairs)[0]
+
+
+def looks(scores: Sequence[Scores], margin: float, error: float, *, pairs: bool = True) -> list[Look]:
+    """The test on each of these scores by itself.
+
+    In a matchup of pairs, battles that stand alone are left out: a broken battle takes its partner with it. In one
+    without pairs, each battle is an observation.
+    """
+    bounds = Bounds.of(error)
+    counts = np.array([each.pairs if pairs else np.insert(each.singles, [1, 2], 0) for each in scores], float)
+    up, down, overwhelming = log_likelihood_ratios(counts, margin)
+    decided = decide(counts, up, down, overwhelming, bounds)
+    return [
+        Look(list(Decided)[verdict], float(one), float(two), float(three), bounds, int(seen.sum()))
+        for verdict, one, two, three, seen in zip(decided, up, down, overwhelming, counts, strict=True)
+    ]
+
+
+def log_likelihood_ratios(counts: ArrayLike, margin: float) -> tuple[Floats, Floats, Floats]:
+    """`up`, `down` and `overwhelming` for many matchups at once: counts (…, 5) in the order of PAIR_SCORES → (…)."""
+    seen = _possible(counts)
+    even = _log_likelihood(seen, 0.5)
+    return _log_likelihood(seen, 0.5 + margin) - even, _log_likelihood(seen, 0.5 - margin) - even, -even
+
+
+def decide(counts: ArrayLike, up: Floats, down: Floats, overwhelming: Floats, bounds: Bounds) -> "np.ndarray":
+    """What follows, for many matchups at once: indices of Decided (…)."""
+    seen = _possible(counts)
+    rate = seen @ PAIR_SCORES / seen.sum(-1)
+    walkover = overwhelming >= bounds.overwhelming
+    p1 = (up >= bounds.stronger) | (walkover & (rate > 0.5))
+    p2 = (down >= bounds.stronger) | (walkover & (rate < 0.5))
+    closer = (up <= -bounds.closer) & (down <= -bounds.closer)
+    return np.select([p1, p2, closer], [0, 1, 2], 3)
+
+
+def _possible(counts: ArrayLike) -> Floats:
+    possible: Floats = np.maximum(np.asarray(counts, float), _UNSEEN)
+    return possible
+
+
+def _log_likelihood(counts: Floats, mean: float) -> Floats:
+    """The greatest log-likelihood of counts (…, 5) among distributions of that mean, less the greatest of all; ≤ 0.
+
+    Score x gets probability p̂(x) / (1 + λ(x - mean)), and λ is the root of Σ p̂(x)(x - mean) / (1 + λ(x - mean)), which
+    falls from +∞ to -∞ between the two ends (A. B. Owen, Empirical Likelihood, 2001, chapter 2).
+    """
+    from_mean = np.array(PAIR_SCORES) - mean
+    by_score = tuple(np.moveaxis(counts, -1, 0))
+
+    def slope(multiplier: Floats, *seen: Floats) -> Floats:
+        terms = (count * d / (1 + multiplier * d) for count, d in zip(seen, from_mean, strict=True))
+        total: Floats = np.sum(np.stack(list(terms)), axis=0)
+        return total
+
+    hair = 1e-9
+    ends = np.full(counts.shape[:-1], -(1 - hair) / (1 - mean)), np.full(counts.shape[:-1], (1 - hair) / mean)
+    multiplier: Floats = find_root(slope, ends, args=by_score).x
+    greatest: Floats = -(counts * np.log1p(multiplier[..., None] * from_mean)).sum(-1)
+    return greatest

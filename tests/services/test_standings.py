@@ -1,0 +1,180 @@
+"""The leaderboard's figures and its page."""
+
+import random
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+
+import pytest
+
+from services.reporter.leaderboard import render_leaderboard
+from services.reporter.run import assemble
+from services.reporter.standings import Source, Table, table
+from shared.battle.decide import Outcome
+from shared.errors import UsageError
+from shared.records import MatchupRequest, Run
+from shared.tally import Winner
+from tests.services.made import battle, move
+
+
+def run_of(
+    p1: str, p2: str, winners: Sequence[Winner | None], *, matchup_id: str, substituted: int = 0, format: str = "gen9ou"
+) -> Run:
+    """A run in pairs; p1's decision in the first `substituted` battles is its substitute's."""
+    records = []
+    for index, winner in enumerate(winners):
+        outcome = Outcome.SUBSTITUTED if index < substituted else Outcome.CHOSEN
+        decisions = [move("p1", 1, outcome=outcome, ms=4.0), move("p2", 1, ms=1.0)]
+        tag = f"{matchup_id}-{index:05d}"
+        records.append(battle(index, winner, decisions).model_copy(update={"battle_tag": tag}))
+    request = MatchupRequest(p1=p1, p2=p2, battles=len(winners), format=format)
+    return assemble(request, records, matchup_id=matchup_id, created_at="2026-01-02T03:04:05+00:00")
+
+
+Pair = tuple[Winner, Winner]
+
+WON: Pair = ("p1", "p1")
+SPLIT: Pair = ("p1", "p2")
+LOST: Pair = ("p2", "p2")
+
+
+def pairs(*outcomes: Pair) -> list[Winner]:
+    return [winner for pair in outcomes for winner in pair]
+
+
+A_TO_B = run_of("heuristic", "b", pairs(*[WON] * 6, *[SPLIT] * 3, LOST), matchup_id="m1", substituted=2)
+B_TO_C = run_of("b", "c", pairs(*[WON] * 4, *[SPLIT] * 4, *[LOST] * 2), matchup_id="m2")
+ALL_WON = run_of("d", "c", pairs(*[WON] * 5), matchup_id="m3")
+
+
+def table_of(*runs: Run, **more: str) -> Table:
+    return table([Source(run) for run in runs], **more)  # type: ignore[arg-type]
+
+
+def test_every_policy_has_its_rating_its_battles_and_its_decisions() -> None:
+    found = table_of(A_TO_B, B_TO_C)
+
+    lines = {line.policy: line for line in found.lines}
+    assert [line.policy for line in found.lines] == ["heuristic", "b", "c"]
+    assert lines["heuristic"].as_played.estimate == 1000
+    assert lines["b"].as_played.battles == 40
+    # 5 of 20 against heuristic, 12 of 20 against c.
+    assert lines["b"].as_played.win_rate == (5 + 12) / 40
+    assert (lines["heuristic"].decisions.asked, lines["heuristic"].decisions.substituted) == (20, 2)
+    assert lines["heuristic"].decisions.mean_ms == 4.0
+    assert lines["b"].decisions.mean_ms == (20 * 1.0 + 20 * 4.0) / 40
+
+
+def test_own_choices_are_rated_from_battles_without_a_substitution() -> None:
+    lines = {line.policy: line for line in table_of(A_TO_B, B_TO_C).lines}
+
+    own = lines["heuristic"].own_choices
+    assert own is not None and own.battles == 18
+    # The two left out were won, so b comes closer.
+    assert lines["b"].own_choices is not None and lines["b"].as_played.estimate is not None
+    assert (lines["b"].own_choices.estimate or 0) > lines["b"].as_played.estimate
+
+
+def test_a_policy_that_always_substitutes_has_no_rating_of_its_own_choices() -> None:
+    always = run_of("e", "heuristic", pairs(*[SPLIT] * 4), matchup_id="m4", substituted=8)
+
+    lines = {line.policy: line for line in table_of(A_TO_B, always).lines}
+
+    assert lines["e"].own_choices is None
+    assert lines["e"].as_played.estimate == pytest.approx(1000)
+    assert lines["e"].decisions.substituted_share == 1
+
+
+def test_the_same_runs_give_the_same_table_and_page_whatever_their_order() -> None:
+    runs = [A_TO_B, B_TO_C, ALL_WON, run_of("heuristic", "c", pairs(WON, SPLIT), matchup_id="m5")]
+    shuffled = random.Random(2).sample(runs, len(runs))
+
+    assert table_of(*runs) == table_of(*shuffled)
+    assert render_leaderboard(table_of(*runs)) == render_leaderboard(table_of(*shuffled))
+
+
+def test_a_run_given_twice_counts_once_and_the_table_says_so() -> None:
+    found = table_of(A_TO_B, B_TO_C, A_TO_B)
+
+    assert found.repeated == 1
+    assert found.lines == table_of(A_TO_B, B_TO_C).lines
+    assert "counted once: 1 run" in render_leaderboard(found)
+
+
+def test_formats_are_not_mixed() -> None:
+    other = run_of("heuristic", "b", pairs(WON, LOST), matchup_id="m6", format="gen1randombattle")
+
+    with pytest.raises(UsageError, match="choose one: gen1randombattle, gen9ou"):
+        table_of(A_TO_B, other)
+    assert table_of(A_TO_B, other, format="gen9ou").lines == table_of(A_TO_B).lines
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        (),
+        (run_of("heuristic", "heuristic", pairs(SPLIT), matchup_id="m7"),),
+        (run_of("a", "b", [None], matchup_id="m8"),),
+    ],
+)
+def test_without_a_battle_between_two_policies_there_is_no_table(runs: tuple[Run, ...]) -> None:
+    with pytest.raises(UsageError):
+        table_of(*runs)
+
+
+def test_the_matrix_gives_each_pairing_its_rate_from_both_sides() -> None:
+    matrix = table_of(A_TO_B, B_TO_C).matrix
+
+    assert matrix[("heuristic", "b")].estimate == 15 / 20
+    assert matrix[("b", "heuristic")].estimate == 5 / 20
+    assert ("heuristic", "c") not in matrix
+
+
+# ── the page ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Page(HTMLParser):
+    """The text of a page, its tags, and what it would load or run."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_shows_ratings_intervals_ties_and_what_no_number_fits() -> None:
+    found = table_of(A_TO_B, B_TO_C, ALL_WON)
+
+    text = " ".join(Page(render_leaderboard(found)).text.split())
+
+    assert "above" in text and "never beaten" in text
+    rated = next(line.as_played for line in found.lines if line.policy == "b")
+    assert f"{rated.estimate:,.0f} ({rated.low:,.0f} to {rated.high:,.0f})" in text
+    assert "1=" in text
+    assert re.search(r"inf|nan|None", text) is None
+
+
+def test_the_page_needs_nothing_beside_it_and_runs_nothing() -> None:
+    page = Page(render_leaderboard(table_of(A_TO_B)))
+
+    assert "script" not in page.tags
+    assert page.links == ["data:,"]
+
+
+def test_names_are_text_and_links_lead_to_pages_alone() -> None:
+    hostile = run_of("<script>alert(1)</script>", "heuristic", pairs(*[SPLIT] * 3), matchup_id="m9")
+    sources = [Source(hostile, "javascript:alert(1)"), Source(A_TO_B, "reports/m1.html")]
+
+    page = Page(render_leaderboard(table(sources)))
+
+    assert "script" not in page.tags and "<script>alert(1)</script>" in page.text
+    assert [link for link in page.links if link != "data:,"] == ["reports/m1.html"]
