@@ -207,10 +207,6 @@ class Summary(BaseModel):
     """95 %, the two battles of a pair taken as one observation."""
     variance_removed_by_pairs: float | None = None
     """0.3: 70 of these battles are as good as 100 independent ones. None without pairs."""
-    own_n_games: int | None = None
-    """Finished battles in which no decision of either policy was substituted; their win rate follows."""
-    own_p1_win_rate: float | None = None
-    own_p1_win_rate_interval: tuple[float, float] | None = None
     sequential_test: SequentialTest | None = None
     """What decided a matchup that was played until decided, or the last look at it."""
     p1_substitutions: int | None = None

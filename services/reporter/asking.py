@@ -7,6 +7,8 @@ from shared.battle.decide import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import Asking, BattleRecord, Unsubstituted
 from shared.tally import Tally
+from shared.verdicts.intervals import win_rate
+from shared.verdicts.scores import Played, Scores
 
 
 def asking(decisions: Iterable[Sequence[Asked]]) -> Asking | None:
@@ -41,14 +43,14 @@ def unsubstituted(records: Iterable[BattleRecord]) -> Unsubstituted:
         and not any(decision.outcome is Outcome.SUBSTITUTED for decision in record.decisions)
     ]
     tally = Tally.of(record.winner for record in own)
-    interval = tally.interval
+    measured = win_rate(Scores.of(Played(record.pair, record.winner) for record in own))
     return Unsubstituted(
         n_games=tally.finished,
         p1_wins=tally.p1_wins,
         p2_wins=tally.p2_wins,
         draws=tally.draws,
         p1_win_rate=tally.p1_win_rate,
-        p1_win_rate_interval=(interval.low, interval.high) if interval else None,
+        p1_win_rate_interval=(measured.interval.low, measured.interval.high) if measured else None,
     )
 
 

@@ -80,7 +80,6 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
     """
     tally = Tally.of(record.winner for record in records)
     as_played = win_rate(Scores.of(Played(record.pair, record.winner) for record in records))
-    own_choices = win_rate(Scores.of(Played(record.pair, record.winner) for record in records if _all_own(record)))
     test = _sequential_test(request, records)
     lengths = [record.turns for record in records if record.winner is not None]
     asked: Mapping[Seat, list[DecisionRecord]] = {"p1": [], "p2": []}
@@ -111,9 +110,6 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
         not_played=0 if test and test.decided is not Decided.UNDECIDED else max(0, request.battles - len(records)),
         p1_win_rate_interval=_ends(as_played.interval) if as_played else None,
         variance_removed_by_pairs=as_played.variance_removed if as_played else None,
-        own_n_games=own_choices.battles if own_choices else 0,
-        own_p1_win_rate=own_choices.estimate if own_choices else None,
-        own_p1_win_rate_interval=_ends(own_choices.interval) if own_choices else None,
         sequential_test=test,
         p1_substitutions=substituted["p1"],
         p2_substitutions=substituted["p2"],
@@ -127,10 +123,6 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
         p1_asking=asking(decision.asked for decision in asked["p1"]),
         p2_asking=asking(decision.asked for decision in asked["p2"]),
     )
-
-
-def _all_own(record: BattleRecord) -> bool:
-    return all(decision.outcome is not Outcome.SUBSTITUTED for decision in record.decisions)
 
 
 def _ends(interval: Interval) -> tuple[float, float]:
