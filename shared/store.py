@@ -6,6 +6,7 @@
     matchups/ID/cancelled               empty, or why: a budget was spent
     matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
     matchups/ID/run.json.gz, report.html
+    models/                             what was published: see shared/registry.py
 
 The state of a matchup is computed from what is here, never from the queue.
 """
@@ -31,6 +32,11 @@ from shared.verdicts.until import SequentialTest
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a matchup, a model or a version may be called so: it becomes a folder's name."""
+    return _ID.fullmatch(text) is not None
 
 
 def new_matchup_id() -> str:
@@ -73,11 +79,7 @@ class Store:
 
     def matchup_ids(self) -> list[str]:
         """All matchups, newest first: ids begin with their time."""
-        folder = f"{self._root}/matchups"
-        if not self._files.exists(folder):
-            return []
-        names = (entry.rstrip("/").rsplit("/", 1)[-1] for entry in self._files.ls(folder, detail=False, refresh=True))
-        return sorted((name for name in names if _ID.fullmatch(name)), reverse=True)
+        return sorted(self.folders("matchups"), reverse=True)
 
     def request(self, matchup_id: str) -> MatchupRequest:
         """What was asked for. Raises NotFound for an unknown matchup."""
@@ -214,8 +216,21 @@ class Store:
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────
 
+    def folders(self, path: str) -> list[str]:
+        """What the folders below `path` are called, those that can be ids."""
+        folder = f"{self._root}/{path}"
+        if not self._files.exists(folder):
+            return []
+        entries = self._files.ls(folder, detail=True, refresh=True)
+        names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+        return [name for name in names if is_id(name)]
+
+    def read(self, path: str, absent: str) -> bytes:
+        """A small file. Raises NotFound, with the sentence `absent`."""
+        return self._read(f"{self._root}/{path}", absent)
+
     def _matchup(self, matchup_id: str, name: str) -> str:
-        if not _ID.fullmatch(matchup_id):
+        if not is_id(matchup_id):
             raise NotFound(f"no matchup {matchup_id!r}")
         return f"{self._root}/matchups/{matchup_id}/{name}"
 
