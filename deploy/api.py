@@ -39,7 +39,7 @@ def build(settings: Settings) -> FastAPI:
             log.warning("Open matchups are not resumed: %s", error)
 
     return create_app(
-        [services.arena.api.router(store, queues, settings.endpoint), services.reporter.api.router(store)],
+        [services.arena.api.router(store, queues, settings), services.reporter.api.router(store)],
         queues,
         host=settings.api_host,
         token=settings.api_token,

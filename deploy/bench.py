@@ -78,8 +78,8 @@ class Suite(BaseModel):
     max_tokens: int | None
 
 
-def read_suite(path: Path) -> Suite:
-    """The suite in a file. Raises UsageError, naming the file and what is wrong with it."""
+def read_suite(path: Path, pin: Callable[[MatchupRequest], MatchupRequest] = lambda request: request) -> Suite:
+    """The suite in a file, each matchup as `pin` makes it. Raises UsageError, naming the file and what is wrong."""
     where = f"the suite {path}"
     try:
         written = _Suite.model_validate(read_toml(path, "the suite"))
@@ -100,6 +100,7 @@ def read_suite(path: Path) -> Suite:
         )
         try:
             check_request(request)
+            request = pin(request)
         except UsageError as error:
             raise UsageError(f"{where}: {error.message}") from error
         rows.append(Row(label=f"{matchup.p1} vs {matchup.p2}", matchup_id=_id(written.title, request), request=request))

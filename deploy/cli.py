@@ -43,9 +43,11 @@ from deploy.options import (
 )
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
+from services.arena.pinning import pinned
 from services.arena.schemas import NewMatchup
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.limits import LocalLimiter
+from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
 
@@ -142,8 +144,9 @@ def battle(
     )
     request = asked.request(secrets.randbits(32))
     check_request(request, person_may_play=True)
-    err.print(escape(describe(request)))
     settings = Settings()
+    request = pinned(request, Registry(Store(settings.store)), settings)
+    err.print(escape(describe(request)))
     if showdown_url is not None:
         settings = settings.model_copy(update={"showdown_url": showdown_url})
     with progress("battles", request.battles) as advance:

@@ -10,9 +10,12 @@ from rich.markup import escape
 from deploy.options import LogLevel, MaxCost, MaxTokens, PolicyFile, configure_logs
 from deploy.policy_files import read_policies
 from deploy.show import out
+from services.arena.pinning import pinned
 from shared.model_options import OPTIONS
 from shared.policies import FORMATS, KINDS
+from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 
 
 def list_policies(
@@ -61,10 +64,11 @@ def bench(
     from deploy.bench import play_suite, read_suite
 
     configure_logs(log_level or "WARNING")
+    settings = Settings()
     playing = play_suite(
-        read_suite(suite),
+        read_suite(suite, lambda request: pinned(request, Registry(Store(settings.store)), settings)),
         store,
-        Settings(),
+        settings,
         max_cost=max_cost,
         max_tokens=max_tokens,
         retry_broken=retry_broken,

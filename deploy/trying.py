@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from services.arena.pinning import pin
 from services.arena.policies import Conversation, make_policy
 from services.arena.policies.llm import LanguageModel
 from services.arena.policies.models import connector
@@ -19,7 +20,9 @@ from shared.battle.state import BattleState, from_json
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.policies import PolicySpec
+from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 
 PATIENCE_SECONDS = 10.0
 """Somebody is looking on: a server that is away is not waited for as in a matchup."""
@@ -29,8 +32,12 @@ _CANDIDATES_SHOWN = 5
 async def try_once(policy: str, state_file: Path | None, settings: Settings, tell: Callable[[str], None]) -> bool:
     """Ask once, tell everything, and say whether the model chose a legal action. Raises UsageError, Unreachable."""
     patience = min(settings.server_patience_seconds, PATIENCE_SECONDS)
-    connect = connector(settings.model_copy(update={"server_patience_seconds": patience}), LocalLimiter())
-    model = make_policy(policy, lambda spec: connect(_streamed(spec)))
+    patiences = {
+        "server_patience_seconds": patience,
+        "version_patience_seconds": min(settings.version_patience_seconds, PATIENCE_SECONDS),
+    }
+    connect = connector(settings.model_copy(update=patiences), LocalLimiter())
+    model = make_policy(pin(policy, Registry(Store(settings.store)), settings), lambda spec: connect(_streamed(spec)))
     if not isinstance(model, LanguageModel):
         raise UsageError(f"{policy!r} asks no model, so there is nothing to try")
     state = _read(state_file) if state_file else golden_states()[0]

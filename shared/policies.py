@@ -54,6 +54,12 @@ class PolicySpec:
     options: ModelOptions = field(default_factory=ModelOptions)
 
     @property
+    def pinned(self) -> tuple[str, str] | None:
+        """Name and version in the registry, of a policy that names both."""
+        name, at, version = (self.model or "").rpartition("@")
+        return (name, version) if self.kind == "tgi" and at and name and version else None
+
+    @property
     def has_raw_url(self) -> bool:
         """Whether the server is given by its address."""
         return self.url is not None and _is_url(self.url)
@@ -77,7 +83,8 @@ KINDS: Mapping[str, Kind] = {
         Kind("mistral", "a model of Mistral's API; MISTRAL_API_KEY", "model", "mistral:mistral-large-latest"),
         Kind(
             "tgi",
-            "a model served by Text Generation Inference or the built-in server: its name, or the server's address",
+            "a model served by Text Generation Inference or the built-in server: its name in the registry (maybe with "
+            "@VERSION), the name of an endpoint, or the server's address",
             "model or address",
             "tgi:http://127.0.0.1:8080",
             instructions=False,

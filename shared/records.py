@@ -28,6 +28,7 @@ SCHEMA_VERSION = 1
 MAX_BATTLES = 100_000
 MAX_CONCURRENCY = 256
 MAX_TEAM_CHARACTERS = 20_000
+MAX_POLICY_CHARACTERS = 300
 _MAX_DIGITS = 50
 
 
@@ -36,8 +37,8 @@ class MatchupRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    p1: str = Field(min_length=1, max_length=300)
-    p2: str = Field(min_length=1, max_length=300)
+    p1: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)
+    p2: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)
     battles: int = Field(default=1, ge=1, le=MAX_BATTLES)
     format: str = Field(default="gen9randombattle", max_length=60)
     seed: int = Field(default=0, ge=0, lt=2**63)

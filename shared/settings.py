@@ -60,6 +60,8 @@ class NamedEndpoint(BaseModel):
     max_in_flight: int | None = Field(default=None, ge=1)
 
 
+REGISTRY = "registry"
+"""What the endpoints file calls the server of the registry's models that have none of their own."""
 _PORTS = {"http": 80, "https": 443}
 _NAMED = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.@/-]{0,199}$")], NamedEndpoint])
 
@@ -116,6 +118,8 @@ class Settings(BaseSettings):
     """Requests at once to one endpoint, over all workers, where the endpoints file says nothing else."""
     server_patience_seconds: float = Field(default=300.0, ge=0)
     """How long a model's server may be away, or fail everybody, before battles break for it."""
+    version_patience_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    """How long a model's server may serve another version than the one asked for before a matchup fails for it."""
     prices_file: Path | None = None
     """Prices of models that replace or join those of services/arena/backends/prices.toml."""
     log_level: LogLevel = Field(default="INFO", validation_alias=_either("LOG_LEVEL"))
@@ -146,6 +150,15 @@ class Settings(BaseSettings):
         if entry is not None:
             return Endpoint(url, entry.key or keys.get(_origin(url)), entry.max_in_flight)
         return Endpoint(url, keys.get(_origin(url)), self.max_in_flight)
+
+    def serving(self, model: str) -> Endpoint:
+        """The endpoint of NAME@VERSION: one that is called like it, or else `registry`, which serves all the others.
+
+        Raises UsageError where there is neither.
+        """
+        named = self._named_endpoints()
+        own = {model, model.rpartition("@")[0]} & named.keys()
+        return self.endpoint(REGISTRY if REGISTRY in named and not own else model)
 
     def _named_endpoints(self) -> Mapping[str, Endpoint]:
         if self.endpoints_file is None:

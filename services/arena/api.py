@@ -4,12 +4,14 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
 from services.arena.asked import check_request
+from services.arena.pinning import pinned
 from services.arena.progress import Progress, State
 from services.arena.schemas import Known, MatchupLine, MatchupStatus, NewMatchup, Page
 from services.arena.standings import Standings
@@ -17,14 +19,16 @@ from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageEr
 from shared.jobs.queues import Queues
 from shared.policies import PolicySpec, check_over_api
 from shared.records import MatchupRequest
+from shared.registry import Registry
+from shared.settings import Settings
 from shared.store import Store, new_matchup_id
 
 log = logging.getLogger(__name__)
 
 
-def router(store: Store, queues: Queues, endpoint: Callable[[str], object] = lambda name: None) -> APIRouter:
-    """The routes, over this store and these queues. `endpoint` raises UsageError for a name that no operator gave."""
-    desk = Desk(store, queues, endpoint)
+def router(store: Store, queues: Queues, settings: Settings) -> APIRouter:
+    """The routes, over this store and these queues. The settings say which endpoints the operator named."""
+    desk = Desk(store, queues, settings)
     routes = APIRouter(tags=["arena"])
     routes.add_api_route("/matchups", desk.ask, methods=["POST"], status_code=202)
     routes.add_api_route("/matchups", desk.matchups)
@@ -38,10 +42,11 @@ def router(store: Store, queues: Queues, endpoint: Callable[[str], object] = lam
 class Desk:
     """Answers what is asked about matchups, from the store, and puts work on the queues."""
 
-    def __init__(self, store: Store, queues: Queues, endpoint: Callable[[str], object]) -> None:
+    def __init__(self, store: Store, queues: Queues, settings: Settings) -> None:
         self._store = store
         self._queues = queues
-        self._endpoint = endpoint
+        self._settings = settings
+        self._registry = Registry(store)
         self._standings = Standings(store)
         self._created: dict[str, datetime] = {}
 
@@ -55,6 +60,8 @@ class Desk:
         matchup_id, seed = _named_by(idempotency_key) if idempotency_key else (new_matchup_id(), secrets.randbits(32))
         request = asked.request(seed)
         _check(request, self._may_be_asked)
+        before = self._asked_before(matchup_id) if idempotency_key else None
+        request = pinned(request, self._registry, self._settings, before=before)
         self._queues.ping()
         self._store.create_matchup(matchup_id, request)
         progress = Progress.of(self._store, matchup_id)
@@ -105,9 +112,13 @@ class Desk:
 
     def _may_be_asked(self, policy: PolicySpec) -> None:
         check_over_api(policy)
-        named = policy.url or (policy.model if policy.kind == "tgi" else None)
-        if named is not None:
-            self._endpoint(named)
+        if policy.url is not None:
+            self._settings.endpoint(policy.url)
+
+    def _asked_before(self, matchup_id: str) -> MatchupRequest | None:
+        with suppress(NotFound):
+            return self._store.request(matchup_id)
+        return None
 
     def _created_at(self, matchup_id: str) -> datetime:
         if matchup_id not in self._created:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.arena.progress import Progress, State
 from services.arena.standings import Standing
 from shared.policies import FORMATS, KINDS
-from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_TEAM_CHARACTERS, MatchupRequest
+from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS, MAX_TEAM_CHARACTERS, MatchupRequest
 from shared.verdicts.intervals import win_rate
 from shared.verdicts.until import SequentialTest, UntilDecided
 
@@ -28,8 +28,10 @@ class NewMatchup(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"p1": "heuristic", "p2": "random", "battles": 20}]}
     )
 
-    p1: Annotated[str, Field(min_length=1, max_length=300, description="A policy; GET /policies lists them.")]
-    p2: Annotated[str, Field(min_length=1, max_length=300)]
+    p1: Annotated[
+        str, Field(min_length=1, max_length=MAX_POLICY_CHARACTERS, description="A policy; GET /policies lists them.")
+    ]
+    p2: Annotated[str, Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)]
     battles: Annotated[int, Field(ge=1, le=MAX_BATTLES)] = 1
     format: Annotated[str, Field(max_length=60)] = "gen9randombattle"
     seed: Annotated[int | None, Field(ge=0, lt=2**63, description="Drawn, and told, when not given.")] = None

@@ -7,7 +7,7 @@ from services.arena.backends.base import Backend
 from shared.errors import UnknownPolicy
 from shared.jobs.limits import Limiter
 from shared.policies import PolicySpec
-from shared.settings import Settings
+from shared.settings import Endpoint, Settings
 
 if TYPE_CHECKING:
     from services.arena.backends.transport import Transport
@@ -16,33 +16,34 @@ if TYPE_CHECKING:
 def _mistral(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Backend:
     from services.arena.backends.mistral import Mistral
 
-    return Mistral(spec.model or "", _transport(settings.mistral_url, settings, limiter))
+    return Mistral(spec.model or "", _transport(settings.endpoint(settings.mistral_url), settings, limiter))
 
 
 def _tgi(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Backend:
     from services.arena.backends.tgi import Tgi
 
     # A server of one model ignores the name it is asked for.
-    address = spec.url or spec.model or ""
-    return Tgi(spec.model or "tgi", _transport(address, settings, limiter))
+    model = spec.model or ""
+    endpoint = settings.serving(model) if spec.pinned and spec.url is None else settings.endpoint(spec.url or model)
+    return Tgi(model or "tgi", _transport(endpoint, settings, limiter))
 
 
 def _hugging_face(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Backend:
     from services.arena.backends.tgi import HuggingFace
 
-    return HuggingFace(spec.model or "", _transport(settings.hf_url, settings, limiter))
+    return HuggingFace(spec.model or "", _transport(settings.endpoint(settings.hf_url), settings, limiter))
 
 
 def _openai(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Backend:
     from services.arena.backends.openai import OpenAI
 
-    return OpenAI(spec.model or "", _transport(spec.url or settings.openai_url, settings, limiter))
+    endpoint = settings.endpoint(spec.url or settings.openai_url)
+    return OpenAI(spec.model or "", _transport(endpoint, settings, limiter))
 
 
-def _transport(address: str, settings: Settings, limiter: Limiter) -> "Transport":
+def _transport(endpoint: Endpoint, settings: Settings, limiter: Limiter) -> "Transport":
     from services.arena.backends.transport import Transport
 
-    endpoint = settings.endpoint(address)
     return Transport(endpoint, limiter, patience_seconds=settings.server_patience_seconds)
 
 

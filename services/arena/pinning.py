@@ -1,0 +1,74 @@
+"""A name in the registry becomes NAME@VERSION when a matchup is asked for, and no promotion changes that."""
+
+from shared.errors import NotFound, UnknownPolicy, UsageError
+from shared.policies import PolicySpec, parse_policy, person_behind
+from shared.records import MAX_POLICY_CHARACTERS, MatchupRequest
+from shared.registry import Registry
+from shared.settings import Settings
+
+
+def pinned(
+    request: MatchupRequest, registry: Registry, settings: Settings, *, before: MatchupRequest | None = None
+) -> MatchupRequest:
+    """The request with every name of the registry's at the version that it stands for now.
+
+    Where the same was asked `before`, at the version that it stood for then. Raises UnknownPolicy, with the field, for
+    a name that is neither the registry's nor an endpoint's, and UsageError where nobody named a server for it.
+    """
+    changes = {}
+    for field, text in (("p1", request.p1), ("p2", request.p2)):
+        if person_behind(text):
+            continue
+        earlier = (before.p1 if field == "p1" else before.p2) if before else None
+        try:
+            changes[field] = earlier if earlier and _is_version_of(earlier, text) else pin(text, registry, settings)
+        except UsageError as error:
+            raise type(error)(error.message, field=field) from error
+    return request.model_copy(update=changes)
+
+
+def pin(text: str, registry: Registry, settings: Settings) -> str:
+    """The policy with its version where it names a model of the registry, else as written. Raises UsageError."""
+    spec = parse_policy(text)
+    if spec.kind != "tgi" or spec.model is None or spec.url is not None:
+        return text
+    name, version = spec.pinned or (spec.model, None)
+    try:
+        versions = registry.versions(name)
+    except NotFound:
+        _check_endpoint(spec.model, registry, settings)
+        return text
+    if version is None:
+        try:
+            version = registry.current(name)
+        except NotFound as error:
+            raise UnknownPolicy(f"{error.message}; its versions are: {', '.join(versions)}") from error
+    elif version not in versions:
+        raise UnknownPolicy(f"the model {name!r} has no version {version!r}; its versions are: {', '.join(versions)}")
+    settings.serving(f"{name}@{version}")
+    written = _at(spec, version)
+    if len(written) > MAX_POLICY_CHARACTERS:
+        raise UnknownPolicy(f"with its version, the policy is longer than {MAX_POLICY_CHARACTERS} characters")
+    return written
+
+
+def _check_endpoint(model: str, registry: Registry, settings: Settings) -> None:
+    try:
+        settings.endpoint(model)
+    except UsageError as error:
+        known = ", ".join(registry.names()) or "none"
+        raise UnknownPolicy(f"{error.message}; the registry's models are: {known}") from error
+
+
+def _at(spec: PolicySpec, version: str) -> str:
+    """The policy as it is written with this version."""
+    name = spec.pinned[0] if spec.pinned else spec.model
+    return f"tgi:{name}@{version}{spec.text.removeprefix(f'tgi:{spec.model}')}"
+
+
+def _is_version_of(earlier: str, text: str) -> bool:
+    """Whether `earlier` is what `text`, which names no version, was pinned to."""
+    spec, then = parse_policy(text), parse_policy(earlier).pinned
+    return (
+        spec.kind == "tgi" and not spec.url and not spec.pinned and then is not None and earlier == _at(spec, then[1])
+    )
