@@ -9,6 +9,7 @@
     ├── Conflict              the same name already stands for something else (HTTP 409)
     ├── BrokenRecord          a stored file that cannot be read as what it should be
     ├── Unreachable           a server that should answer does not, or a store takes nothing (HTTP 503)
+    │   └── NotServed         a model's server answers, but does not serve the version asked for
     ├── SimulatorError        the simulator process died, hung or refused a battle
     └── BattleBroken          one battle cannot go on; its neighbours can
 
@@ -61,6 +62,10 @@ class BrokenRecord(AlphaStralError):
 
 class Unreachable(AlphaStralError):
     """A server that should answer does not, or a store takes nothing."""
+
+
+class NotServed(Unreachable):
+    """A model's server does not serve the version that was asked for, however long one waited."""
 
 
 class SimulatorError(AlphaStralError):

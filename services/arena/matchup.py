@@ -64,13 +64,16 @@ async def play(
     does not reach for another, no new battle begins; the call returns when those in play have ended. A matchup that is
     played until decided is played shard by shard, so that no battle begins which a look at those before it would make
     unnecessary. The policies are those that the request names, unless `policies_of` gives others. Raises UsageError
-    (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked.
+    (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked, and
+    NotServed when a model's server does not come to serve the version asked for.
     """
     check_request(request, person_may_play=True)
     budget = budget or Budget.of(request)
     async with AsyncExitStack() as closing:
         if policies_of is None:
-            policies_of = await _named(request, connect, budget, closing)
+            policies_of = await _named(request, connect, budget, stopping, closing)
+            if stopping():
+                return
         field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
@@ -79,8 +82,8 @@ async def play(
             await shard.play(together, on_record, stopping, budget)
 
 
-async def _prepare(model: LanguageModel, budget: Budget, *, field: str) -> None:
-    """What can be known of a model before its first battle. Raises UsageError."""
+async def _prepare(model: LanguageModel, budget: Budget, stopping: Callable[[], bool], *, field: str) -> None:
+    """What can be known of a model before its first battle. Raises UsageError and NotServed."""
     if budget.max_cost_usd is not None and not model.has_price:
         raise UsageError(
             f"no price is known for {model.spec.text!r}, so a budget in money cannot be kept: use --max-tokens, or add "
@@ -88,7 +91,7 @@ async def _prepare(model: LanguageModel, budget: Budget, *, field: str) -> None:
             field="max_cost_usd",
         )
     try:
-        await model.prepare()
+        await model.prepare(stopping)
     except UsageError as error:
         raise type(error)(error.message, field=field) from error
 
@@ -229,7 +232,9 @@ def _played_together(request: MatchupRequest, indices: Sequence[int]) -> Iterato
             yield together
 
 
-async def _named(request: MatchupRequest, connect: Connect, budget: Budget, closing: AsyncExitStack) -> PoliciesOf:
+async def _named(
+    request: MatchupRequest, connect: Connect, budget: Budget, stopping: Callable[[], bool], closing: AsyncExitStack
+) -> PoliciesOf:
     """The policies that the request names, made ready; what they hold open ends with `closing`."""
     policies: Mapping[Seat, Policy] = {
         "p1": make_policy(request.p1, connect),
@@ -238,7 +243,7 @@ async def _named(request: MatchupRequest, connect: Connect, budget: Budget, clos
     for seat, policy in policies.items():
         if isinstance(policy, LanguageModel):
             closing.push_async_callback(policy.aclose)
-            await _prepare(policy, budget, field=seat)
+            await _prepare(policy, budget, stopping, field=seat)
     return lambda index: policies
 
 

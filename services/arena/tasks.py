@@ -9,7 +9,7 @@ from services.arena.matchup import make_battlefield, play
 from services.arena.policies.models import connector
 from services.arena.progress import Progress, look_again
 from services.arena.shards import shards_of
-from shared.errors import UsageError
+from shared.errors import NotServed, UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.jobs.payloads import LookAtMatchup, PlayShard
 from shared.jobs.shared_limits import shared_limiter
@@ -50,8 +50,8 @@ def play_shard(payload: PlayShard, context: Context) -> None:
                     settings=context.settings,
                 )
             )
-        except UsageError as error:
-            # An invalid team, say: no shard of this matchup can do better.
+        except (NotServed, UsageError) as error:
+            # An invalid team, say, or a version that was waited for in vain: no shard of this matchup can do better.
             _fail_matchup(store, matchup_id, error.message)
         else:
             if budget.stopped is not None and not store.is_cancelled(matchup_id):

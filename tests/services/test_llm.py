@@ -1,5 +1,6 @@
 """A language model as a policy: what it is told, what becomes of its answers, and what is written down."""
 
+import asyncio
 from random import Random
 
 import pytest
@@ -192,3 +193,12 @@ async def test_a_cost_is_kept_with_each_ask() -> None:
     decision = await model.decide_in(STATE, Conversation(), lambda state: state.legal[0])
 
     assert decision.asked[0].cost_usd == pytest.approx(0.1)
+
+
+async def test_who_waits_for_a_version_can_be_stopped() -> None:
+    backend = Scripted(first_legal, served=[ServedModel("m@1")])
+    model = language_model("tgi:m@2", backend)
+    looks = iter([False, True])
+    await asyncio.wait_for(model.prepare(lambda: next(looks)), 10)
+
+    assert model.card == "assumed" and backend.questions == []

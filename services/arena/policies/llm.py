@@ -13,6 +13,7 @@ from services.arena.backends import Backend, Form, Question, Reply
 from services.arena.backends.base import Role
 from services.arena.policies.base import Conversation, View
 from services.arena.policies.baselines import max_damage
+from services.arena.policies.versions import see_version
 from services.arena.policies.wording import worded
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
@@ -43,10 +44,21 @@ def no_price(reply: Reply) -> float | None:
 class LanguageModel:
     """A model behind `backend`, asked as the options of `spec` say."""
 
-    def __init__(self, spec: PolicySpec, backend: Backend, cost: Cost = no_price) -> None:
+    def __init__(
+        self,
+        spec: PolicySpec,
+        backend: Backend,
+        cost: Cost = no_price,
+        *,
+        trained_for: Callable[[], Mapping[str, str] | None] = lambda: None,
+        version_patience_seconds: float = 300.0,
+    ) -> None:
+        """`trained_for` is asked for the card's contract (version → hash) where the server shows no card."""
         self.spec = spec
         self.backend = backend
         self.cost = cost
+        self._trained_for = trained_for
+        self._version_patience_seconds = version_patience_seconds
         self._contract = CONTRACTS[spec.options.contract]
         self.contract: Mapping[str, str] = {self._contract.version: self._contract.hash}
         self.card: Card = "assumed"
@@ -56,12 +68,19 @@ class LanguageModel:
         """Whether it is known what its tokens cost."""
         return self.cost(Reply("", tokens_in=1, tokens_out=1)) is not None
 
-    async def prepare(self) -> None:
-        """Look at the model's card, where its server shows one: once, before the first battle.
+    async def prepare(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        """See the version that was asked for at its server, and look at its card: once, before the first battle.
 
-        Raises UsageError, with both contracts, when the model was trained for another one than it is asked by.
+        A version is waited for until `stopping()` is true. Raises NotServed when it does not come, and UsageError, with
+        both contracts, when the model was trained for another one than it is asked by.
         """
         if self.spec.kind not in ("tgi", "local"):
+            return
+        if self.spec.pinned:
+            wanted = "@".join(self.spec.pinned)
+            seen = await see_version(self.backend, wanted, self._version_patience_seconds, stopping=stopping)
+            if seen is not None:
+                self._check(seen.id, self._trained_for() if seen.contract is None else seen.contract)
             return
         try:
             served = await self.backend.models()
@@ -70,14 +89,17 @@ class LanguageModel:
             log.info("%s does not say what it serves: %s", self.backend.endpoint, error.message)
             return
         mine = [each for each in served if each.id == self.spec.model or (len(served) == 1 and not self.spec.model)]
-        card = mine[0].contract if mine else None
+        if mine:
+            self._check(mine[0].id, mine[0].contract)
+
+    def _check(self, model: str, card: Mapping[str, str] | None) -> None:
         if card is None:
             return
         version, own = self._contract.version, self._contract.hash
         if card.get(version) != own:
             trained = ", ".join(f"{one_line(name, 40)} ({one_line(digest, 12)})" for name, digest in card.items())
             raise UsageError(
-                f"{one_line(mine[0].id, 100)} was trained for the contract {trained or '(none)'}, and is asked by "
+                f"{one_line(model, 100)} was trained for the contract {trained or '(none)'}, and is asked by "
                 f"{version} ({own[:12]}); choose with ?contract=…"
             )
         self.card = "checked"

@@ -1,14 +1,18 @@
 """How policies that ask a model come by it: backend, places at its endpoint, and prices, from the settings."""
 
+from collections.abc import Mapping
+
 from services.arena.backends import make_backend
 from services.arena.backends.base import Reply
 from services.arena.backends.prices import Prices
 from services.arena.policies import Connect
 from services.arena.policies.llm import Cost, LanguageModel, no_price
-from shared.errors import UsageError
+from shared.errors import NotFound, UsageError
 from shared.jobs.limits import Limiter
 from shared.policies import PolicySpec
+from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 
 
 def connector(settings: Settings, limiter: Limiter) -> Connect:
@@ -19,9 +23,23 @@ def connector(settings: Settings, limiter: Limiter) -> Connect:
         if spec.kind == "local":
             raise UsageError(f"{spec.text!r} needs the built-in server, which does not run here")
         _check_key(spec, settings)
-        return LanguageModel(spec, make_backend(spec, settings, limiter), cost_of(spec, prices))
+        return LanguageModel(
+            spec,
+            make_backend(spec, settings, limiter),
+            cost_of(spec, prices),
+            trained_for=lambda: _registered(spec, settings),
+            version_patience_seconds=settings.version_patience_seconds,
+        )
 
     return connect
+
+
+def _registered(spec: PolicySpec, settings: Settings) -> Mapping[str, str] | None:
+    """The contract on the card of a registry's model; None where this store's registry does not have it."""
+    try:
+        return Registry(Store(settings.store)).contract(*spec.pinned) if spec.pinned else None
+    except NotFound:
+        return None
 
 
 def _check_key(spec: PolicySpec, settings: Settings) -> None:
