@@ -28,6 +28,7 @@ from typing import Any
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 18
+TORCH = "torch==2.13.0"
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -99,6 +100,7 @@ def wanted(lock: str) -> dict[str, str]:
     return {
         "lock": lock,
         "packages": digest(requirements(lock)),
+        "torch": TORCH if lock == "dev" else "",
         "node": digest(requirements("node")),
         "project": digest(ROOT / "pyproject.toml"),
         "python": ".".join(map(str, sys.version_info[:2])),
@@ -178,9 +180,8 @@ def install(lock: str, steps: ExitStack) -> None:
             say("Node.js and npm from a wheel, as PATH has no Node.js 18 or later with npm")
             pip_install(["--require-hashes", "--no-deps", "-r", requirements("node")], steps)
         npm_ci = start_npm_ci(node_in_wheel() or [], steps)
-    if not same_venv or done["packages"] != target["packages"]:
-        say(f"packages from requirements/{lock}.txt")
-        pip_install(["--require-hashes", "--no-deps", "-r", requirements(lock)], steps)
+    if not same_venv or done["packages"] != target["packages"] or done.get("torch") != target["torch"]:
+        install_packages(lock, steps)
     if not same_venv or done["project"] != target["project"]:
         pip_install(["--no-build-isolation", "--no-deps", "--editable", ROOT], steps)
     STAMP.write_text(json.dumps(target, indent=2) + "\n")
@@ -189,6 +190,15 @@ def install(lock: str, steps: ExitStack) -> None:
         npm_ci.wait()
         SIMULATOR_STAMP.write_text(digest(SIMULATOR / "package-lock.json"))
     say(f"done in {time.monotonic() - started:.0f} s")
+
+
+def install_packages(lock: str, steps: ExitStack) -> None:
+    """Install what the lock names. torch is not in it, since which build of it fits depends on the machine."""
+    if lock == "dev":
+        say(TORCH)
+        pip_install([TORCH], steps)
+    say(f"packages from requirements/{lock}.txt")
+    pip_install(["--require-hashes", "--no-deps", "-r", requirements(lock)], steps)
 
 
 def make_venv(steps: ExitStack) -> None:

@@ -1,0 +1,1 @@
+"""Serves published models over the HTTP API of Text Generation Inference."""

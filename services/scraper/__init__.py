@@ -1,0 +1,1 @@
+"""Collects replays and turns battles into datasets."""

@@ -1,0 +1,1 @@
+"""Fine-tunes models on datasets and publishes them."""

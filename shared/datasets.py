@@ -1,0 +1,69 @@
+"""Datasets as they lie in a folder or in the store: what the scraper writes and the trainer reads.
+
+    NAME/train.jsonl, NAME/validation.jsonl   one `Row` a line
+    NAME/card.json                            a `DatasetCard`
+
+Split by battle: no battle has rows on both sides.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.battle.protocol import Seat
+
+ActionKind = Literal["move", "tera", "voluntary switch", "forced switch"]
+
+
+class Row(BaseModel):
+    """One sample, and where it comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    prompt: str
+    completion: str
+    legal: tuple[str, ...]
+    """The completions of all legal actions, as the contract writes them; `completion` is one of them."""
+    kind: ActionKind
+    battle: str
+    turn: int
+    side: Seat
+    rating: int | None
+    source: str
+    """`replay` or `run`, and what battles of that source are called: `run:heuristic`."""
+    exact: bool
+    """Whether the side's knowledge was seen, by running the battle again, or rebuilt from the public log alone."""
+    contract: str
+
+
+class Dropped(BaseModel):
+    """What was left out, by reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    replays: Mapping[str, int] = Field(default_factory=dict)
+    decisions: Mapping[str, int] = Field(default_factory=dict)
+
+
+class DatasetCard(BaseModel):
+    """What a dataset says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    contract: str
+    contract_hash: str
+    pokedex_hash: str
+    rows: Mapping[str, int]
+    """Split → rows: `train`, `validation`."""
+    battles: Mapping[str, int]
+    """Split → battles."""
+    files: Mapping[str, str]
+    """Split → SHA-256 of its file."""
+    counts: Mapping[str, Mapping[str, int]]
+    """What is counted (`format`, `rating`, `source`, `exact`, `kind`) → value → rows."""
+    dropped: Dropped
+    command: str
+    created_at: datetime
+    software: Mapping[str, str]
