@@ -2,6 +2,7 @@
 
     NAME/train.jsonl, NAME/validation.jsonl   one `Row` a line
     NAME/card.json                            a `DatasetCard`
+    NAME/README.md                            the same for people, and for the Hugging Face Hub
 
 Split by battle: no battle has rows on both sides.
 """
@@ -26,6 +27,8 @@ class Row(BaseModel):
     completion: str
     legal: tuple[str, ...]
     """The completions of all legal actions, as the contract writes them; `completion` is one of them."""
+    complete: bool = True
+    """Whether `legal` is known to be all of them: from a public log alone it may not be."""
     kind: ActionKind
     battle: str
     turn: int
@@ -62,7 +65,7 @@ class DatasetCard(BaseModel):
     files: Mapping[str, str]
     """Split → SHA-256 of its file."""
     counts: Mapping[str, Mapping[str, int]]
-    """What is counted (`format`, `rating`, `source`, `exact`, `kind`) → value → rows."""
+    """What is counted (`format`, `rating`, `source`, `exact`, `complete`, `kind`) → value → rows."""
     dropped: Dropped
     command: str
     created_at: datetime

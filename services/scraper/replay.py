@@ -25,3 +25,7 @@ class Replay:
     """`replay` for a stranger's battle, `run` for one of our own."""
     policies: Mapping[Seat, str] = field(default_factory=dict)
     """Who sat where, in a battle of our own."""
+    teams_seeds: str | None = None
+    """What the teams were drawn from, in a battle of our own: battles of the same teams belong together."""
+    substituted: frozenset[tuple[Seat, int, str]] = frozenset()
+    """Seat, turn and action's name of each decision that was not the policy's own, in a battle of our own."""
