@@ -1,7 +1,8 @@
 """Whether a run is what it says it is: every battle played again, every figure made again, no policy asked.
 
-What cannot be found out without the policies themselves: whether they would decide the same again, how long that took,
-and who substituted for whom, where a file is changed everywhere alike.
+Of a model, what it said is taken as recorded; its prompts, what its answers mean and the substitutes are made again.
+What cannot be found out without the policies themselves: whether they would decide or answer the same again, how long
+that took and what it cost, and, of a baseline, who substituted for whom, where a file is changed everywhere alike.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from services.reporter.recorded import records_of
 from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS
 from shared.errors import BrokenRecord, UsageError
+from shared.policies import KINDS, parse_policy
 from shared.records import BattleRecord, MatchupRequest, Run
 from shared.verdicts.sequential import Decided
 
@@ -72,7 +74,7 @@ async def _verify(run: Run, request: MatchupRequest, matchup_id: str, battlefiel
 
 def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) -> Iterator[Difference]:
     """Where the run contradicts itself."""
-    yield from _in_contract(run)
+    yield from _in_contract(run, request)
     yield from _in_battles(run, request, [record.index for record in records])
     again = assemble(
         request,
@@ -90,7 +92,11 @@ def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) 
         yield from _in_rows(kind, rows, rows_again)
 
 
-def _in_contract(run: Run) -> Iterator[Difference]:
+def _in_contract(run: Run, request: MatchupRequest) -> Iterator[Difference]:
+    policies = (parse_policy(name) for name in (request.p1, request.p2))
+    for version in sorted({each.options.contract for each in policies if KINDS[each.kind].asks_a_model}):
+        if run.battles and version not in (run.contract or {}):
+            yield Difference(f"hash of the contract {version}", None, CONTRACTS[version].hash)
     for version, recorded in (run.contract or {}).items():
         found = CONTRACTS[version].hash if version in CONTRACTS else "no such contract"
         if recorded != found:
@@ -102,7 +108,7 @@ def _in_battles(run: Run, request: MatchupRequest, indices: list[int]) -> Iterat
         yield Difference("battles", indices, f"battles 0 to {request.battles - 1}, each once")
     missing = sorted(set(range(request.battles)) - set(indices))
     decided = run.summary.sequential_test is not None and run.summary.sequential_test.decided is not Decided.UNDECIDED
-    if missing and not (run.cancelled or run.failures or decided):
+    if missing and not (run.cancelled or run.stopped or run.failures or decided):
         yield Difference(
             f"battle {missing[0] + 1}", None, "a battle of the matchup that neither failed nor was cancelled"
         )

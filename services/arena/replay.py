@@ -1,4 +1,4 @@
-"""Plays a finished matchup again from its seeds and its recorded choices, without asking any policy."""
+"""Plays a finished matchup again from its seeds and what is recorded, without asking any policy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from itertools import zip_longest
 
 from services.arena.battlefields import Battlefield
 from services.arena.matchup import play
-from services.arena.policies import Policy, View
-from shared.battle.action import order
-from shared.battle.decide import Decision, Outcome
+from services.arena.policies import Policy
+from services.arena.policies.repeats import Repeats, RepeatsModel
+from shared.battle.decide import Outcome
 from shared.battle.protocol import SEATS, Seat
-from shared.errors import BattleBroken
+from shared.policies import KINDS, PolicySpec, parse_policy
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 
 _COMPARED = ("battle_tag", "pair", "p1_seat", "seeds", "teams")
@@ -28,25 +28,6 @@ class Difference:
         return f"{self.where}: recorded {_shown(self.recorded)}, found {_shown(self.found)}"
 
 
-class Repeats:
-    """A policy that decides what is recorded, as long as that is legal."""
-
-    contract: Mapping[str, str] = {}
-
-    def __init__(self, decisions: Sequence[DecisionRecord]) -> None:
-        self._decisions = iter(decisions)
-
-    async def decide(self, view: View) -> Decision:
-        """The next recorded decision. Raises BattleBroken when there is none, or when it is not legal here."""
-        recorded = next(self._decisions, None)
-        if recorded is None:
-            raise BattleBroken("a decision is asked for that is not recorded")
-        for action in view.legal:
-            if order(action, view.request) == recorded.order:
-                return Decision(action, recorded.outcome, recorded.reason, recorded.reasoning, recorded.history_msgs)
-        raise BattleBroken(f"the recorded order {recorded.order!r} of turn {recorded.turn} is not legal")
-
-
 async def play_again(
     request: MatchupRequest,
     records: Sequence[BattleRecord],
@@ -56,17 +37,17 @@ async def play_again(
 ) -> Mapping[int, BattleRecord]:
     """Index → record of each battle, played again. One that does not go on as recorded comes back broken."""
     recorded = {record.index: record for record in records}
+    names: Mapping[Seat, str] = {"p1": request.p1, "p2": request.p2}
     again: dict[int, BattleRecord] = {}
 
     def policies_of(index: int) -> Mapping[Seat, Policy]:
-        asked = [decision for decision in recorded[index].decisions if decision.outcome is not Outcome.ONLY_ACTION]
-        return {seat: Repeats([decision for decision in asked if decision.policy == seat]) for seat in SEATS}
+        return {seat: _again(parse_policy(names[seat]), recorded[index].decisions, seat) for seat in SEATS}
 
     def keep(record: BattleRecord) -> None:
         again[record.index] = record
 
     await play(
-        request.model_copy(update={"move_delay": 0.0}),
+        request.model_copy(update={"move_delay": 0.0, "max_cost_usd": None, "max_tokens": None}),
         sorted(recorded),
         matchup_id=matchup_id,
         worker="again",
@@ -75,6 +56,11 @@ async def play_again(
         policies_of=policies_of,
     )
     return again
+
+
+def _again(spec: PolicySpec, decisions: Sequence[DecisionRecord], policy: Seat) -> Policy:
+    asked = [each for each in decisions if each.policy == policy and each.outcome is not Outcome.ONLY_ACTION]
+    return RepeatsModel(spec, asked) if KINDS[spec.kind].asks_a_model else Repeats(asked)
 
 
 def differences(recorded: BattleRecord, again: BattleRecord) -> Iterator[Difference]:

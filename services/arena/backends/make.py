@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from services.arena.backends.base import Backend
+from services.arena.backends.base import Backend, Form
 from shared.errors import UnknownPolicy
 from shared.jobs.limits import Limiter
 from shared.policies import PolicySpec
@@ -54,6 +54,15 @@ BACKENDS: Mapping[str, Callable[[PolicySpec, Settings, Limiter], Backend]] = {
     "hf": _hugging_face,
     "openai": _openai,
 }
+
+FORMS: Mapping[str, Form] = {
+    "mistral": Form.JSON_SCHEMA,
+    "tgi": Form.REGEX,
+    "local": Form.REGEX,
+    "hf": Form.TEXT,
+    "openai": Form.JSON_SCHEMA,
+}
+"""The form in which each kind's answers come, for whoever has no backend at hand to ask."""
 
 
 def make_backend(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Backend:
