@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -17,30 +18,7 @@ from rich.markup import escape
 from deploy import judging, model_commands
 from deploy.client import find_redis
 from deploy.following import api_client, follow
-from deploy.options import (
-    P1,
-    P2,
-    ArenaWorkers,
-    Battlefield,
-    Battles,
-    Concurrency,
-    Error,
-    FormatName,
-    LogLevel,
-    Margin,
-    MatchupId,
-    MaxBattles,
-    MaxCost,
-    MaxTokens,
-    MoveDelay,
-    Pairs,
-    PolicyFile,
-    Seed,
-    TeamFile,
-    UntilDecided,
-    configure_logs,
-    new_matchup,
-)
+from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup, configure_logs
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
 from services.arena.pinning import pinned
@@ -87,27 +65,11 @@ def main() -> None:
 
 
 @app.command()
+@asks_for_a_matchup
 def battle(
-    p1: P1 = "random",
-    p2: P2 = "random",
-    n: Battles = 1,
-    format_name: FormatName = "gen9randombattle",
-    move_delay: MoveDelay = 0.0,
+    asked: MatchupOptions,
     log_level: LogLevel = None,
     output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
-    seed: Seed = None,
-    concurrency: Concurrency = 8,
-    pairs: Pairs = None,
-    team1: TeamFile = None,
-    team2: TeamFile = None,
-    battlefield: Battlefield = "simulator",
-    until_decided: UntilDecided = False,
-    margin: Margin = 0.1,
-    error: Error = 0.05,
-    max_battles: MaxBattles = 400,
-    max_cost: MaxCost = None,
-    max_tokens: MaxTokens = None,
-    policies: PolicyFile = None,
     challenge: Annotated[str | None, typer.Option(help="On the server: wait for this person to play p1.")] = None,
     showdown_url: Annotated[
         str | None, typer.Option(help="A running server, ws://HOST:PORT; else one is started.")
@@ -123,26 +85,8 @@ def battle(
     configure_logs(log_level)
     check_output(output)
     if challenge is not None:
-        p2 = f"human:{challenge}"
-    until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
-    asked = new_matchup(
-        p1,
-        p2,
-        n,
-        format_name,
-        move_delay,
-        seed,
-        concurrency,
-        pairs,
-        team1,
-        team2,
-        battlefield,
-        until,
-        max_cost,
-        max_tokens,
-        policies,
-    )
-    request = asked.request(secrets.randbits(32))
+        asked = replace(asked, p2=f"human:{challenge}")
+    request = asked.new_matchup().request(secrets.randbits(32))
     check_request(request, person_may_play=True)
     settings = Settings()
     request = pinned(request, Registry(Store(settings.store)), settings)
@@ -206,57 +150,24 @@ def demo(arena: ArenaWorkers = 2) -> None:
 
 
 @app.command()
+@asks_for_a_matchup
 def enqueue(
-    p1: P1 = "random",
-    p2: P2 = "random",
-    n: Battles = 1,
-    format_name: FormatName = "gen9randombattle",
-    move_delay: MoveDelay = 0.0,
-    seed: Seed = None,
-    concurrency: Concurrency = 8,
-    pairs: Pairs = None,
-    team1: TeamFile = None,
-    team2: TeamFile = None,
-    battlefield: Battlefield = "simulator",
-    until_decided: UntilDecided = False,
-    margin: Margin = 0.1,
-    error: Error = 0.05,
-    max_battles: MaxBattles = 400,
-    max_cost: MaxCost = None,
-    max_tokens: MaxTokens = None,
-    policies: PolicyFile = None,
+    asked: MatchupOptions,
     output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
 ) -> None:
     """Ask the API for a matchup, and follow it."""
     from deploy.single import check_output
 
-    until = {"margin": margin, "error": error, "max_battles": max_battles} if until_decided else None
-    asked = new_matchup(
-        p1,
-        p2,
-        n,
-        format_name,
-        move_delay,
-        seed,
-        concurrency,
-        pairs,
-        team1,
-        team2,
-        battlefield,
-        until,
-        max_cost,
-        max_tokens,
-        policies,
-    )
+    new = asked.new_matchup()
     if wait:
         check_output(output)
     with api_client() as client:
         if not wait:
-            out.print(client.enqueue(asked).id)
+            out.print(client.enqueue(new).id)
             return
         try:
-            follow(client, asked, output)
+            follow(client, new, output)
         except KeyboardInterrupt:
             err.print("no longer following; the matchup goes on: alphastral matchup ID, alphastral cancel ID")
             raise typer.Exit(1) from None

@@ -1,8 +1,11 @@
 """The options of the command line that ask for a matchup, and what they ask for."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -42,50 +45,73 @@ MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show
 LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
 
 
-def new_matchup(
-    p1: str,
-    p2: str,
-    battles: int,
-    format_name: str,
-    move_delay: float,
-    seed: int | None,
-    concurrency: int,
-    pairs: bool | None,
-    team1: Path | None,
-    team2: Path | None,
-    battlefield: str,
-    until_decided: Mapping[str, float] | None = None,
-    max_cost: float | None = None,
-    max_tokens: int | None = None,
-    policies: Path | None = None,
-) -> NewMatchup:
-    """What the options ask for. Raises UsageError naming the option at fault."""
-    named = read_policies(policies) if policies else {}
-    fields: dict[str, object] = {
-        "p1": named.get(p1, p1),
-        "p2": named.get(p2, p2),
-        "battles": battles,
-        "format": format_name,
-        "move_delay": move_delay,
-        "seed": seed,
-        "concurrency": concurrency,
-        "pairs": pairs,
-        "battlefield": battlefield,
-        "max_cost_usd": max_cost,
-        "max_tokens": max_tokens,
-    }
-    if team1 or team2:
-        fields["teams"] = (team1 and read_team(team1, "team1"), team2 and read_team(team2, "team2"))
-    if until_decided is not None:
-        if battles != 1:
-            raise UsageError("with --until-decided, --max-battles says how many at most", field="battles")
-        del fields["battles"]
-        fields["until_decided"] = until_decided
-    try:
-        return NewMatchup.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(str(first["msg"]), field=".".join(str(part) for part in first["loc"])) from error
+@dataclass(frozen=True, slots=True)
+class MatchupOptions:
+    """What `battle` and `enqueue` are told of a matchup."""
+
+    p1: P1 = "random"
+    p2: P2 = "random"
+    n: Battles = 1
+    format_name: FormatName = "gen9randombattle"
+    move_delay: MoveDelay = 0.0
+    seed: Seed = None
+    concurrency: Concurrency = 8
+    pairs: Pairs = None
+    team1: TeamFile = None
+    team2: TeamFile = None
+    battlefield: Battlefield = "simulator"
+    until_decided: UntilDecided = False
+    margin: Margin = 0.1
+    error: Error = 0.05
+    max_battles: MaxBattles = 400
+    max_cost: MaxCost = None
+    max_tokens: MaxTokens = None
+    policies: PolicyFile = None
+
+    def new_matchup(self) -> NewMatchup:
+        """What they ask for. Raises UsageError naming the option at fault."""
+        named = read_policies(self.policies) if self.policies else {}
+        fields: dict[str, object] = {
+            "p1": named.get(self.p1, self.p1),
+            "p2": named.get(self.p2, self.p2),
+            "battles": self.n,
+            "format": self.format_name,
+            "move_delay": self.move_delay,
+            "seed": self.seed,
+            "concurrency": self.concurrency,
+            "pairs": self.pairs,
+            "battlefield": self.battlefield,
+            "max_cost_usd": self.max_cost,
+            "max_tokens": self.max_tokens,
+        }
+        if self.team1 or self.team2:
+            teams = ((self.team1, "team1"), (self.team2, "team2"))
+            fields["teams"] = tuple(path and read_team(path, field) for path, field in teams)
+        if self.until_decided:
+            if self.n != 1:
+                raise UsageError("with --until-decided, --max-battles says how many at most", field="battles")
+            del fields["battles"]
+            fields["until_decided"] = {"margin": self.margin, "error": self.error, "max_battles": self.max_battles}
+        try:
+            return NewMatchup.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise UsageError(str(first["msg"]), field=".".join(str(part) for part in first["loc"])) from error
+
+
+def asks_for_a_matchup(command: Callable[..., None]) -> Callable[..., None]:
+    """`command(asked: MatchupOptions, …)` as typer reads it: each field of MatchupOptions an option, before its own."""
+    asked = inspect.signature(MatchupOptions).parameters
+    own = list(inspect.signature(command).parameters.values())[1:]
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        command(MatchupOptions(**{name: given.pop(name) for name in asked}), **given)
+
+    every = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*asked.values(), *own)]
+    with_options.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in every}
+    return with_options
 
 
 def read_team(path: Path, field: str) -> str:

@@ -5,42 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from services.arena.progress import Progress, State, resume
+from services.arena.progress import State, resume
 from services.arena.tasks import give_up_shard, play_shard
 from services.reporter.tasks import give_up_report, write_report
-from shared.jobs.payloads import Payload, PlayShard, WriteReport
+from shared.jobs.payloads import PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.records import MatchupRequest
-from shared.settings import Settings
 from shared.store import Store
+from tests.flows.recording import OneMatchup
 from tests.flows.test_api import record
 
 REQUEST = MatchupRequest(p1="random", p2="random", battles=4)
 """Two shards of two battles."""
 
 
-class Work:
-    """A store with one matchup, and what was enqueued."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = Store(str(folder))
-        self.store.create_matchup("m", REQUEST)
-        self.enqueued: list[Payload] = []
-        self.context = Context(Settings(store=str(folder)), self.store, self.enqueue, lambda: False, "w")
-
-    def enqueue(self, payload: Payload) -> bool:
-        if payload in self.enqueued:
-            return False
-        self.enqueued.append(payload)
-        return True
+class Work(OneMatchup):
+    """The matchup, as far as the test has played it."""
 
     def play(self, *indices: int) -> None:
         for index in indices:
             self.store.record_battle("m", record(index, "p1"))
-
-    @property
-    def progress(self) -> Progress:
-        return Progress.of(self.store, "m")
 
     @property
     def shards(self) -> list[PlayShard]:
@@ -49,7 +33,7 @@ class Work:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Work:
-    return Work(tmp_path)
+    return Work(tmp_path, REQUEST)
 
 
 def nothing(work: Work) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from deploy.api import build
 from deploy.cli import app
 from deploy.verification import verify
-from services.arena.progress import Progress, State, resume
+from services.arena.progress import State, resume
 from services.arena.schemas import AskedUntilDecided, NewMatchup
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
 from services.reporter.tasks import write_report
@@ -23,37 +23,19 @@ from shared.tally import Winner
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import UntilDecided
 from tests.flows.conftest import make_stack
+from tests.flows.recording import OneMatchup
 from tests.flows.test_api import record
 
 REQUEST = MatchupRequest(p1="heuristic", p2="random", battles=100, until_decided=UntilDecided())
 
 
-class Work:
-    """A store with one matchup, and the jobs that are enqueued, which the test carries out itself."""
-
-    def __init__(self, folder: Path, request: MatchupRequest = REQUEST) -> None:
-        self.store = Store(str(folder))
-        self.store.create_matchup("m", request)
-        self.enqueued: list[Payload] = []
-        self.context = Context(Settings(store=str(folder)), self.store, self.enqueue, lambda: False, "w")
-
-    def enqueue(self, payload: Payload) -> bool:
-        if payload in self.enqueued:
-            return False
-        self.enqueued.append(payload)
-        return True
-
-    def take(self) -> Payload:
-        return self.enqueued.pop(0)
+class Work(OneMatchup):
+    """The matchup, whose jobs the test carries out itself."""
 
     def record(self, start: int, stop: int, winner: Winner | None = "p1") -> None:
         for index in range(start, stop):
             played = record(index, winner).model_copy(update={"pair": index // 2})
             self.store.record_battle("m", played)
-
-    @property
-    def progress(self) -> Progress:
-        return Progress.of(self.store, "m")
 
     def look(self) -> None:
         look_at_matchup(self.progress.look(), self.context)
@@ -61,7 +43,7 @@ class Work:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Work:
-    return Work(tmp_path)
+    return Work(tmp_path, REQUEST)
 
 
 def starts(payloads: list[Payload]) -> list[int]:

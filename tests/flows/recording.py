@@ -1,0 +1,37 @@
+"""A context for tasks that a test runs itself: a real store, and a list in place of the queues."""
+
+from pathlib import Path
+
+from services.arena.progress import Progress
+from shared.jobs.payloads import Payload
+from shared.jobs.worker import Context
+from shared.records import MatchupRequest
+from shared.settings import Settings
+from shared.store import Store
+
+
+class Recording:
+    """A store, and what is enqueued. As on the queues, the same job is there once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(str(folder))
+        self.enqueued: list[Payload] = []
+        self.context = Context(Settings(store=str(folder)), self.store, self.enqueue, lambda: False, "w")
+
+    def enqueue(self, payload: Payload) -> bool:
+        if payload in self.enqueued:
+            return False
+        self.enqueued.append(payload)
+        return True
+
+
+class OneMatchup(Recording):
+    """With the matchup `m` in its store."""
+
+    def __init__(self, folder: Path, request: MatchupRequest) -> None:
+        super().__init__(folder)
+        self.store.create_matchup("m", request)
+
+    @property
+    def progress(self) -> Progress:
+        return Progress.of(self.store, "m")
