@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from services.arena.backends.base import Reply
 from services.arena.backends.prices import Price, Prices
+from services.arena.policies.models import cost_of
 from shared.errors import UsageError
+from shared.policies import parse_policy
 
 
 def test_a_cost_is_per_million_tokens() -> None:
@@ -49,3 +52,12 @@ def test_a_broken_table_is_told_with_its_field(tmp_path: Path, text: str, messag
 
     with pytest.raises(UsageError, match=message):
         Prices.load(own)
+
+
+def test_the_price_of_a_name_is_that_of_its_versions_unless_they_have_their_own(tmp_path: Path) -> None:
+    own = tmp_path / "prices.toml"
+    own.write_text('["tgi:smol"]\nin = 1\nout = 1\n["tgi:smol@2"]\nin = 3\nout = 3\n')
+    prices, reply = Prices.load(own), Reply("", tokens_in=1_000_000, tokens_out=0)
+
+    written = ("tgi:smol", "tgi:smol@1", "tgi:smol@2?asks=3", "tgi:large@1", "openai:smol@1")
+    assert [cost_of(parse_policy(text), prices)(reply) for text in written] == [1, 1, 3, None, None]

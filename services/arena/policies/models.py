@@ -56,6 +56,9 @@ def _check_key(spec: PolicySpec, settings: Settings) -> None:
 def cost_of(spec: PolicySpec, prices: Prices) -> Cost:
     """What a reply of that policy's model costs."""
     price = prices.of(spec.kind, spec.model or "")
+    if price is None and spec.pinned:
+        # A version costs what its name costs, unless it has a price of its own.
+        price = prices.of(spec.kind, spec.pinned[0])
     if price is None:
         return no_price
 
