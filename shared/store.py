@@ -6,37 +6,29 @@
     matchups/ID/cancelled               empty, or why: a budget was spent
     matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
     matchups/ID/run.json.gz, report.html
-    models/                             what was published: see shared/registry.py
+    models/                             what was published: see shared/registry
 
 The state of a matchup is computed from what is here, never from the queue.
 """
 
 import gzip
 import json
-import re
 import uuid
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TypeVar
-from urllib.parse import urlsplit
 
-import fsspec
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
+from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.files import Files, is_id
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
 from shared.verdicts.until import SequentialTest
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
-def is_id(text: str) -> bool:
-    """Whether a matchup, a model or a version may be called so: it becomes a folder's name."""
-    return _ID.fullmatch(text) is not None
 
 
 def new_matchup_id() -> str:
@@ -44,21 +36,15 @@ def new_matchup_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
-class Store:
+class Store(Files):
     """The store at `url`: a folder's path or anything that fsspec opens. Made on first write.
 
     Writing raises Unreachable where the disk or the bucket does not take it.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as error:
-            raise UsageError(f"cannot open the store {url}: {error}") from error
-        self._root = self._root.rstrip("/")
+        super().__init__(url)
         self._creating = Lock()
-        self._local = urlsplit(url).scheme in ("", "file", "local")
 
     # ── matchups ────────────────────────────────────────────────────────────────────────────────────
 
@@ -216,19 +202,6 @@ class Store:
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────
 
-    def folders(self, path: str) -> list[str]:
-        """What the folders below `path` are called, those that can be ids."""
-        folder = f"{self._root}/{path}"
-        if not self._files.exists(folder):
-            return []
-        entries = self._files.ls(folder, detail=True, refresh=True)
-        names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
-        return [name for name in names if is_id(name)]
-
-    def read(self, path: str, absent: str) -> bytes:
-        """A small file. Raises NotFound, with the sentence `absent`."""
-        return self._read(f"{self._root}/{path}", absent)
-
     def _matchup(self, matchup_id: str, name: str) -> str:
         if not is_id(matchup_id):
             raise NotFound(f"no matchup {matchup_id!r}")
@@ -240,33 +213,6 @@ class Store:
             return []
         names = (entry.rsplit("/", 1)[-1] for entry in self._files.ls(path, detail=False, refresh=True))
         return [name for name in names if name[:1].isdigit()]
-
-    def _read(self, path: str, absent: str) -> bytes:
-        try:
-            raw: bytes = self._files.cat_file(path)
-        except FileNotFoundError as error:
-            raise NotFound(absent) from error
-        return raw
-
-    def _write(self, path: str, raw: bytes) -> None:
-        # A bucket's put is atomic by itself; on a disk, a rename within the folder is.
-        folder, name = path.rsplit("/", 1)
-        temporary = f"{folder}/.{name}.{uuid.uuid4().hex}"
-        try:
-            self._files.makedirs(folder, exist_ok=True)
-            if not self._local:
-                self._files.pipe_file(path, raw)
-                return
-            try:
-                self._files.pipe_file(temporary, raw)
-                self._files.mv(temporary, path)
-            except OSError:
-                # A full disk should not be filled with halves.
-                if self._files.exists(temporary):
-                    self._files.rm_file(temporary)
-                raise
-        except OSError as error:
-            raise Unreachable(f"the store {self.url} cannot be written: {error.strerror or error}") from error
 
 
 def _parsed(model: type[_Model], raw: bytes, name: str) -> _Model:

@@ -1,0 +1,164 @@
+"""A folder or a bucket, reached through fsspec: small files read and replaced whole, and folders that appear whole."""
+
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+import fsspec
+
+from shared.errors import Conflict, NotFound, Unreachable, UsageError
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a matchup, a model or a version may be called so: it becomes a folder's name."""
+    return _ID.fullmatch(text) is not None
+
+
+class Files:
+    """What lies at `url`: a folder's path or anything that fsspec opens. Made on first write.
+
+    Paths are relative to it. Writing raises Unreachable where the disk or the bucket does not take it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"cannot open the store {url}: {error}") from error
+        self._root = self._root.rstrip("/")
+        self._local = urlsplit(url).scheme in ("", "file", "local")
+        self._turns = Lock()
+
+    def folders(self, path: str) -> list[str]:
+        """What the folders below `path` are called, those that can be ids."""
+        folder = f"{self._root}/{path}"
+        if not self._files.exists(folder):
+            return []
+        entries = self._files.ls(folder, detail=True, refresh=True)
+        names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+        return [name for name in names if is_id(name)]
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file or folder."""
+        return bool(self._files.exists(f"{self._root}/{path}"))
+
+    def read(self, path: str, absent: str) -> bytes:
+        """A small file. Raises NotFound, with the sentence `absent`."""
+        return self._read(f"{self._root}/{path}", absent)
+
+    def write(self, path: str, raw: bytes) -> None:
+        """Write or replace a small file, atomically."""
+        self._write(f"{self._root}/{path}", raw)
+
+    def open(self, path: str) -> BinaryIO:
+        """A large file, to be read piece by piece. Raises FileNotFoundError."""
+        opened: BinaryIO = self._files.open(f"{self._root}/{path}", "rb")
+        return opened
+
+    def on_disk(self, path: str) -> Path | None:
+        """Where a path lies on this machine; None in a bucket."""
+        return Path(self._root, path) if self._local else None
+
+    def add_folder(self, path: str, files: Mapping[str, Path | bytes], last: str) -> None:
+        """Store files (name → where it is, or what is in it) as one new folder.
+
+        On a disk the folder is renamed into place, whole. In a bucket the file `last` is written last, so that a folder
+        without it is none. Raises Conflict where the folder is there already.
+        """
+        if self.exists(f"{path}/{last}"):
+            raise Conflict(f"{path} is in the store {self.url} already")
+        try:
+            if self._local:
+                self._rename_into_place(Path(self._root, path), files)
+            else:
+                self._put(f"{self._root}/{path}", files, last)
+        except OSError as error:
+            raise Unreachable(f"the store {self.url} cannot be written: {error.strerror or error}") from error
+
+    @contextmanager
+    def turn(self, path: str) -> Iterator[None]:
+        """One at a time reads and then writes `path`: of all processes on a disk, of our threads in a bucket."""
+        with self._turns:
+            if not self._local:
+                yield
+                return
+            lock = Path(self._root, f"{path}.lock")
+            try:
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                held = lock.open("w")
+            except OSError as error:
+                raise Unreachable(f"the store {self.url} cannot be written: {error.strerror or error}") from error
+            with held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                yield
+
+    def _rename_into_place(self, folder: Path, files: Mapping[str, Path | bytes]) -> None:
+        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        try:
+            for name, content in files.items():
+                copy = temporary / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with copy.open("xb") as target:
+                    if isinstance(content, bytes):
+                        target.write(content)
+                    else:
+                        with content.open("rb") as source:
+                            shutil.copyfileobj(source, target, 1 << 20)
+                    target.flush()
+                    # What is renamed before it is on the disk may be empty after a power cut.
+                    os.fsync(target.fileno())
+            temporary.rename(folder)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    def _put(self, folder: str, files: Mapping[str, Path | bytes], last: str) -> None:
+        try:
+            for name in sorted(files, key=lambda name: name == last):
+                content = files[name]
+                if isinstance(content, bytes):
+                    self._files.pipe_file(f"{folder}/{name}", content)
+                else:
+                    self._files.put_file(str(content), f"{folder}/{name}")
+        except OSError:
+            with suppress(OSError):
+                self._files.rm(folder, recursive=True)
+            raise
+
+    def _read(self, path: str, absent: str) -> bytes:
+        try:
+            raw: bytes = self._files.cat_file(path)
+        except FileNotFoundError as error:
+            raise NotFound(absent) from error
+        return raw
+
+    def _write(self, path: str, raw: bytes) -> None:
+        # A bucket's put is atomic by itself; on a disk, a rename within the folder is.
+        folder, name = path.rsplit("/", 1)
+        temporary = f"{folder}/.{name}.{uuid.uuid4().hex}"
+        try:
+            self._files.makedirs(folder, exist_ok=True)
+            if not self._local:
+                self._files.pipe_file(path, raw)
+                return
+            try:
+                self._files.pipe_file(temporary, raw)
+                self._files.mv(temporary, path)
+            except OSError:
+                # A full disk should not be filled with halves.
+                if self._files.exists(temporary):
+                    self._files.rm_file(temporary)
+                raise
+        except OSError as error:
+            raise Unreachable(f"the store {self.url} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,84 @@
+"""What a folder must hold to be published, and how a damaged one is noticed. Nobody's code, no pickles."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.errors import BrokenRecord, UsageError
+from shared.registry.card import ModelCard, PublishedFile
+
+CARD = "card.json"
+MAX_FILES = 1000
+SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".txt", ".md", ".model", ".toml")
+"""Weights, configuration, tokenizer, prose. Pickles (.bin, .pt) and code run when they are loaded: never."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+_MAX_HEADER_BYTES = 100_000_000
+_CHUNK_BYTES = 1 << 20
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file of a published folder may be called so; there are no folders inside it."""
+    return _NAME.fullmatch(name) is not None and name.endswith(SUFFIXES)
+
+
+def inspect(folder: Path, card: ModelCard) -> dict[str, PublishedFile]:
+    """Every file of a folder that is to be published, but for a card. Raises UsageError where one may not be."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder")
+    paths = [path for path in sorted(folder.iterdir()) if path.name != CARD and not path.name.startswith(".")]
+    for path in paths:
+        if not is_file_name(path.name) or not path.is_file():
+            raise UsageError(f"{path.name} cannot be published: only files named *{', *'.join(SUFFIXES)}")
+    if len(paths) > MAX_FILES:
+        raise UsageError(f"{folder} holds more than {MAX_FILES} files")
+    names = {path.name for path in paths}
+    wanted = {"merged": "config.json", "adapter": "adapter_config.json"}[card.kind]
+    for name in (wanted, "tokenizer_config.json"):
+        if name not in names:
+            raise UsageError(f"{folder} holds no {name}, so it is no {card.kind} model with its tokenizer")
+    weights = [path for path in paths if path.suffix == ".safetensors"]
+    if not weights:
+        raise UsageError(f"{folder} holds no weights: *.safetensors")
+    for path in weights:
+        _check_weights(path)
+    return {path.name: PublishedFile(bytes=path.stat().st_size, sha256=_sha256(path.open("rb"))) for path in paths}
+
+
+def check(card: ModelCard, open_file: Callable[[str], BinaryIO], where: str) -> None:
+    """Compare every file with its digest on the card. Raises BrokenRecord for the first that differs or is gone."""
+    for name, published in card.files.items():
+        if not is_file_name(name):
+            raise BrokenRecord(f"{where} is broken: its card names a file that none may be called")
+        try:
+            digest = _sha256(open_file(name))
+        except OSError as error:
+            raise BrokenRecord(f"{where} is broken: {name} cannot be read ({error})") from error
+        if digest != published.sha256:
+            raise BrokenRecord(f"{where} is broken: {name} is not what was published")
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_weights(path: Path) -> None:
+    """Whether a safetensors file is as long as its header says. https://huggingface.co/docs/safetensors"""
+    try:
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            if header_bytes > _MAX_HEADER_BYTES:
+                raise UsageError(f"{path.name} is no safetensors file")
+            header = json.loads(file.read(header_bytes))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path.name} is no safetensors file: {error}") from error
+    if path.stat().st_size != 8 + header_bytes + max(ends, default=0):
+        raise UsageError(f"{path.name} is cut off: its tensors do not fit its length")

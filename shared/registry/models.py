@@ -1,0 +1,188 @@
+"""The registry itself: publishes, promotes, rolls back, and looks models up."""
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Mapping
+from datetime import UTC
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
+from shared.files import Files, is_id
+from shared.registry.card import ModelCard
+from shared.registry.folders import CARD, check, inspect, is_file_name
+
+KEPT_PROMOTIONS = 20
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Contract(BaseModel):
+    contract: Mapping[str, str]
+
+
+class Registry:
+    """The models in a store. Writing raises Unreachable where the store does not take it."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────
+
+    def names(self) -> list[str]:
+        """The models, in order."""
+        return sorted(self._files.folders("models"))
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a model, oldest first: ids begin with their time. Raises NotFound for an unknown model."""
+        folders = sorted(self._files.folders(f"models/{name}/versions")) if is_id(name) else []
+        # In a bucket a version that is still being written, or never was to its end, has no card.
+        found = [version for version in folders if self._files.exists(f"models/{name}/versions/{version}/{CARD}")]
+        if not found:
+            raise NotFound(f"no model {name!r} is in the registry")
+        return found
+
+    def current(self, name: str) -> str:
+        """The version that a name stands for now.
+
+        Raises NotFound for an unknown model and for one that nobody promoted, BrokenRecord where it names no version.
+        """
+        versions = self.versions(name)
+        version = next(iter(self.promoted(name)), None)
+        if version is None:
+            raise NotFound(f"no version of the model {name!r} is promoted")
+        if version not in versions:
+            raise BrokenRecord(f"{_pointer(name)} names no version of the model")
+        return version
+
+    def promoted(self, name: str) -> list[str]:
+        """The version that the name stands for now, and before it those that it stood for, newest first."""
+        if not is_id(name) or not self._files.exists(_pointer(name)):
+            return []
+        return self._files.read(_pointer(name), f"no version of {name!r} is promoted").decode(errors="replace").split()
+
+    def card(self, name: str, version: str) -> ModelCard:
+        """What a version says of itself. Raises NotFound, and BrokenRecord."""
+        return self._parsed(ModelCard, name, version)
+
+    def contract(self, name: str, version: str) -> Mapping[str, str]:
+        """Contract version → hash, of what a version was trained for. Raises NotFound, and BrokenRecord."""
+        return self._parsed(_Contract, name, version).contract
+
+    def check(self, name: str, version: str) -> ModelCard:
+        """Read a version through and compare it with its card. Raises NotFound, and BrokenRecord where it differs."""
+        card = self.card(name, version)
+        check(card, lambda file: self._files.open(f"{_folder(name, version)}/{file}"), f"{name}@{version}")
+        return card
+
+    def fetch(self, name: str, version: str, into: Path) -> Path:
+        """A folder on this machine with the version, checked: the published one, or a copy below `into` of a bucket's.
+
+        Raises NotFound, and BrokenRecord where a file is not what was published.
+        """
+        published = self._files.on_disk(_folder(name, version))
+        if published is not None:
+            self.check(name, version)
+            return published
+        card = self.card(name, version)
+        copy = into / name / version
+        if copy.is_dir():
+            check(card, lambda file: (copy / file).open("rb"), str(copy))
+            return copy
+        try:
+            self._download(name, version, card, copy)
+        except FileNotFoundError as error:
+            raise BrokenRecord(f"{name}@{version} is broken: {error.filename or error} is gone") from error
+        except OSError as error:
+            raise Unreachable(f"{copy} cannot be written: {error.strerror or error}") from error
+        return copy
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def publish(self, name: str, folder: Path, card: ModelCard) -> str:
+        """Copy a folder into the store as a new version, and say which. Nobody sees it before it is whole.
+
+        The version is the card's time and a digest of all that is published. Raises UsageError for a name or a folder
+        that cannot be published, Conflict where the same was published before.
+        """
+        if not is_id(name):
+            raise UsageError(f"a model cannot be called {name!r}: letters a to z, digits and dashes, at most 64")
+        card = card.model_copy(update={"files": inspect(folder, card)})
+        raw = card.model_dump_json(indent=2).encode()
+        version = f"{card.created_at.astimezone(UTC):%Y%m%d-%H%M%S}-{hashlib.sha256(raw).hexdigest()[:6]}"
+        contents = {file: folder / file for file in card.files}
+        self._files.add_folder(_folder(name, version), {**contents, CARD: raw}, last=CARD)
+        return version
+
+    def promote(self, name: str, version: str) -> None:
+        """Let a name stand for a version from now on. Raises NotFound, and BrokenRecord for one that is damaged."""
+        self.check(name, version)
+        with self._files.turn(_pointer(name)):
+            before = self.promoted(name)
+            if before[:1] != [version]:
+                self._point(name, [version, *before])
+
+    def rollback(self, name: str, *, leaving: str | None = None, to: str | None = None) -> str:
+        """Let a name stand for the version before again, the last one that is not damaged, or for `to`; say which.
+
+        Raises Conflict where there is none to go back to, or the name no longer stands for `leaving`.
+        """
+        self.versions(name)
+        with self._files.turn(_pointer(name)):
+            now, *before = self.promoted(name) or [""]
+            if leaving not in (None, now):
+                raise Conflict(f"{name} no longer stands for {leaving} but for {now}")
+            while before:
+                if before[0] not in (now, leaving) and to in (None, before[0]) and self._is_whole(name, before[0]):
+                    self._point(name, before)
+                    return before[0]
+                before.pop(0)
+        raise Conflict(f"no version of {name} was promoted before {now or 'any other'}, or none that is whole")
+
+    def _point(self, name: str, versions: list[str]) -> None:
+        self._files.write(_pointer(name), "".join(f"{version}\n" for version in versions[:KEPT_PROMOTIONS]).encode())
+
+    def _download(self, name: str, version: str, card: ModelCard, copy: Path) -> None:
+        """Copy a bucket's version; the copy is there whole or not at all."""
+        temporary = copy.with_name(f".{version}.{uuid.uuid4().hex}")
+        try:
+            temporary.mkdir(parents=True)
+            (temporary / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
+            for file in filter(is_file_name, card.files):
+                remote = f"{_folder(name, version)}/{file}"
+                with self._files.open(remote) as source, (temporary / file).open("xb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            check(card, lambda file: (temporary / file).open("rb"), f"{name}@{version}")
+            temporary.rename(copy)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _is_whole(self, name: str, version: str) -> bool:
+        try:
+            self.check(name, version)
+        except (NotFound, BrokenRecord):
+            return False
+        return True
+
+    def _parsed(self, model: type[_Model], name: str, version: str) -> _Model:
+        unknown = f"no model {name}@{version} is in the registry"
+        if not (is_id(name) and is_id(version)):
+            raise NotFound(unknown)
+        path = f"{_folder(name, version)}/{CARD}"
+        try:
+            return model.model_validate_json(self._files.read(path, unknown))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BrokenRecord(f"{path} is broken: {f'{where}: ' if where else ''}{first['msg']}") from error
+
+
+def _folder(name: str, version: str) -> str:
+    return f"models/{name}/versions/{version}"
+
+
+def _pointer(name: str) -> str:
+    return f"models/{name}/current"
