@@ -1,0 +1,244 @@
+"""What the log of a whole battle tells of each side's own team: what its player knew long before it showed.
+
+A player knows its own moves, items, abilities and bench from the start; the public log tells them bit by bit. Used for
+a side's own prompts alone. Nothing is guessed: what never shows stays unknown.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.battle.choices import Line, called_by
+from shared.battle.disguises import Stint, under_true_names, unmask
+from shared.battle.pokedex import to_id
+from shared.battle.protocol import SEATS, Seat, other
+from shared.battle.sight import name_of, read_details, seat_of
+
+MAX_MOVES = 4
+_ENTERS = ("switch", "drag")
+_CHOICE_ITEMS = frozenset({"choiceband", "choicescarf", "choicespecs"})
+# Held by whoever has that forme, as everybody knows.
+_ITEM_OF_FORME: Mapping[str, str] = {
+    "Dialga-Origin": "adamantcrystal",
+    "Giratina-Origin": "griseouscore",
+    "Ogerpon-Cornerstone": "cornerstonemask",
+    "Ogerpon-Hearthflame": "hearthflamemask",
+    "Ogerpon-Wellspring": "wellspringmask",
+    "Palkia-Origin": "lustrousglobe",
+    "Zacian-Crowned": "rustedsword",
+    "Zamazenta-Crowned": "rustedshield",
+}
+# After these, `[of]` names whose item or ability it was; in other lines it is the first Pokémon's.
+_HURTS_ANOTHER = frozenset({"-damage", "-status", "-weather", "-fieldstart", "-unboost", "-start", "-fail"})
+
+
+@dataclass(slots=True)
+class Mate:
+    """One Pokémon of a team, as all of the battle shows it."""
+
+    ident: str
+    """Without position: `p1: Sparky`."""
+    details: str
+    """When it first came in."""
+    moves: list[str] = field(default_factory=list)
+    """Ids of its own moves, sorted: their order must not tell which is used first."""
+    ability: str = ""
+    """Id of the ability that it began with; empty while unknown."""
+    tera_type: str | None = None
+    entries: list[tuple[int, str]] = field(default_factory=list)
+    """Line and condition of each time it came in."""
+    items: list[tuple[int, str | None, str | None]] = field(default_factory=list)
+    """Line, what it held until then and what from then on; None is unknown, empty is nothing."""
+    free: bool = False
+    """Whether it once used two different moves without a switch, as no Pokémon with a choice item could."""
+
+    @property
+    def species(self) -> str:
+        """The species it came in as."""
+        return read_details(self.details)[0]
+
+    def item(self, at: int) -> str | None:
+        """What it holds at that line: an id, empty for nothing, None where the log never tells."""
+        held: str | None = None
+        for line, before, after in self.items:
+            if line >= at:
+                return before if held is None else held
+            held = after
+        return held
+
+    def may_be_choice_locked(self, at: int) -> bool:
+        """Whether nothing tells that it holds no choice item at that line."""
+        item = self.item(at)
+        if item is not None:
+            return item in _CHOICE_ITEMS
+        return bool(self.items) or not self.free
+
+
+Team = Mapping[str, Mate]
+"""By ident, without position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The log under true names, and both teams."""
+
+    lines: Sequence[Line]
+    teams: Mapping[Seat, Team]
+    doubtful: Sequence[Stint]
+    """Those in a disguise that nothing lifts: it is not known who they were."""
+
+    def is_doubtful(self, at: int, seat: Seat) -> bool:
+        """Whether it is unknown who stood on the field for that seat at that line."""
+        return any(stint.seat == seat and stint.start < at <= stint.end for stint in self.doubtful)
+
+
+def learn(lines: Sequence[Line]) -> Known:
+    """Everything that the whole log tells of both teams."""
+    stints, doubtful = unmask(lines)
+    true_lines = under_true_names(lines, stints)
+    teams: dict[Seat, dict[str, Mate]] = {"p1": {}, "p2": {}}
+    pupil = _Pupil(teams)
+    for index, line in enumerate(true_lines):
+        if len(line) > 3:
+            pupil.see(index, line)
+    for seat in SEATS:
+        for mate in teams[seat].values():
+            mate.moves.sort()
+            if (item := _ITEM_OF_FORME.get(mate.species)) is not None:
+                mate.items.append((len(lines), item, item))
+            mate.items.sort(key=lambda event: event[0])
+    return Known(true_lines, teams, doubtful)
+
+
+class _Pupil:
+    """Learns from a log under true names, line by line."""
+
+    def __init__(self, teams: Mapping[Seat, dict[str, Mate]]) -> None:
+        self._teams = teams
+        self._active: dict[Seat, Mate] = {}
+        self._copies: dict[Seat, Mate | None] = {"p1": None, "p2": None}
+        """Whose moves a transformed Pokémon uses."""
+        self._used: dict[Seat, set[str]] = {"p1": set(), "p2": set()}
+        """Moves chosen since the active Pokémon came in or its item changed."""
+        self._swap_at = 0
+        """Where two Pokémon last exchanged their items."""
+
+    def see(self, index: int, line: Line) -> None:
+        kind, ident = line[1], line[2]
+        seat = seat_of(ident)
+        if seat is None:
+            # The field's lines begin with what happened, and may name who did it.
+            self._sources(index, line, None)
+            return
+        if kind in _ENTERS:
+            self._enter(index, seat, line)
+        mate = self._teams[seat].get(name_of(ident))
+        if mate is None:
+            return
+        if (tells := _TELLS.get(kind)) is not None:
+            tells(self, index, seat, mate, line)
+        self._sources(index, line, mate)
+
+    def _enter(self, index: int, seat: Seat, line: Line) -> None:
+        name = name_of(line[2])
+        mate = self._teams[seat].setdefault(name, Mate(name, line[3]))
+        mate.entries.append((index, line[4] if len(line) > 4 else ""))
+        self._active[seat] = mate
+        self._copies[seat] = None
+        self._used[seat] = set()
+
+    def _move(self, index: int, seat: Seat, mate: Mate, line: Line) -> None:
+        source = called_by(line)
+        if line[3] == "Struggle" or source not in (None, "lockedmove", "move: Sleep Talk", "Sleep Talk"):
+            return
+        self._learn_move(seat, mate, line[3])
+        if source is None:
+            used = self._used[seat]
+            used.add(line[3])
+            mate.free |= len(used) > 1 and not mate.items
+
+    def _cant(self, _: int, seat: Seat, mate: Mate, line: Line) -> None:
+        if len(line) > 4 and not line[3].startswith("ability: "):
+            self._learn_move(seat, mate, line[4])
+
+    def _tera(self, _: int, __: Seat, mate: Mate, line: Line) -> None:
+        mate.tera_type = line[3]
+
+    def _transform(self, _: int, seat: Seat, __: Mate, line: Line) -> None:
+        copied = seat_of(line[3])
+        self._copies[seat] = self._active.get(copied) if copied else None
+
+    def _activate(self, index: int, _: Seat, mate: Mate, line: Line) -> None:
+        if line[3] in ("move: Trick", "move: Switcheroo"):
+            self._swap_at = index
+        elif line[3] == "move: Poltergeist" and len(line) > 4:
+            self._holds(index, mate, line[4])
+
+    def _learn_move(self, seat: Seat, mate: Mate, name: str) -> None:
+        owner = self._copies[seat] or mate
+        move = to_id(name)
+        if move and move not in owner.moves and len(owner.moves) < MAX_MOVES:
+            owner.moves.append(move)
+
+    def _item(self, index: int, seat: Seat, mate: Mate, line: Line) -> None:
+        item = to_id(line[3])
+        source = next((part[6:].strip() for part in line[4:] if part.startswith("[from]")), "")
+        if line[1] == "-enditem":
+            mate.items.append((index, item, ""))
+            self._used[seat] = set()
+        elif source in ("move: Trick", "move: Switcheroo"):
+            # Each holds from now on what the other held before.
+            giver = self._active.get(other(seat))
+            mate.items.append((index, None, item))
+            if giver is not None:
+                giver.items.append((self._swap_at, item, None))
+            self._used[seat] = set()
+        elif not source or "Frisk" in source:
+            self._holds(index, mate, line[3])
+        else:
+            mate.items.append((index, None, item))
+
+    def _holds(self, index: int, mate: Mate, item: str) -> None:
+        if mate.items and mate.items[-1][2] == to_id(item):
+            return
+        mate.items.append((index, to_id(item), to_id(item)))
+
+    def _ability(self, _: int, __: Seat, mate: Mate, line: Line) -> None:
+        if mate.ability:
+            return
+        traced = any(part.startswith("[from]") and "Trace" in part for part in line[4:])
+        mate.ability = "trace" if traced else to_id(line[3])
+
+    def _sources(self, index: int, line: Line, mate: Mate | None) -> None:
+        """`[from] item: Leftovers` and `[from] ability: Static`, with whose they are."""
+        for what, name, of in _named_sources(line):
+            owner = mate
+            if of is not None and (line[1] in _HURTS_ANOTHER or mate is None):
+                whose = seat_of(of)
+                owner = self._teams[whose].get(name_of(of)) if whose else None
+            if owner is None:
+                continue
+            if what == "item" and line[1] not in ("-item", "-enditem"):
+                self._holds(index, owner, name)
+            elif what == "ability" and not owner.ability and line[1] not in ("-ability", "move", "cant"):
+                owner.ability = to_id(name)
+
+
+_TELLS: Mapping[str, Callable[[_Pupil, int, Seat, Mate, Line], None]] = {
+    "move": _Pupil._move,
+    "cant": _Pupil._cant,
+    "-terastallize": _Pupil._tera,
+    "-transform": _Pupil._transform,
+    "-item": _Pupil._item,
+    "-enditem": _Pupil._item,
+    "-ability": _Pupil._ability,
+    "-activate": _Pupil._activate,
+}
+
+
+def _named_sources(line: Line) -> Iterator[tuple[str, str, str | None]]:
+    of = next((part[4:].strip() for part in line[3:] if part.startswith("[of]")), None)
+    for part in line[3:]:
+        text = part[6:].strip() if part.startswith("[from]") else part if line[1] == "-activate" else ""
+        what, colon, name = text.partition(": ")
+        if colon and what in ("item", "ability"):
+            yield what, name, of

@@ -1,0 +1,221 @@
+"""What a public log shows of the decisions that were made: who was asked what, where, and what came of it.
+
+A batch of choices begins a block of the log with `|t:|`; what the lines after it show is what was chosen, unless
+something came in between. Only what was chosen counts: a called move, a forced turn or a `|drag|` is nobody's choice.
+Log lines: SIM-PROTOCOL.md of the pokemon-showdown repository.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from shared.battle.protocol import SEATS, Seat
+from shared.battle.sight import seat_of
+
+Line = Sequence[str]
+"""A line of the log, split at `|`."""
+Wanted = Literal["lead", "move", "switch", "revive"]
+
+
+class Unknown(StrEnum):
+    """Why a decision is no choice, or why it is not known which."""
+
+    FORCED = "forced"
+    """Recharging, locked into a move, or Struggle."""
+    LOST_TURN = "lost its turn"
+    """Asleep, paralyzed, flinching, confused …: the log names no move."""
+    FAINTED = "fainted before it acted"
+    FORCED_OUT = "forced out before it acted"
+    ENCORED = "changed by Encore"
+    """The same turn's Encore put another move in the place of the one chosen."""
+    ENDED = "battle ended"
+    """Before anything came of it."""
+    ONLY_ACTION = "only one legal action"
+    DISGUISED = "disguise never lifted"
+    CONTRADICTED = "not legal by what is known"
+
+
+@dataclass(frozen=True, slots=True)
+class UsedMove:
+    """A move that was chosen, by its name in the log."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentIn:
+    """A Pokémon that was chosen to come in, to lead or to be revived: the line that names it."""
+
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One side's answer to one request. What it knew is told by the lines before `at`."""
+
+    at: int
+    block: int
+    """How many `|t:|` lines stand before it."""
+    turn: int
+    seat: Seat
+    wanted: Wanted
+    shown: UsedMove | SentIn | Unknown
+    tera: bool = False
+
+
+def read_choices(lines: Sequence[Line]) -> list[Choice]:
+    """Every choice of both sides, in the order in which they came to light."""
+    reader = _Reader()
+    for index, line in enumerate(lines):
+        see = _SEES.get(line[1])
+        if see is not None and (len(line) > 2 or line[1] in _ALONE):
+            see(reader, index, line)
+    for seat in SEATS:
+        reader.settle(seat, Unknown.ENDED)
+    return reader.choices
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A turn's request whose answer has not shown yet."""
+
+    at: int
+    block: int
+    turn: int
+    tera: bool = False
+    encored: bool = False
+
+
+class _Reader:
+    """Goes through a log once."""
+
+    def __init__(self) -> None:
+        self.choices: list[Choice] = []
+        self._turn = 0
+        self._commits = 0
+        """Batches of choices since the turn began."""
+        self._commit_at = 0
+        self._block = 0
+        self._preview_at: tuple[int, int] | None = None
+        self._pending: dict[Seat, _Pending] = {}
+
+    def settle(self, seat: Seat, shown: UsedMove | SentIn | Unknown) -> None:
+        """The answer to this turn's request of that seat, if it is still open."""
+        pending = self._pending.pop(seat, None)
+        if pending is None:
+            return
+        if pending.encored and isinstance(shown, UsedMove):
+            shown = Unknown.ENCORED
+        self.choices.append(Choice(pending.at, pending.block, pending.turn, seat, "move", shown, pending.tera))
+
+    def preview(self, index: int, _: Line) -> None:
+        self._preview_at = index + 1, self._block
+
+    def commit(self, index: int, _: Line) -> None:
+        self._commits += 1
+        self._block += 1
+        self._commit_at = index
+
+    def turn(self, index: int, _: Line) -> None:
+        for seat in SEATS:
+            self.settle(seat, Unknown.LOST_TURN)
+        self._turn, self._commits = self._turn + 1, 0
+        self._pending = {seat: _Pending(index + 1, self._block, self._turn) for seat in SEATS}
+
+    def switch(self, index: int, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat is None:
+            return
+        if not self._turn:
+            if self._preview_at is not None:
+                self.choices.append(Choice(*self._preview_at, 0, seat, "lead", SentIn(index)))
+            return
+        if self._commits <= 1:
+            self.settle(seat, SentIn(index))
+            return
+        # What it had chosen for the turn, if that is still open, it was taken from the field before it could do.
+        self.settle(seat, Unknown.FORCED_OUT)
+        self.choices.append(Choice(self._commit_at, self._block - 1, self._turn, seat, "switch", SentIn(index)))
+
+    def drag(self, _: int, line: Line) -> None:
+        if (seat := seat_of(line[2])) is not None:
+            self.settle(seat, Unknown.FORCED_OUT)
+
+    def move(self, _: int, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat is None or len(line) < 4:
+            return
+        source = called_by(line)
+        if source == "lockedmove" or line[3] == "Struggle":
+            self.settle(seat, Unknown.FORCED)
+        elif source is None:
+            self.settle(seat, UsedMove(line[3]))
+
+    def cant(self, _: int, line: Line) -> None:
+        # Where an ability forbids a move, the line names its holder first; that move has its own line before.
+        seat = seat_of(line[2])
+        if seat is None or len(line) < 4 or (line[3].startswith("ability: ") and len(line) > 4):
+            return
+        if line[3] == "recharge":
+            self.settle(seat, Unknown.FORCED)
+        else:
+            self.settle(seat, UsedMove(line[4]) if len(line) > 4 and line[4] else Unknown.LOST_TURN)
+
+    def faint(self, _: int, line: Line) -> None:
+        if (seat := seat_of(line[2])) is not None:
+            self.settle(seat, Unknown.FAINTED)
+
+    def tera(self, _: int, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat in self._pending:
+            self._pending[seat].tera = True
+
+    def start(self, _: int, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat in self._pending and len(line) > 3 and line[3].removeprefix("move: ") == "Encore":
+            self._pending[seat].encored = True
+
+    def single_turn(self, _: int, line: Line) -> None:
+        # These show before any move of the turn that they have been chosen.
+        name = line[3].removeprefix("move: ") if len(line) > 3 else ""
+        seat = seat_of(line[2])
+        if seat is not None and name in ("Focus Punch", "Beak Blast", "Shell Trap"):
+            self.settle(seat, UsedMove(name))
+
+    def heal(self, index: int, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat is not None and any(part.endswith("move: Revival Blessing") for part in line[4:]):
+            self.choices.append(Choice(self._commit_at, self._block - 1, self._turn, seat, "revive", SentIn(index)))
+
+    def end(self, _: int, __: Line) -> None:
+        for seat in SEATS:
+            self.settle(seat, Unknown.LOST_TURN if self._commits else Unknown.ENDED)
+
+
+def called_by(line: Line) -> str | None:
+    """What made a `|move|` happen other than its user's choice: `move: Sleep Talk`, `lockedmove`; None for a choice."""
+    for part in line[4:]:
+        if part.startswith("[from]"):
+            return part[6:].strip()
+    return None
+
+
+_ALONE = frozenset({"teampreview", "tie"})
+"""Lines that say nothing more."""
+_SEES: Mapping[str, Callable[[_Reader, int, Line], None]] = {
+    "teampreview": _Reader.preview,
+    "t:": _Reader.commit,
+    "turn": _Reader.turn,
+    "switch": _Reader.switch,
+    "drag": _Reader.drag,
+    "move": _Reader.move,
+    "cant": _Reader.cant,
+    "faint": _Reader.faint,
+    "-terastallize": _Reader.tera,
+    "-start": _Reader.start,
+    "-singleturn": _Reader.single_turn,
+    "-heal": _Reader.heal,
+    "win": _Reader.end,
+    "tie": _Reader.end,
+}

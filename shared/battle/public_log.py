@@ -1,0 +1,187 @@
+"""A public log before it is told: its battle lines, who plays what, and why it may have to be dropped as a whole.
+
+A log is a stranger's text: bounded in lines, in their length and in turns, and read only where it is a battle of a
+format that is played here. Lines that are no part of the battle (chat, clocks, pages) are left aside.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.battle.choices import Line
+from shared.battle.protocol import SEATS, Seat
+from shared.battle.sight import seat_of
+from shared.errors import AlphaStralError
+
+GENERATION = 9
+MAX_TURNS = 1_000
+"""Where the simulator itself ends a battle."""
+MAX_TEAM = 24
+MAX_LINES = 60_000
+MAX_LINE_CHARACTERS = 2_000
+TIERS: Mapping[str, str] = {"[Gen 9] Random Battle": "gen9randombattle", "[Gen 9] OU": "gen9ou"}
+"""The formats that are read, by what a log calls them."""
+
+_MAJOR = frozenset(
+    {
+        *("cant", "detailschange", "drag", "faint", "gametype", "gen", "move", "player", "poke", "replace", "start"),
+        *("switch", "t:", "teampreview", "teamsize", "tie", "tier", "turn", "win"),
+    }
+)
+_CONDITION_AT: Mapping[str, int] = {"switch": 4, "drag": 4, "replace": 4, "-damage": 3, "-heal": 3, "-sethp": 3}
+
+
+class Dropped(StrEnum):
+    """Why nothing is rebuilt from a log."""
+
+    NO_BATTLE = "no battle in it"
+    OTHER_FORMAT = "another format"
+    TOO_LONG = "too long"
+    NO_BLOCKS = "without the |t:| lines that tell where choices were made"
+    MALFORMED = "not a log as the simulator writes it"
+    TAMPERED = "changed by hand while it was played"
+
+
+class UnreadableReplay(AlphaStralError):
+    """A log that is dropped as a whole."""
+
+    def __init__(self, reason: Dropped) -> None:
+        super().__init__(f"this replay is dropped: {reason}")
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Header:
+    """What a log says of the battle as a whole."""
+
+    names: dict[Seat, str] = field(default_factory=dict)
+    sizes: dict[Seat, int] = field(default_factory=dict)
+    preview: Mapping[Seat, list[str]] = field(default_factory=lambda: {"p1": [], "p2": []})
+    picked: int | None = None
+    """How many of those at team preview are taken along, where it is not all."""
+    winner: Seat | None = None
+    turns: int = 0
+    tier: str = ""
+    game_type: str = ""
+    started: bool = False
+    has_blocks: bool = False
+    has_moves: bool = False
+    called: dict[str, Seat] = field(default_factory=dict)
+    """Every name that a player bore."""
+
+    @classmethod
+    def read(cls, lines: Sequence[Line]) -> "Header":
+        """Raises UnreadableReplay."""
+        header = cls()
+        for line in lines:
+            see = _HEADER.get(line[1])
+            if see is not None and len(line) > 2:
+                see(header, line)
+        header._check()
+        return header
+
+    def size(self, seat: Seat) -> int:
+        """How many Pokémon a side plays with."""
+        return self.picked or self.sizes.get(seat, 6)
+
+    def _player(self, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat is not None and len(line) > 3 and line[3]:
+            self.names.setdefault(seat, line[3])
+            self.called[line[3]] = seat
+
+    def _team_size(self, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat is not None and len(line) > 3:
+            self.sizes[seat] = _number(line[3])
+
+    def _poke(self, line: Line) -> None:
+        seat = seat_of(line[2])
+        if seat is not None and len(line) > 3 and not self.started:
+            self.preview[seat].append(line[3])
+
+    def _team_preview(self, line: Line) -> None:
+        self.picked = _number(line[2]) if line[2] else None
+
+    def _tier(self, line: Line) -> None:
+        self.tier = line[2]
+
+    def _game_type(self, line: Line) -> None:
+        self.game_type = line[2]
+
+    def _clock(self, _: Line) -> None:
+        self.has_blocks |= self.turns > 0
+
+    def _move(self, _: Line) -> None:
+        self.has_moves = True
+
+    def _turn(self, line: Line) -> None:
+        number = _number(line[2])
+        # Turns come one by one; MAX_TURNS is checked as they do, so that no log can make work without end.
+        if number != self.turns + 1 or number > MAX_TURNS:
+            raise UnreadableReplay(Dropped.MALFORMED if number <= MAX_TURNS else Dropped.TOO_LONG)
+        self.turns, self.started = number, True
+
+    def _win(self, line: Line) -> None:
+        self.winner = self.called.get(line[2])
+
+    def _check(self) -> None:
+        if not self.turns or set(self.names) != set(SEATS):
+            raise UnreadableReplay(Dropped.NO_BATTLE)
+        if self.tier not in TIERS or self.game_type != "singles":
+            raise UnreadableReplay(Dropped.OTHER_FORMAT)
+        if self.has_moves and not self.has_blocks:
+            raise UnreadableReplay(Dropped.NO_BLOCKS)
+        if max((*self.sizes.values(), *map(len, self.preview.values()), 0)) > MAX_TEAM:
+            raise UnreadableReplay(Dropped.MALFORMED)
+
+
+_HEADER: Mapping[str, Callable[[Header, Line], None]] = {
+    "player": Header._player,
+    "teamsize": Header._team_size,
+    "poke": Header._poke,
+    "teampreview": Header._team_preview,
+    "tier": Header._tier,
+    "gametype": Header._game_type,
+    "t:": Header._clock,
+    "move": Header._move,
+    "turn": Header._turn,
+    "win": Header._win,
+}
+
+
+def battle_lines(log: Sequence[str]) -> list[Line]:
+    """The lines that belong to the battle, split at `|`. Raises UnreadableReplay."""
+    if len(log) > MAX_LINES:
+        raise UnreadableReplay(Dropped.TOO_LONG)
+    lines: list[Line] = []
+    for line in log:
+        if not line.startswith("|") or len(line) > MAX_LINE_CHARACTERS:
+            continue
+        fields = line.split("|")
+        if fields[1] in _MAJOR or fields[1][:1] == "-":
+            lines.append(fields)
+        elif line.startswith("||>>> ") or "<strong>/editbattle</strong>" in line:
+            raise UnreadableReplay(Dropped.TAMPERED)
+    return lines
+
+
+def in_percent(line: Line) -> Line:
+    """The line as the opponent sees it: HP in percent, as the rule HP Percentage Mod has it."""
+    position = _CONDITION_AT.get(line[1])
+    if position is None or len(line) <= position:
+        return line
+    amount, space, status = line[position].partition(" ")
+    current, slash, maximum = amount.partition("/")
+    if not slash or maximum == "100" or not current.isdecimal() or not maximum.isdecimal():
+        return line
+    percent = -(-100 * int(current) // max(int(maximum), 1))
+    if percent == 100 and int(current) < int(maximum):
+        percent = 99
+    return [*line[:position], f"{percent}/100{space}{status}", *line[position + 1 :]]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 7:
+        raise UnreadableReplay(Dropped.MALFORMED)
+    return int(text)

@@ -1,0 +1,133 @@
+"""What each side knew and did, rebuilt from a battle's public log alone.
+
+The log is read twice. First as a whole: what was chosen (`choices`), and what each side knew of its own team before it
+showed (`backfill`). Then from each side's seat, line by line: a tracker hears what that side heard, and is sent the
+request that it must have been sent (`roster`), so that states are drawn by the same code as in a live battle. At a
+request, a side knows the lines before it and its own team; nothing that comes later about its opponent.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from shared.battle.action import Action, Move, Switch
+from shared.battle.backfill import Known, learn
+from shared.battle.choices import Choice, Line, SentIn, Unknown, UsedMove, read_choices
+from shared.battle.observe import Tracker
+from shared.battle.pokedex import Pokedex, pokedex, to_id
+from shared.battle.protocol import SEATS, Seat
+from shared.battle.public_log import GENERATION, Dropped, Header, UnreadableReplay, battle_lines, in_percent
+from shared.battle.reading import Made, Reading, action_kind
+from shared.battle.roster import Roster
+from shared.battle.sight import name_of, seat_of
+from shared.battle.state import BattleState
+
+__all__ = ["Dropped", "Made", "Reading", "UnreadableReplay", "rebuild"]
+
+
+def rebuild(log: Sequence[str]) -> Reading:
+    """Both sides' decisions, from a public log. Raises UnreadableReplay for a log that is dropped as a whole.
+
+    HP may be exact or in percent. Lines that are no part of the battle (chat, clocks, pages) are left aside.
+    """
+    lines = battle_lines(log)
+    header = Header.read(lines)
+    known = learn(lines)
+    unknown: Counter[str] = Counter()
+    made: list[tuple[int, Made]] = []
+    choices = read_choices(lines)
+    as_seen = [in_percent(line) for line in lines]
+    for seat in SEATS:
+        rebuilder = _Rebuilder(seat, lines, as_seen, known, header)
+        for choice in sorted((each for each in choices if each.seat == seat), key=lambda each: each.at):
+            result = rebuilder.decision(choice)
+            if isinstance(result, Made):
+                made.append((choice.at, result))
+            else:
+                unknown[result] += 1
+    made.sort(key=lambda each: (each[0], each[1].seat))
+    return Reading(tuple(each for _, each in made), unknown, header.names, header.winner, header.turns)
+
+
+class _Rebuilder:
+    """Follows the battle from one seat. Choices must come in the order of the log."""
+
+    def __init__(
+        self, seat: Seat, lines: Sequence[Line], as_seen: Sequence[Line], known: Known, header: Header
+    ) -> None:
+        self._seat = seat
+        self._dex: Pokedex = pokedex(GENERATION)
+        self._lines, self._as_seen, self._known = lines, as_seen, known
+        self._tracker = Tracker(GENERATION, seat, header.names)
+        self._roster = Roster(seat, known, self._dex, header.preview[seat], header.size(seat))
+        self._heard = 0
+
+    def decision(self, choice: Choice) -> Made | Unknown:
+        """What was known and done at that choice, or why that is not known."""
+        self._hear(choice.at)
+        shown = choice.shown
+        if isinstance(shown, Unknown) and shown in (Unknown.FORCED, Unknown.ENDED):
+            return shown
+        if self._known.is_doubtful(choice.at, self._seat):
+            return Unknown.DISGUISED
+        if isinstance(shown, Unknown) and not self._roster.moves_are_sure(choice.at):
+            return shown
+        request = self._roster.request(choice.wanted, choice.at)
+        self._tracker.request(request)
+        state = self._tracker.state()
+        action = self._action(choice, state)
+        if isinstance(action, Unknown):
+            return action
+        complete = self._is_complete(choice)
+        if len(state.legal) == 1 and complete:
+            return Unknown.ONLY_ACTION
+        return Made(
+            choice.turn, self._seat, state, action, action_kind(action, state), block=choice.block, complete=complete
+        )
+
+    def _hear(self, until: int) -> None:
+        lines = []
+        for index in range(self._heard, until):
+            line = self._lines[index]
+            own = len(line) > 2 and seat_of(line[2]) == self._seat
+            lines.append("|".join(line if own else self._as_seen[index]))
+            self._roster.see(index, self._known.lines[index])
+        self._tracker.hear(lines)
+        self._heard = max(self._heard, until)
+
+    def _action(self, choice: Choice, state: BattleState) -> Action | Unknown:
+        found: Action | None = None
+        match choice.shown:
+            case UsedMove(name):
+                gimmick = "tera" if choice.tera else None
+                move = to_id(name)
+                found = next(
+                    (
+                        each
+                        for each in state.legal
+                        if isinstance(each, Move) and (each.id, each.gimmick) == (move, gimmick)
+                    ),
+                    None,
+                )
+            case SentIn(line):
+                found = self._switch(name_of(self._known.lines[line][2]), state)
+            case Unknown() as why:
+                # It chose a move, since it stayed in; which one is plain where there was only one to choose.
+                moves = [each for each in state.legal if isinstance(each, Move) and not each.gimmick]
+                if len(moves) != 1:
+                    return why
+                found = next(
+                    each
+                    for each in state.legal
+                    if isinstance(each, Move) and each.gimmick == ("tera" if choice.tera else None)
+                )
+        return found if found is not None else Unknown.CONTRADICTED
+
+    def _switch(self, name: str, state: BattleState) -> Switch | None:
+        slot = self._roster.slot_of(name)
+        return next((each for each in state.legal if isinstance(each, Switch) and each.slot == slot), None)
+
+    def _is_complete(self, choice: Choice) -> bool:
+        if choice.wanted != "move":
+            return self._roster.team_is_sure()
+        switches = self._roster.team_is_sure() or self._roster.trapped(choice.at)
+        return switches and self._roster.moves_are_sure(choice.at)

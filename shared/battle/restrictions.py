@@ -1,0 +1,124 @@
+"""What keeps the Pokémon on the field from some of its moves, or from leaving, as the log shows it.
+
+The simulator tells a player the same in its request. What it hides even there (an unseen trapping ability, Imprison)
+is left aside here, too. Which moves are sound, or healing, comes from the simulator's data (pokemon-showdown, MIT).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from shared.battle.choices import Line, called_by
+from shared.battle.pokedex import Pokedex, to_id
+
+_SOUND = frozenset(
+    {
+        *("alluringvoice", "boomburst", "bugbuzz", "chatter", "clangingscales", "clangoroussoul", "confide"),
+        *("disarmingvoice", "echoedvoice", "eeriespell", "grasswhistle", "growl", "healbell", "howl", "hypervoice"),
+        *("metalsound", "nobleroar", "overdrive", "partingshot", "perishsong", "psychicnoise", "relicsong", "roar"),
+        *("round", "screech", "sing", "snarl", "snore", "sparklingaria", "supersonic", "torchsong", "uproar"),
+    }
+)
+_HEALING = frozenset(
+    {
+        *("absorb", "bitterblade", "bouncybubble", "drainingkiss", "drainpunch", "dreameater", "floralhealing"),
+        *("gigadrain", "healingwish", "healorder", "healpulse", "hornleech", "junglehealing", "leechlife", "lifedew"),
+        *("lunarblessing", "lunardance", "matchagotcha", "megadrain", "milkdrink", "moonlight", "morningsun"),
+        *("oblivionwing", "paraboliccharge", "purify", "recover", "rest", "revivalblessing", "roost", "shoreup"),
+        *("slackoff", "softboiled", "strengthsap", "swallow", "synthesis", "wish"),
+    }
+)
+_GROUNDED_BY_GRAVITY = frozenset(
+    {
+        *("bounce", "floatyfall", "fly", "flyingpress", "highjumpkick", "jumpkick", "magnetrise", "skydrop"),
+        *("splash", "telekinesis"),
+    }
+)
+_NOT_TWICE_RUNNING = frozenset({"bloodmoon", "gigatonhammer"})
+_BINDS = frozenset(
+    {
+        *("Bind", "Clamp", "Fire Spin", "Infestation", "Magma Storm", "Sand Tomb", "Snap Trap", "Thunder Cage"),
+        *("Whirlpool", "Wrap"),
+    }
+)
+_HOLDS = frozenset({"No Retreat", "Octolock", "ingrain", "Ingrain"})
+
+
+@dataclass(slots=True)
+class Restrictions:
+    """Of one Pokémon, from when it came in."""
+
+    last_move: str = ""
+    """Id of the last move that it chose."""
+    first_move: str = ""
+    """Id of the first that it chose since it came in, or since its item changed: what a choice item would lock."""
+    moves_used: int = 0
+    encore: str = ""
+    disabled: str = ""
+    taunted: bool = False
+    tormented: bool = False
+    throat_chopped: bool = False
+    heal_blocked: bool = False
+    ate_berry: bool = False
+    held_by: set[str] = field(default_factory=set)
+    """What keeps it from leaving."""
+
+    def see(self, line: Line) -> None:
+        """Take in a line about this Pokémon."""
+        kind = line[1]
+        if kind == "move":
+            if called_by(line) is None and line[3] != "Struggle":
+                self.last_move = to_id(line[3])
+                self.first_move = self.first_move or self.last_move
+        elif kind == "-start":
+            self._turn_on(line[3].removeprefix("move: "), line[4:], on=True)
+        elif kind == "-end":
+            self._turn_on(line[3].removeprefix("move: "), line[4:], on=False)
+        elif kind == "-activate":
+            name = line[3].removeprefix("move: ")
+            if name == "trapped" or name in _BINDS:
+                self.held_by.add(name)
+        elif kind in ("-item", "-enditem"):
+            self.first_move = ""
+            self.ate_berry |= "[eat]" in line
+
+    def foe_left(self) -> None:
+        """The opponent's Pokémon left the field: what only it held is free."""
+        self.held_by &= {"No Retreat", "ingrain", "Ingrain"}
+
+    def trapped(self, types: Sequence[str], item: str | None) -> bool:
+        """Whether it may not be switched out."""
+        return bool(self.held_by) and "Ghost" not in types and item != "shedshell"
+
+    def blocks(self, move: str, dex: Pokedex, *, item: str | None, gravity: bool, choice_locked: bool) -> bool:
+        """Whether the move of that id may not be chosen now."""
+        facts = dex.move(move)
+        status = facts is not None and facts.category == "Status"
+        return (
+            (choice_locked and self.first_move not in ("", move))
+            or (self.encore not in ("", move))
+            or move == self.disabled
+            or (status and move != "mefirst" and (self.taunted or item == "assaultvest"))
+            or (self.tormented and move == self.last_move)
+            or (self.throat_chopped and move in _SOUND)
+            or (self.heal_blocked and move in _HEALING)
+            or (gravity and move in _GROUNDED_BY_GRAVITY)
+            or (move == self.last_move and move in _NOT_TWICE_RUNNING)
+            or (move == "belch" and not self.ate_berry)
+        )
+
+    def _turn_on(self, effect: str, rest: Sequence[str], *, on: bool) -> None:
+        match effect:
+            case "Encore":
+                self.encore = self.last_move if on else ""
+            case "Disable":
+                self.disabled = to_id(rest[0]) if on and rest else ""
+            case "Taunt":
+                self.taunted = on
+            case "Torment":
+                self.tormented = on
+            case "Throat Chop":
+                self.throat_chopped = on
+            case "Heal Block":
+                self.heal_blocked = on
+            case _ if effect in _HOLDS or effect in _BINDS:
+                (self.held_by.add if on else self.held_by.discard)(effect)

@@ -1,0 +1,258 @@
+"""One side's own team as a log goes on, and the request that its player saw: rebuilt from the public log.
+
+A real request tells a player its own side. This one says the same as far as the log tells it, sooner or later, so that
+states are drawn from it as from a real one. Its order is neutral: after the lead, by name, and moves by id, since the
+order in which things show would tell what is chosen next. From there on they change places as the simulator has it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.battle.backfill import MAX_MOVES, Known, Mate
+from shared.battle.choices import Line, Wanted, called_by
+from shared.battle.pokedex import Pokedex, to_id
+from shared.battle.protocol import Seat, other
+from shared.battle.restrictions import Restrictions
+from shared.battle.sight import name_of, seat_of
+
+_PP_OF_A_COPY = 5
+
+
+@dataclass(slots=True)
+class _Member:
+    """A Pokémon of the team, now."""
+
+    mate: Mate
+    details: str
+    condition: str
+    terastallized: str = ""
+    used: dict[str, int] = field(default_factory=dict)
+    """Move id → PP spent."""
+
+
+class Roster:
+    """A seat's team, line by line. Lines must be under true names, with conditions as its own player sees them."""
+
+    def __init__(self, seat: Seat, known: Known, dex: Pokedex, preview: Sequence[str], size: int) -> None:
+        self._seat = seat
+        self._known = known
+        self._dex = dex
+        self._size = size
+        self._members = {
+            mate.ident: _Member(mate, mate.details, _at_first(mate)) for mate in _team(known, seat, preview)
+        }
+        self._order = list(self._members)
+        self._active: _Member | None = None
+        self._restrictions = Restrictions()
+        self._copied: Mate | None = None
+        """Whose moves the active Pokémon has, being transformed."""
+        self._copy_used: dict[str, int] = {}
+        self._foe: Mate | None = None
+        self._gravity = False
+        self._has_terastallized = False
+
+    def see(self, index: int, line: Line) -> None:
+        """Take in the line at `index`."""
+        if len(line) < 4:
+            if len(line) == 3 and line[1] == "faint" and line[2].startswith(self._seat):
+                self._faint(line)
+            self._see_field(line)
+            return
+        kind, ident = line[1], line[2]
+        seat = seat_of(ident)
+        if seat is None:
+            self._see_field(line)
+        elif seat != self._seat:
+            if kind in ("switch", "drag"):
+                self._foe = self._known.teams[seat].get(name_of(ident))
+                self._restrictions.foe_left()
+        elif kind in ("switch", "drag"):
+            self._enter(index, line)
+        else:
+            member = self._members.get(name_of(ident))
+            if member is not None:
+                self._see_own(member, line)
+
+    def request(self, wanted: Wanted, at: int) -> dict[str, Any]:
+        """What the player was sent, of what the log tells, before the line at `at`."""
+        side = {
+            "name": self._seat,
+            "id": self._seat,
+            "pokemon": [self._listed(self._members[ident], wanted, at) for ident in self._order],
+        }
+        if wanted == "lead":
+            return {"teamPreview": True, "side": side}
+        if wanted == "move":
+            return {"active": [self._asked(at)], "side": side}
+        return {"forceSwitch": [True], "side": side}
+
+    def moves_are_sure(self, at: int) -> bool:
+        """Whether it is wholly known which moves the active Pokémon could choose."""
+        member = self._active
+        if member is None:
+            return False
+        if self._restrictions.encore:
+            return True
+        uncertain_lock = bool(self._restrictions.first_move) and (
+            member.mate.item(at) is None and member.mate.may_be_choice_locked(at)
+        )
+        if uncertain_lock:
+            return False
+        return self._choice_locked(member, at) or len((self._copied or member.mate).moves) >= MAX_MOVES
+
+    def slot_of(self, ident: str) -> int | None:
+        """Where that Pokémon stands in the request, from 1."""
+        return self._order.index(ident) + 1 if ident in self._members else None
+
+    def team_is_sure(self) -> bool:
+        """Whether everyone on the team is known."""
+        return len(self._order) >= self._size
+
+    def trapped(self, at: int) -> bool:
+        """Whether the active Pokémon may not be switched out."""
+        member = self._active
+        return member is not None and self._restrictions.trapped(self._types(member), member.mate.item(at))
+
+    # ── what was seen ───────────────────────────────────────────────────────────────────────────────────
+
+    def _see_field(self, line: Line) -> None:
+        if len(line) > 2 and line[1] in ("-fieldstart", "-fieldend") and line[2] == "move: Gravity":
+            self._gravity = line[1] == "-fieldstart"
+
+    def _enter(self, index: int, line: Line) -> None:
+        name = name_of(line[2])
+        member = self._members.get(name)
+        if member is None:
+            return
+        left = self._active
+        if left is not None and left is not member:
+            # What changes as it leaves (Regenerator, Natural Cure) its player knows; the log tells when it is back.
+            back = next((condition for entered, condition in left.mate.entries if entered > index), None)
+            if back is not None and not left.condition.endswith("fnt"):
+                left.condition = back
+        position = self._order.index(name)
+        if left is None:
+            self._order.insert(0, self._order.pop(position))
+        else:
+            self._order[0], self._order[position] = self._order[position], self._order[0]
+        self._active = member
+        member.details, member.condition = line[3], line[4] if len(line) > 4 else member.condition
+        self._restrictions = Restrictions()
+        self._copied, self._copy_used = None, {}
+
+    def _see_own(self, member: _Member, line: Line) -> None:
+        kind = line[1]
+        if member is self._active:
+            self._restrictions.see(line)
+        match kind:
+            case "-damage" | "-heal" | "-sethp":
+                member.condition = line[3]
+            case "-status":
+                member.condition = f"{member.condition.split(' ')[0]} {line[3]}"
+            case "-curestatus":
+                member.condition = member.condition.split(" ")[0]
+            case "detailschange":
+                member.details = line[3]
+            case "-terastallize":
+                member.terastallized, self._has_terastallized = line[3], True
+                if ", tera:" not in member.details:
+                    member.details += f", tera:{line[3]}"
+            case "-transform":
+                self._copied, self._copy_used = self._foe, {}
+            case "move":
+                self._spend(member, line)
+
+    def _faint(self, line: Line) -> None:
+        member = self._members.get(name_of(line[2]))
+        if member is not None:
+            member.condition = "0 fnt"
+
+    def _spend(self, member: _Member, line: Line) -> None:
+        if called_by(line) is not None:
+            return
+        used = self._copy_used if self._copied is not None else member.used
+        foe_pressure = self._foe is not None and self._foe.ability == "pressure"
+        at_foe = len(line) > 4 and seat_of(line[4]) == other(self._seat)
+        move = to_id(line[3])
+        used[move] = used.get(move, 0) + (2 if foe_pressure and at_foe else 1)
+
+    # ── what is asked ───────────────────────────────────────────────────────────────────────────────────
+
+    def _listed(self, member: _Member, wanted: Wanted, at: int) -> Mapping[str, Any]:
+        mate = member.mate
+        active = member is self._active and wanted != "lead"
+        moves = self._copied.moves if active and self._copied is not None else mate.moves
+        return {
+            "ident": mate.ident,
+            "details": member.details,
+            "condition": member.condition,
+            "active": active,
+            "stats": {},
+            "moves": moves,
+            "baseAbility": mate.ability,
+            "item": mate.item(at),
+            "reviving": active and wanted == "revive",
+            "teraType": mate.tera_type,
+            "terastallized": member.terastallized,
+        }
+
+    def _asked(self, at: int) -> Mapping[str, Any]:
+        member = self._active
+        if member is None:
+            return {"moves": []}
+        item, locked = member.mate.item(at), self._choice_locked(member, at)
+        listed = []
+        for move in (self._copied or member.mate).moves:
+            facts = self._dex.move(move)
+            most = _most_pp(facts.pp if facts is not None else 5, copied=self._copied is not None)
+            spent = (self._copy_used if self._copied is not None else member.used).get(move, 0)
+            blocked = self._restrictions.blocks(move, self._dex, item=item, gravity=self._gravity, choice_locked=locked)
+            listed.append(
+                {
+                    "move": facts.name if facts is not None else move,
+                    "id": move,
+                    "pp": max(0, most - spent),
+                    "maxpp": most,
+                    "disabled": blocked or spent >= most,
+                }
+            )
+        asked: dict[str, Any] = {"moves": listed}
+        if self.trapped(at):
+            asked["trapped"] = True
+        if not self._has_terastallized:
+            asked["canTerastallize"] = member.mate.tera_type or "?"
+        return asked
+
+    def _choice_locked(self, member: _Member, at: int) -> bool:
+        return (
+            bool(member.mate.item(at)) and member.mate.may_be_choice_locked(at) and bool(self._restrictions.first_move)
+        )
+
+    def _types(self, member: _Member) -> Sequence[str]:
+        return (member.terastallized,) if member.terastallized else self._dex.types(member.details.split(",")[0])
+
+
+def _at_first(mate: Mate) -> str:
+    return mate.entries[0][1] if mate.entries else "100/100"
+
+
+def _most_pp(pp: int, *, copied: bool) -> int:
+    # Fully trained, three fifths more; a copied move has 5, or 1 where the original has no more.
+    if copied:
+        return min(pp, _PP_OF_A_COPY)
+    return pp if pp == 1 else pp * 8 // 5
+
+
+def _team(known: Known, seat: Seat, preview: Sequence[str]) -> list[Mate]:
+    """Those met, by name; or all that team preview showed, in its order, which everybody saw."""
+    met = sorted(known.teams[seat].values(), key=lambda mate: mate.ident)
+    if not preview:
+        return met
+    team: list[Mate] = []
+    for details in preview:
+        species = details.split(",")[0].removesuffix("-*")
+        family = species.split("-")[0]
+        came = next((mate for mate in met if mate not in team and mate.species.split("-")[0] == family), None)
+        team.append(came or Mate(f"{seat}: {species}", details.replace("-*", "")))
+    return team + [mate for mate in met if mate not in team]
