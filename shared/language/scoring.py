@@ -1,0 +1,118 @@
+"""How probable each member of a finite set is as a whole answer, its end included, and nothing guessed.
+
+    log p(member) = Σ log p(token | prompt, the member's tokens before it), over all its tokens and the one that ends it
+
+The prompt is read once for all members. Behind it stand their tokens as a tree, in which members that begin alike share
+their beginning; a mask lets each token see the prompt and its own line of the tree, and its position is the one that it
+would have behind the prompt alone. So a member's score is what a forward of prompt and member gives, whoever else is in
+the set or in the batch (`score_plainly` is that forward). What cannot be seen changes nothing but the last digits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class FiniteSet:
+    """A prompt and the only answers to it, as tokens; each answer with the token that ends it."""
+
+    prompt: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Members with their common beginnings merged. A member's last token is predicted, and never read."""
+
+    tokens: tuple[int, ...]
+    parents: tuple[int, ...]
+    """Node → the node before it; -1 where the prompt is."""
+    depths: tuple[int, ...]
+    """Node → how many nodes stand before it on its line."""
+    paths: tuple[tuple[int, ...], ...]
+    """Member → the node that predicts each of its tokens; -1 stands for the prompt's last token."""
+
+
+def score(model: Any, sets: Sequence[FiniteSet]) -> list[list[float]]:
+    """The log-probability of every member of every set, in one forward.
+
+    Memory grows with the number of sets times the square of the longest: the caller chooses what goes together.
+    """
+    trees = [tree_of(each.members) for each in sets]
+    lengths = [len(each.prompt) + len(tree.tokens) for each, tree in zip(sets, trees, strict=True)]
+    total = max(lengths)
+    kept = 1 + max(len(tree.tokens) for tree in trees)
+    ids = torch.zeros(len(sets), total, dtype=torch.long)
+    positions = torch.zeros(len(sets), total, dtype=torch.long)
+    # What stands to the left of a shorter row sees itself alone: a row without any sight would give no number.
+    seen = torch.eye(total, dtype=torch.bool).repeat(len(sets), 1, 1)
+    for row, (each, tree) in enumerate(zip(sets, trees, strict=True)):
+        start, tree_start, prompt = total - lengths[row], total - len(tree.tokens), len(each.prompt)
+        ids[row, start:] = torch.tensor([*each.prompt, *tree.tokens])
+        positions[row, start:] = torch.tensor([*range(prompt), *(prompt + depth for depth in tree.depths)])
+        seen[row, start:tree_start, start:tree_start] |= torch.ones(prompt, prompt, dtype=torch.bool).tril()
+        seen[row, tree_start:, start:tree_start] = True
+        for node, parent in enumerate(tree.parents):
+            if parent >= 0:
+                seen[row, tree_start + node, tree_start:] |= seen[row, tree_start + parent, tree_start:]
+    # (B, kept, vocabulary): the prompt's last token and the tree's, which stand last in every row.
+    with torch.inference_mode():
+        logits = model(
+            input_ids=ids.to(model.device),
+            attention_mask=_additive(seen, model),
+            position_ids=positions.to(model.device),
+            logits_to_keep=kept,
+            use_cache=False,
+        ).logits.float()
+        return [
+            _sums(logits[row, kept - 1 - len(tree.tokens) :], each.members, tree)
+            for row, (each, tree) in enumerate(zip(sets, trees, strict=True))
+        ]
+
+
+def score_plainly(model: Any, prompt: Ids, member: Ids) -> float:
+    """The same for one member, by a forward of prompt and member alone: slow, and what `score` is measured against."""
+    ids = torch.tensor([[*prompt, *member]], device=model.device)
+    with torch.inference_mode():
+        logprobs = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+    return float(sum(logprobs[len(prompt) - 1 + place, token] for place, token in enumerate(member)))
+
+
+def tree_of(members: Sequence[Ids]) -> Tree:
+    """Merge the members' common beginnings. A node stands behind its parent."""
+    known: dict[tuple[int, ...], int] = {(): -1}
+    tokens: list[int] = []
+    parents: list[int] = []
+    depths: list[int] = []
+    paths = []
+    for member in members:
+        path = [-1]
+        for end in range(1, len(member)):
+            line = tuple(member[:end])
+            if line not in known:
+                known[line] = len(tokens)
+                tokens.append(member[end - 1])
+                parents.append(path[-1])
+                depths.append(end - 1)
+            path.append(known[line])
+        paths.append(tuple(path))
+    return Tree(tuple(tokens), tuple(parents), tuple(depths), tuple(paths))
+
+
+def _additive(seen: torch.Tensor, model: Any) -> torch.Tensor:
+    """The mask as every attention takes it: nought where there is sight, else as good as minus infinity."""
+    mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, torch.finfo(model.dtype).min)
+    return mask[:, None].to(model.device)
+
+
+def _sums(logits: torch.Tensor, members: Sequence[Ids], tree: Tree) -> list[float]:
+    """`logits` (1 + nodes, vocabulary): row 0 is what the prompt predicts, row n + 1 what node n does."""
+    rows = torch.tensor([node + 1 for path in tree.paths for node in path], device=logits.device)
+    tokens = torch.tensor([token for member in members for token in member], device=logits.device)
+    each = (logits[rows, tokens] - logits.logsumexp(-1)[rows]).cpu()
+    return [float(part.sum()) for part in each.split([len(member) for member in members])]
