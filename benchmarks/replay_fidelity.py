@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from shared.battle.action import Action, Move, Switch, needs_answer
+from shared.battle.action import Action, Move, Switch, meant, needs_answer
 from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat
 from shared.battle.public_log import GENERATION, UnreadableReplay
@@ -85,20 +85,10 @@ def truth(path: Path) -> Mapping[Place, Real]:
             choice = next(choices[seat], None)
             if choice is not None:
                 state = tracker.state()
-                found[seat, block] = Real(state, chosen(choice, state))
+                action = meant(choice, state.legal)
+                assert action is not None, f"{path.name}: {choice} is not legal"
+                found[seat, block] = Real(state, action)
     return found
-
-
-def chosen(text: str, state: BattleState) -> Action:
-    """The action that a choice such as `move scaleshot terastallize` or `switch 3` meant."""
-    word, _, rest = text.partition(" ")
-    if word == "move":
-        move, _, gimmick = rest.partition(" ")
-        wanted = "tera" if gimmick == "terastallize" else None
-        moves = [each for each in state.legal if isinstance(each, Move) and each.gimmick == wanted]
-        return next(each for each in moves if move in (each.id, str(each.slot)))
-    slot = rest.split(",")[0]
-    return next(each for each in state.legal if isinstance(each, Switch) and str(each.slot) == slot)
 
 
 def compare(reading: Reading, true: Mapping[Place, Real], tally: Tally, battle: str) -> None:

@@ -11,6 +11,7 @@
     ├── Unreachable           a server that should answer does not, or a store takes nothing (HTTP 503)
     │   └── NotServed         a model's server answers, but does not serve the version asked for
     ├── SimulatorError        the simulator process died, hung or refused a battle
+    │   └── InputRefused      an input log asks for what is not run
     └── BattleBroken          one battle cannot go on; its neighbours can
 
 The message is written for the person who has to act on it and is shown without a traceback.
@@ -70,6 +71,10 @@ class NotServed(Unreachable):
 
 class SimulatorError(AlphaStralError):
     """The simulator process died, hung or refused a battle."""
+
+
+class InputRefused(SimulatorError):
+    """An input log that the simulator host does not run."""
 
 
 class BattleBroken(AlphaStralError):

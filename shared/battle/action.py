@@ -21,6 +21,7 @@ _GIMMICK_FIELDS: tuple[tuple[str, Gimmick], ...] = (
     ("canDynamax", "dynamax"),
 )
 _ORDER_WORDS: Mapping[Gimmick | None, str] = {"tera": "terastallize"}
+_GIMMICK_OF_WORD: Mapping[str, str] = {"terastallize": "tera"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,25 @@ def order(action: Action | Forfeit, request: Request) -> str:
             return "pass"
         case Forfeit():
             return FORFEIT
+
+
+def meant(choice: str, legal: Sequence[Action]) -> Action | None:
+    """Which of the legal actions a choice means, as players and input logs write it; None when it is none of them.
+
+    Moves are named by id or slot (`move scaleshot terastallize`, `move 1`), Pokémon by slot (`switch 3`, `team 312`).
+    """
+    word, _, rest = choice.partition(" ")
+    if word == "pass":
+        return next((action for action in legal if isinstance(action, Pass)), None)
+    if word == "move":
+        name, _, gimmick_word = rest.partition(" ")
+        gimmick = _GIMMICK_OF_WORD.get(gimmick_word, gimmick_word) or None
+        return next(
+            (a for a in legal if isinstance(a, Move) and a.gimmick == gimmick and name in (a.id, str(a.slot))), None
+        )
+    # At team preview all are named in order, with commas where there are more than nine.
+    slot = rest.split(",")[0].strip() if "," in rest else rest[:1] if word == "team" else rest
+    return next((action for action in legal if isinstance(action, Switch) and str(action.slot) == slot), None)
 
 
 def species(pokemon: Mapping[str, Any]) -> str:

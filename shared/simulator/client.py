@@ -6,27 +6,21 @@ or hangs, its open battles fail with SimulatorError and the next battle opened s
 
 import asyncio
 import logging
-import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import orjson
-
 from shared.battle.protocol import SEATS, Seat
-from shared.errors import InvalidTeam, SimulatorError
-from shared.simulator.node import find_node, find_simulator
+from shared.errors import InputRefused, InvalidTeam, SimulatorError
+from shared.simulator.node import find_node
+from shared.simulator.process import Host
 
 log = logging.getLogger(__name__)
 
-HOST = Path(__file__).with_name("host.js")
-START_TIMEOUT_SECONDS = 60.0
 STEP_TIMEOUT_SECONDS = 60.0
 """A step takes milliseconds; a host silent for this long hangs."""
-_KEPT_STDERR_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +55,21 @@ class Step:
     end: BattleEnd | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the simulator said to one input of a battle that is run again."""
+
+    lines: tuple[str, ...]
+    """Log lines with their `|split|` blocks still in."""
+    requests: Mapping[Seat, dict[str, Any]]
+    """They come after the lines, whatever the order in which the simulator said them."""
+    errors: tuple[tuple[Seat, str], ...] = ()
+
+
 class SimulatedBattle:
     """One battle on the host. Ask `step` for what happens, `choose` for both sides, and again."""
 
-    def __init__(self, host: "_Host", battle_id: int, step_timeout_seconds: float) -> None:
+    def __init__(self, host: Host, battle_id: int, step_timeout_seconds: float) -> None:
         self._host = host
         self._id = battle_id
         self._step_timeout_seconds = step_timeout_seconds
@@ -94,10 +99,18 @@ class SimulatedBattle:
 class Simulator:
     """Battles on the official simulator, in a child process that is started when needed and again when it died."""
 
-    def __init__(self, node: Path | None = None, *, step_timeout_seconds: float = STEP_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        node: Path | None = None,
+        *,
+        build: Path | None = None,
+        step_timeout_seconds: float = STEP_TIMEOUT_SECONDS,
+    ) -> None:
+        """`build` is the folder of another build of the simulator than the pinned one."""
         self._node = node
+        self._build = build
         self._step_timeout_seconds = step_timeout_seconds
-        self._host: _Host | None = None
+        self._host: Host | None = None
         self._starting = asyncio.Lock()
         self._next_id = 0
 
@@ -149,109 +162,38 @@ class Simulator:
             raise InvalidTeam(f"this team may not be used in {format_id}:", frame["problems"])
         return str(frame["team"])
 
-    async def _running(self) -> "_Host":
+    async def run_again(self, start: Mapping[str, Any], inputs: Sequence[Sequence[Any]]) -> tuple[Frame, ...]:
+        """Run a battle from its input log, one frame for each input: see again.js for what they may be.
+
+        Raises InputRefused when the host does not run what is asked for, and SimulatorError.
+        """
+        host = await self._running()
+        self._next_id += 1
+        asked = self._next_id
+        host.answers[asked] = asyncio.Queue()
+        host.send({"again": asked, "start": start, "inputs": inputs})
+        try:
+            answer = await host.answer(asked, self._step_timeout_seconds)
+        finally:
+            host.answers.pop(asked, None)
+        if "refused" in answer:
+            raise InputRefused(str(answer["refused"]))
+        return tuple(
+            Frame(
+                lines=tuple(frame["log"]),
+                requests={seat: frame[seat] for seat in SEATS if seat in frame},
+                errors=tuple((seat, line) for seat, line in frame["errors"]),
+            )
+            for frame in answer["frames"]
+        )
+
+    async def _running(self) -> Host:
         async with self._starting:
             if self._host is None or not self._host.alive:
                 if self._host is not None:
                     log.warning("The simulator host ended unexpectedly; starting another.")
-                self._host = await _Host.start(find_node(self._node))
+                self._host = await Host.start(find_node(self._node), self._build)
             return self._host
-
-
-class _Host(asyncio.SubprocessProtocol):
-    """The child process: frames in, commands out."""
-
-    def __init__(self) -> None:
-        self.answers: dict[int, asyncio.Queue[dict[str, Any] | SimulatorError]] = {}
-        self.hello: dict[str, Any] = {}
-        self.alive = True
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._exited = asyncio.Event()
-        self._partial = b""
-        self._stderr = ""
-        self._transport: asyncio.SubprocessTransport
-
-    @classmethod
-    async def start(cls, node: Path) -> "_Host":
-        find_simulator()
-        # Nothing of this process's environment is needed there, least of all its secrets.
-        environment = {"PATH": os.defpath, "NODE_ENV": "production"}
-        transport, host = await asyncio.get_running_loop().subprocess_exec(cls, str(node), str(HOST), env=environment)
-        host._transport = transport
-        try:
-            await asyncio.wait_for(host._ready, START_TIMEOUT_SECONDS)
-        except TimeoutError as error:
-            host.kill()
-            raise SimulatorError(f"the simulator host did not start within {START_TIMEOUT_SECONDS:.0f} s") from error
-        return host
-
-    @property
-    def pid(self) -> int | None:
-        return self._transport.get_pid()
-
-    def send(self, command: Mapping[str, Any]) -> None:
-        stdin = self._transport.get_pipe_transport(0)
-        if self.alive and isinstance(stdin, asyncio.WriteTransport) and not stdin.is_closing():
-            stdin.write(orjson.dumps(command) + b"\n")
-
-    async def answer(self, to: int, timeout_seconds: float) -> dict[str, Any]:
-        """The next answer to a battle or question. Raises SimulatorError when the process dies or hangs."""
-        try:
-            # Not wait_for, which before Python 3.12 makes a task of every wait: there are many, and they are short.
-            async with asyncio.timeout(timeout_seconds):
-                frame = await self.answers[to].get()
-        except TimeoutError as error:
-            self.kill()
-            raise SimulatorError(f"the simulator said nothing for {timeout_seconds:g} s and was ended") from error
-        if isinstance(frame, SimulatorError):
-            raise frame
-        return frame
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._transport.kill()
-
-    async def close(self) -> None:
-        stdin = self._transport.get_pipe_transport(0)
-        if stdin is not None:
-            stdin.close()
-        try:
-            await asyncio.wait_for(self._exited.wait(), 5)
-        except TimeoutError:
-            self.kill()
-            await self._exited.wait()
-        self._transport.close()
-
-    # ── what asyncio calls ──────────────────────────────────────────────────────────────────────────
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == 2:
-            self._stderr = (self._stderr + data.decode(errors="replace"))[-_KEPT_STDERR_CHARACTERS:]
-            return
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            frame = orjson.loads(line)
-            if "hello" in frame:
-                self.hello = frame["hello"]
-                self._ready.set_result(None)
-            elif (answers := self.answers.get(frame.get("battle", frame.get("validated")))) is not None:
-                answers.put_nowait(frame)
-
-    def process_exited(self) -> None:
-        self.alive = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        # Called when the process has ended and all that it said was read.
-        self._transport.close()
-        self._exited.set()
-        why = self._stderr.strip().splitlines()
-        error = SimulatorError(
-            f"the simulator host ended with status {self._transport.get_returncode()}" + (f": {why[-1]}" if why else "")
-        )
-        if not self._ready.done():
-            self._ready.set_exception(error)
-        for answers in self.answers.values():
-            answers.put_nowait(error)
 
 
 def _present(setup: SeatSetup) -> dict[str, str]:

@@ -1,16 +1,21 @@
 /**
  * Plays many battles at once on the official simulator, over standard input and output.
  *
+ * Started as `node host.js [DIR]`; DIR is another build of the simulator than the one installed beside this file.
+ *
  * One JSON document a line, both ways. Commands:
  *   {"start": ID, "format": …, "seed": …, "p1": {"name", "seed" | "team"}, "p2": {…}}
  *   {"choose": ID, "p1": "move 1", "p2": "switch 3"}      one side or both; "forfeit" gives the battle up
  *   {"abandon": ID}
  *   {"validate": ID, "format": …, "team": "an export or packed team"}
+ *   {"again": ID, "start": {…}, "inputs": [["player", "p1", {…}], ["choose", "p1", "move 1"], …]}   see again.js
  * Answers:
  *   {"hello": {"simulator": …, "node": …}}                 once
  *   {"battle": ID, "log": "lines", "p1": request, "p2": request, "private": […], "errors": […], "end": {…}}
  *   {"battle": ID, "broken": "why"}
  *   {"validated": ID, "team": "packed", "problems": […]}
+ *   {"again": ID, "frames": [{"log": […], "errors": […], "p1": request, "p2": request}, …]}     one for each input
+ *   {"again": ID, "refused": "why"}
  *
  * Battle objects are used directly, not through BattleStream: its text commands include `>eval`, and splitting the log
  * for five channels costs a tenth of the CPU. Requests are spliced into the answer as the text that the simulator made.
@@ -18,8 +23,12 @@
  */
 'use strict';
 
-const {Battle, Dex, TeamValidator, Teams} = require('pokemon-showdown');
-const {version} = require('pokemon-showdown/package.json');
+const path = require('node:path');
+
+const build = process.argv[2] ? path.resolve(process.argv[2]) : 'pokemon-showdown';
+const {Battle, Dex, TeamValidator, Teams} = require(build);
+const {version} = require(`${build}/package.json`);
+const {runAgain} = require('./again.js');
 
 const SEATS = ['p1', 'p2'];
 const battles = new Map();
@@ -127,6 +136,13 @@ function obey(line) {
 			return validate(command);
 		} catch (error) {
 			return write(JSON.stringify({validated: command.validate, team: null, problems: [String(error.message)]}));
+		}
+	}
+	if ('again' in command) {
+		try {
+			return write(`{"again":${Number(command.again)},"frames":${runAgain(Battle, Dex, command)}}`);
+		} catch (error) {
+			return write(JSON.stringify({again: command.again, refused: String((error && error.message) || error)}));
 		}
 	}
 	if ('abandon' in command) return remove(command.abandon);

@@ -1,0 +1,183 @@
+"""Runs a replay's input log again in the simulator of its commit: what each side saw, exactly.
+
+The public log of the repetition must equal the replay's, battle line by battle line; what a room adds (chat, clocks,
+who came and left) is no part of the battle. Otherwise the replay is not what its input log says, or not of that
+simulator, and nothing of the repetition is used.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import zip_longest
+from typing import Any
+
+from services.scraper.inputlog import InputLog, NotRun, parse_inputlog
+from services.scraper.replay import Replay
+from services.scraper.simulators import Simulators
+from shared.battle.action import Move, legal_actions, meant, needs_answer
+from shared.battle.choices import Unknown
+from shared.battle.observe import Tracker
+from shared.battle.protocol import SEATS, Seat, seen_by
+from shared.battle.reading import Made, Reading, action_kind
+from shared.errors import AlphaStralError, InputRefused, SimulatorError, UnknownFormat
+from shared.policies import check_format
+from shared.simulator.client import Frame
+
+__all__ = ["Differs", "Simulators", "Why", "rerun"]
+
+_COMPARED = frozenset(
+    {
+        *("cant", "clearpoke", "detailschange", "drag", "faint", "gametype", "gen", "move", "player", "poke", "rated"),
+        *("replace", "rule", "start", "swap", "switch", "t:", "teampreview", "teamsize", "tie", "tier", "turn"),
+        *("upkeep", "win"),
+    }
+)
+"""Lines of a battle, beside those that begin with `-`."""
+
+
+class Why(StrEnum):
+    """Why a replay cannot be had exactly."""
+
+    NO_INPUT_LOG = "no input log"
+    NOT_RUN = "an input log that is not run"
+    NO_SIMULATOR = "no simulator of its commit"
+    BROKE = "the simulator broke it off"
+    ANOTHER_LOG = "another log when run again"
+
+
+class Differs(AlphaStralError):
+    """A replay that falls back to what its public log tells."""
+
+    def __init__(self, reason: Why, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+
+
+async def rerun(replay: Replay, simulators: Simulators) -> Reading:
+    """Both sides' decisions, as they were met. Raises Differs, with a reason, where they can't be had so."""
+    if not replay.inputlog:
+        raise Differs(Why.NO_INPUT_LOG)
+    try:
+        played = parse_inputlog(replay.inputlog)
+        generation = check_format(played.format).generation
+    except (NotRun, UnknownFormat) as error:
+        raise Differs(Why.NOT_RUN, str(error)) from error
+    simulator = simulators.find(played.commits)
+    if simulator is None:
+        raise Differs(Why.NO_SIMULATOR)
+    try:
+        frames = await simulator.run_again(played.start, played.inputs)
+    except InputRefused as error:
+        raise Differs(Why.NOT_RUN, error.message) from error
+    except SimulatorError as error:
+        raise Differs(Why.BROKE, error.message) from error
+    compare(replay.log, frames)
+    return _Walk(generation, played).through(frames)
+
+
+def compare(log: Sequence[str], frames: Sequence[Frame]) -> None:
+    """Hold the replay's log beside that of the repetition. Raises Differs, naming the first line.
+
+    A site shows HP as spectators see it, or, once a battle with random teams is over, as the players do.
+    """
+    again = [line for frame in frames for line in frame.lines]
+    recorded = list(_battle_lines(log))
+    first = ""
+    for shown in (seen_by(None, again), _uncovered(again)):
+        pairs = enumerate(zip_longest(recorded, _battle_lines(shown)), 1)
+        differing = next((number for number, (line, found) in pairs if line != found), None)
+        if differing is None:
+            return
+        first = first or f"battle line {differing}"
+    raise Differs(Why.ANOTHER_LOG, first)
+
+
+def _battle_lines(log: Sequence[str] | Iterator[str]) -> Iterator[str]:
+    begun = False
+    for line in log:
+        kind = line[1:].partition("|")[0] if line[:1] == "|" else ""
+        if kind == "start":
+            begun = True
+        if kind == "t:":
+            yield "|t:|"
+        elif (kind in _COMPARED or kind[:1] == "-") and kind != "-message" and not (kind == "player" and begun):
+            yield line
+
+
+def _uncovered(lines: Sequence[str]) -> Iterator[str]:
+    rest = iter(lines)
+    for line in rest:
+        if line.startswith("|split|"):
+            line = next(rest, "")
+            next(rest, None)
+        if line:
+            yield line
+
+
+class _Walk:
+    """Follows a repetition from both seats, as the arena does a battle."""
+
+    def __init__(self, generation: int, played: InputLog) -> None:
+        self._played = played
+        self._names: dict[Seat, str] = {}
+        self._called: dict[str, Seat] = {}
+        for kind, seat, *rest in played.inputs:
+            if kind == "player":
+                self._names.setdefault(seat, rest[0]["name"])
+                self._called[rest[0]["name"]] = seat
+        self._trackers = {seat: Tracker(generation, seat, self._names) for seat in SEATS}
+        self._asked: dict[Seat, Mapping[str, Any]] = {}
+        self._chosen: dict[Seat, str] = {}
+        self._made: list[Made] = []
+        self._unknown: Counter[str] = Counter()
+        self._block = self._turns = 0
+        self._winner: Seat | None = None
+
+    def through(self, frames: Sequence[Frame]) -> Reading:
+        """What was decided, from the first frame to the last. Raises Differs when a choice was refused."""
+        for (kind, seat, *rest), frame in zip(self._played.inputs, frames, strict=True):
+            if kind == "choose":
+                self._chosen[seat] = rest[0]
+            elif kind == "undo":
+                self._chosen.pop(seat, None)
+            if frame.errors:
+                raise Differs(Why.ANOTHER_LOG, "a choice is refused")
+            if frame.lines:
+                self._decide()
+                self._hear(frame.lines)
+            for asked, request in frame.requests.items():
+                if needs_answer(request):
+                    self._trackers[asked].request(request)
+                    self._asked[asked] = request
+                else:
+                    self._asked.pop(asked, None)
+        return Reading(tuple(self._made), self._unknown, self._names, self._winner, self._turns)
+
+    def _decide(self) -> None:
+        for seat in SEATS:
+            request, choice = self._asked.pop(seat, None), self._chosen.pop(seat, None)
+            if request is None or choice is None:
+                continue
+            legal = legal_actions(request)
+            action = meant(choice, legal)
+            if action is None:
+                self._unknown[Unknown.CONTRADICTED] += 1
+            elif isinstance(action, Move) and action.id in ("struggle", "recharge"):
+                self._unknown[Unknown.FORCED] += 1
+            elif len(legal) == 1:
+                self._unknown[Unknown.ONLY_ACTION] += 1
+            else:
+                state = self._trackers[seat].state()
+                kind = action_kind(action, state)
+                self._made.append(Made(state.turn, seat, state, action, kind, block=self._block, complete=True))
+
+    def _hear(self, lines: Sequence[str]) -> None:
+        for tracker in self._trackers.values():
+            tracker.hear(lines)
+        for line in lines:
+            if line.startswith("|t:|"):
+                self._block += 1
+            elif line.startswith("|turn|"):
+                self._turns += 1
+            elif line.startswith("|win|"):
+                self._winner = self._called.get(line[5:])
