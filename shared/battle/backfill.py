@@ -198,7 +198,8 @@ class _Pupil:
             mate.items.append((index, None, item))
 
     def _holds(self, index: int, mate: Mate, item: str) -> None:
-        if mate.items and mate.items[-1][2] == to_id(item):
+        # A berry that was eaten is named once more by what it does.
+        if mate.items and to_id(item) in mate.items[-1][1:]:
             return
         mate.items.append((index, to_id(item), to_id(item)))
 
@@ -212,7 +213,7 @@ class _Pupil:
         """`[from] item: Leftovers` and `[from] ability: Static`, with whose they are."""
         for what, name, of in _named_sources(line):
             owner = mate
-            if of is not None and (line[1] in _HURTS_ANOTHER or mate is None):
+            if of is not None and (line[1] in _HURTS_ANOTHER or name == "Frisk" or mate is None):
                 whose = seat_of(of)
                 owner = self._teams[whose].get(name_of(of)) if whose else None
             if owner is None:

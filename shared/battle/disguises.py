@@ -56,25 +56,29 @@ def _stints(lines: Sequence[Line]) -> list[Stint]:
 
 
 def _who_they_are(stints: Sequence[Stint]) -> list[Stint]:
-    """Name those whose maximum HP shows who they are; return those of which it only shows who they are not."""
+    """Name those whose maximum HP shows who they are; return those who may be another than they seem."""
     doubtful: list[Stint] = []
     for seat in SEATS:
-        masked = {stint.true: stint for stint in stints if stint.seat == seat and stint.true != stint.shown}
+        own = [stint for stint in stints if stint.seat == seat]
+        illusionists = {
+            stint.maximum: stint for stint in own if _is_known_illusionist(stint) and stint.maximum != "100"
+        }
         by_name: dict[str, dict[str, list[Stint]]] = {}
-        for stint in stints:
-            if stint.seat == seat and stint.true == stint.shown:
+        for stint in own:
+            if stint.true == stint.shown and not _is_known_illusionist(stint):
                 by_name.setdefault(stint.shown, {}).setdefault(stint.maximum, []).append(stint)
-        for name, by_maximum in by_name.items():
-            illusionist = next((known for known in masked.values() if known.maximum in by_maximum), None)
-            if len(by_maximum) < 2 and (illusionist is None or illusionist.maximum == "100"):
-                continue
-            for maximum, under_it in by_maximum.items():
-                if illusionist is not None and maximum == illusionist.maximum and illusionist.true != name:
-                    for stint in under_it:
-                        stint.true, stint.details = illusionist.true, illusionist.details
-                elif illusionist is None:
-                    doubtful.extend(under_it)
+        for by_maximum in by_name.values():
+            known = [maximum for maximum in by_maximum if maximum in illusionists]
+            if len(by_maximum) == 2 and len(known) == 1:
+                for stint in by_maximum[known[0]]:
+                    stint.true, stint.details = illusionists[known[0]].true, illusionists[known[0]].details
+            elif len(by_maximum) > 1 or known:
+                doubtful.extend(stint for under_it in by_maximum.values() for stint in under_it)
     return doubtful
+
+
+def _is_known_illusionist(stint: Stint) -> bool:
+    return stint.true != stint.shown or stint.details.startswith("Zoroark")
 
 
 def under_true_names(lines: Sequence[Line], stints: Sequence[Stint]) -> Sequence[Line]:

@@ -166,7 +166,8 @@ class Roster:
     def _faint(self, line: Line) -> None:
         member = self._members.get(name_of(line[2]))
         if member is not None:
-            member.condition = "0 fnt"
+            member.condition, member.terastallized = "0 fnt", ""
+            member.details = member.details.partition(", tera:")[0]
 
     def _spend(self, member: _Member, line: Line) -> None:
         if called_by(line) is not None:

@@ -1,4 +1,4 @@
-"""Replays for these tests: seeded battles on the real simulator, both sides choosing at random, told as sites tell them."""
+"""Replays for tests: seeded battles on the real simulator, both sides choosing at random, told as sites tell them."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,9 @@ async def replays(seeds: Iterable[int], *, exact_hp: bool = True) -> list[Replay
 async def replay(simulator: Simulator, seed: int, *, exact_hp: bool = True) -> Replay:
     """One battle of gen9randombattle."""
     rng = Random(seed)
-    seats = {seat: SeatSetup(name, seed=f"sodium,{seed:030x}{seat[1]:>02}") for seat, name in zip(SEATS, NAMES, strict=True)}
+    seats = {
+        seat: SeatSetup(name, seed=f"sodium,{seed:030x}{seat[1]:>02}") for seat, name in zip(SEATS, NAMES, strict=True)
+    }
     battle = await simulator.open("gen9randombattle", f"sodium,{seed:032x}", seats)
     log: list[str] = []
     while True:
