@@ -15,13 +15,16 @@ make fmt                format, and fix what can be fixed safely
 make bench              CPU a turn: the bare simulator, ours, poke-env on the official server
 make bench-verdicts     how often intervals, sequential tests and ratings are right, by simulation
 make bench-decisions    how full the arena keeps a model server, and its CPU a decision
+make up                 the whole system in containers; returns when all are well
+make down               stop it; what it stored stays
+make e2e                the tests of the containers (minutes; they need a container engine)
 make lock               write the lock files again (UPGRADE=1 renews every pin)
 make clean              remove .venv, node_modules and caches; runs, reports and var stay
 
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo test unit-tests check fmt bench bench-decisions bench-verdicts lock clean
+.PHONY: help setup setup-run demo test unit-tests check fmt bench bench-decisions bench-verdicts secrets wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +64,36 @@ bench-verdicts: setup
 
 bench-decisions: setup
 	$(VENV_BIN)/python benchmarks/decisions.py $(ARGS)
+
+# What pip trusts here, builds trust too.
+ifneq ($(PIP_CERT),)
+export CONTAINERS_BUILD_CA ?= $(PIP_CERT)
+endif
+TORCH := torch==2.13.0
+
+# Only Redis and its users read it: the folder is closed to others, the file is not, as it belongs to nobody in a container.
+secrets: var/secrets/redis_password
+
+var/secrets/redis_password:
+	@mkdir -p var && mkdir -p -m 700 $(@D)
+	@head -c 64 /dev/urandom | base64 | tr -dc 'A-Za-z0-9' | head -c 40 > $@
+	@chmod 644 $@
+
+# The build of torch that pip would install here, for the images that run models. Without it, they ask the index.
+wheels: deploy/wheels/.torch
+
+deploy/wheels/.torch:
+	-$(PYTHON) -m pip download --quiet --no-deps --dest $(@D) --only-binary :all: --python-version 3.11 \
+	    --platform manylinux_2_28_$(subst arm64,aarch64,$(shell uname -m)) $(TORCH) && touch $@
+
+up: secrets wheels
+	docker compose up --build --detach --wait
+
+down:
+	docker compose down
+
+e2e: setup wheels
+	$(VENV_BIN)/pytest -m e2e tests/e2e $(ARGS)
 
 lock: setup
 	scripts/lock

@@ -16,7 +16,8 @@ from itertools import combinations
 import numpy as np
 
 from services.reporter.verdict import battles_needed
-from shared.verdicts.intervals import Floats, pair_interval
+from shared.verdicts.intervals import pair_interval
+from shared.verdicts.numerics import Floats
 from shared.verdicts.ratings import Meeting, rate
 from shared.verdicts.scores import Scores
 from shared.verdicts.sequential import Bounds, Decided, decide, log_likelihood_ratios

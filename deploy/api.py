@@ -41,7 +41,7 @@ def build(settings: Settings) -> FastAPI:
     return create_app(
         [services.arena.api.router(store, queues, settings), services.reporter.api.router(store)],
         queues,
-        host=settings.api_host,
+        host=settings.api_published_at or settings.api_host,
         token=settings.api_token,
         on_start=resume_open_matchups,
     )

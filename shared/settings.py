@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int | None = Field(default=None, ge=0, le=65535)
     """A free port when not given."""
+    api_published_at: str | None = None
+    """Where others reach the API, if not at `api_host`: in a container it listens everywhere, and its port is published
+    on one address of the machine."""
     api_token: SecretStr | None = None
     api_url: str | None = None
     """Where the command line finds the API; the local stack writes its own address to `var/api.json`."""

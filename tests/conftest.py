@@ -1,8 +1,34 @@
 """What every test process starts from."""
 
 import signal
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from deploy.redis_server import private_redis
+from tests.engine import redis_in_container
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that they start:
 # those that send it would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def contained_redis() -> Iterator[str | None]:
+    """The URL of a Redis in a container, one for each test process; None where no engine answers."""
+    with redis_in_container() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(contained_redis: str | None) -> Iterator[str]:
+    """An empty, real Redis: in a container where an engine answers, else a process of this machine."""
+    if contained_redis is not None:
+        with redis.Redis.from_url(contained_redis) as connection:
+            connection.flushall()
+        yield contained_redis
+        return
+    with private_redis() as url:
+        yield url

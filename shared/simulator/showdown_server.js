@@ -1,8 +1,8 @@
 /**
- * Runs the official Showdown server of the installed npm package, as `node --preserve-symlinks … FOLDER PORT PROCESSES`.
+ * Runs the official Showdown server of the installed npm package, as `node … FOLDER PORT PROCESSES ADDRESS`.
  *
  * The server writes into its own folder (config, logs, chat plugins' files), so FOLDER becomes a small copy of it: the
- * big read-only parts are links, which --preserve-symlinks lets it take for its own. It listens on loopback only, makes
+ * big read-only parts are links, which --preserve-symlinks lets it take for its own. It listens on ADDRESS only, makes
  * no requests to other hosts, and knows no rate limits. PROCESSES is `one`, or `several` as the server comes: it then has
  * children for the network, for battles and more, which end with it.
  * The process ends, and removes FOLDER, when its standard input ends: it never outlives whoever started it.
@@ -12,12 +12,12 @@
 const fs = require('fs');
 const path = require('path');
 
-const [folder, port, processes] = process.argv.slice(2);
+const [folder, port, processes, address] = process.argv.slice(2);
 const packageFolder = path.dirname(require.resolve('pokemon-showdown/package.json'));
 
 const CONFIG = {
 	port: Number(port),
-	bindaddress: '127.0.0.1',
+	bindaddress: address,
 	...(processes === 'one' && {subprocesses: 0}),
 	noNetRequests: true,
 	repl: false,

@@ -28,11 +28,22 @@ _HANDSHAKE = (
 class ShowdownServer:
     """Runs while the context is open. It ends with the process that started it, however that ends."""
 
-    def __init__(self, port: int | None = None, node: Path | None = None, *, processes: Processes = "one") -> None:
-        """Port: a free one when not given. `several` processes is how the server comes; one is lighter."""
+    def __init__(
+        self,
+        port: int | None = None,
+        node: Path | None = None,
+        *,
+        processes: Processes = "one",
+        address: str = "127.0.0.1",
+    ) -> None:
+        """Port: a free one when not given. `several` processes is how the server comes; one is lighter.
+
+        It believes whoever connects: an address beyond loopback is for a network that only our containers are on.
+        """
         self.port = port or 0
         self._node = node
         self._processes = processes
+        self._address = address
         self._folder: tempfile.TemporaryDirectory[str]
         self._output = ""
         self._process: Process
@@ -58,7 +69,7 @@ class ShowdownServer:
         node = find_node(self._node)
         self.port = _free_port(self.port)
         self._folder = tempfile.TemporaryDirectory(prefix="alphastral-showdown-", ignore_cleanup_errors=True)
-        command = (node, *_LINKS_ARE_FILES, SCRIPT, self._folder.name, str(self.port), self._processes)
+        command = (node, *_LINKS_ARE_FILES, SCRIPT, self._folder.name, str(self.port), self._processes, self._address)
         # Nothing of this process's environment is needed there, least of all its secrets.
         environment = {"PATH": os.defpath, "NODE_ENV": "production"}
         self._process = await asyncio.create_subprocess_exec(
@@ -76,6 +87,10 @@ class ShowdownServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stop()
+
+    async def ended(self) -> SimulatorError:
+        """Wait until it ends by itself, and say how it did."""
+        return self._failure(f"ended with status {await self._process.wait()}")
 
     async def _stop(self) -> None:
         assert self._process.stdin is not None

@@ -10,13 +10,11 @@ variance is estimated. benchmarks/verdicts.py measures how often it covers.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from numpy.typing import ArrayLike
 
 from shared.tally import Interval, wilson_interval
+from shared.verdicts.numerics import Floats, t_quantile
 from shared.verdicts.scores import PAIR_SCORES, SINGLE_SCORES, Scores
-
-Floats = NDArray[np.float64]
 
 PRIOR_BATTLES = 2.0
 """So many imagined battles, even and independent, keep the design effect from 0 where pairs always split, and at 1
@@ -69,7 +67,7 @@ def pair_interval(
     effect = (squares + prior) / (battles * share * (1 - share) + prior)
     worth = battles / effect
     units = of_pair.sum(-1) + alone.sum(-1)
-    z = stdtrit(np.maximum(1, units - 1), 0.5 + confidence / 2)
+    z = t_quantile(np.maximum(1, units - 1), 0.5 + confidence / 2)
     centre = (share + z * z / (2 * worth)) / (1 + z * z / worth)
     half_width = z * np.sqrt(share * (1 - share) / worth + z * z / (4 * worth * worth)) / (1 + z * z / worth)
     return np.clip(centre - half_width, 0, share), np.clip(centre + half_width, share, 1), effect

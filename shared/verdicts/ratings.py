@@ -23,7 +23,7 @@ from math import inf, log
 import numpy as np
 
 from shared.errors import UsageError
-from shared.verdicts.intervals import Floats
+from shared.verdicts.numerics import Floats
 from shared.verdicts.scores import PAIR_SCORES, SINGLE_SCORES, Scores
 
 ANCHOR = "heuristic"

@@ -30,9 +30,8 @@ from math import ceil, inf, log
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize.elementwise import find_root
 
-from shared.verdicts.intervals import Floats
+from shared.verdicts.numerics import Floats, falling_root
 from shared.verdicts.scores import PAIR_SCORES, Scores
 
 _SHARE_STRONGER, _SHARE_OVERWHELMING, _SHARE_CLOSER = 0.5, 0.1, 1.4
@@ -144,15 +143,14 @@ def _log_likelihood(counts: Floats, mean: float) -> Floats:
     falls from +∞ to -∞ between the two ends (A. B. Owen, Empirical Likelihood, 2001, chapter 2).
     """
     from_mean = np.array(PAIR_SCORES) - mean
-    by_score = tuple(np.moveaxis(counts, -1, 0))
+    weighed = counts * from_mean
 
-    def slope(multiplier: Floats, *seen: Floats) -> Floats:
-        terms = (count * d / (1 + multiplier * d) for count, d in zip(seen, from_mean, strict=True))
-        total: Floats = np.sum(np.stack(list(terms)), axis=0)
+    def slope(multiplier: Floats) -> Floats:
+        total: Floats = (weighed / (1 + multiplier[..., None] * from_mean)).sum(-1)
         return total
 
     hair = 1e-9
     ends = np.full(counts.shape[:-1], -(1 - hair) / (1 - mean)), np.full(counts.shape[:-1], (1 - hair) / mean)
-    multiplier: Floats = find_root(slope, ends, args=by_score).x
+    multiplier = falling_root(slope, *ends)
     greatest: Floats = -(counts * np.log1p(multiplier[..., None] * from_mean)).sum(-1)
     return greatest

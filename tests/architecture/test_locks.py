@@ -14,6 +14,7 @@ from packaging.version import Version
 from tests.architecture.sources import ROOT
 
 PIP_LOCKS = {path.stem: path for path in (ROOT / "requirements").glob("*.txt")}
+IMAGE_LOCKS = {path.stem: path for path in (ROOT / "requirements" / "images").glob("*.txt")}
 NPM_LOCK = ROOT / "shared" / "simulator" / "package-lock.json"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -45,7 +46,7 @@ def test_there_is_a_lock_for_each_use() -> None:
     assert PIP_LOCKS.keys() == {"run", "models", "dev", "node"}
 
 
-@pytest.mark.parametrize("lock", [*PIP_LOCKS.values(), NPM_LOCK], ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [*PIP_LOCKS.values(), *IMAGE_LOCKS.values(), NPM_LOCK], ids=lambda path: path.name)
 def test_no_lock_names_a_host_or_a_path(lock: Path) -> None:
     content = lock.read_text(encoding="utf-8")
 
@@ -86,11 +87,26 @@ def test_tests_run_on_the_versions_that_the_demo_runs_on() -> None:
     assert pins(PIP_LOCKS["models"]).items() <= dev
 
 
+def test_every_image_has_a_lock_of_its_own_extra_in_the_versions_that_are_tested() -> None:
+    dev = pins(PIP_LOCKS["dev"])
+
+    assert IMAGE_LOCKS.keys() == {"api", "arena", "build", "inference", "reporter", "s3", "scraper", "trainer"}
+    for extra, lock in IMAGE_LOCKS.items():
+        pinned = pins(lock)
+        if extra not in {"build", "s3"}:
+            unmet = [one for one in requirements(extra) if one.name != "torch" and one.name not in pinned]
+            assert unmet == [], extra
+        # s3fs wants an older python-dateutil than anything else does.
+        other = {name for name in pinned.keys() & dev.keys() if pinned[name] != dev[name]}
+        assert other <= ({"python-dateutil"} if extra == "s3" else set()), extra
+
+
 def test_torch_stays_out_of_hashed_locks_and_is_set_up_as_asked_for() -> None:
     [asked] = [str(one) for one in requirements("language") if one.name == "torch"]
 
-    assert all("torch" not in pins(lock) for lock in PIP_LOCKS.values())
+    assert all("torch" not in pins(lock) for lock in [*PIP_LOCKS.values(), *IMAGE_LOCKS.values()])
     assert f'TORCH = "{asked}"' in (ROOT / "scripts" / "setup.py").read_text(encoding="utf-8")
+    assert f"TORCH := {asked}" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_redis_is_compiled_on_no_machine() -> None:

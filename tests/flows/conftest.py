@@ -1,21 +1,12 @@
-"""Real Redis, and whole stacks of real processes."""
+"""Whole stacks of real processes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from deploy.local import LocalStack
-from deploy.redis_server import private_redis
 from shared.settings import Settings
-
-
-@pytest.fixture
-def redis_url() -> Iterator[str]:
-    with private_redis() as url:
-        yield url
 
 
 def make_stack(folder: Path, *, arena_workers: int = 2, **settings: Any) -> LocalStack:

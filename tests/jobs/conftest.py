@@ -1,4 +1,4 @@
-"""A real Redis for each test, and worker processes that the test may kill."""
+"""Queues, and worker processes that the test may kill."""
 
 import subprocess
 import sys
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.redis_server import private_redis
 from shared.jobs.queues import Queues, connect
 from tests.jobs.errands import ROUTES, Errand
 
@@ -56,12 +55,6 @@ class Yard:
 
     def waiting(self) -> list[bytes | str]:
         return list(self.redis.lrange("rq:queue:errands", 0, -1))
-
-
-@pytest.fixture
-def redis_url() -> Iterator[str]:
-    with private_redis() as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""Whether this container's process is well, for its health check: `python -m deploy.healthy worker`, or with a URL.
+
+Exit code 0 when it is: the worker of this host has given Redis a sign of life, or the URL answers 200.
+"""
+
+import socket
+import sys
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.settings import Settings
+
+TIMEOUT_SECONDS = 5.0
+
+
+def check(what: str, settings: Settings) -> None:
+    """Raises AlphaStralError when it is not well."""
+    if what == "worker":
+        check_worker(settings, socket.gethostname())
+    elif what.startswith("http://"):
+        check_url(what)
+    else:
+        raise UsageError(f"give `worker` or an http:// URL, not {what!r}")
+
+
+def check_worker(settings: Settings, host: str) -> None:
+    """A worker on this host has given Redis a sign of life in the last seconds."""
+    from shared.jobs.queues import Queues, connect
+
+    if settings.redis_url is None:
+        raise UsageError("a worker needs REDIS_URL to find its queue")
+    workers = Queues(connect(settings.redis_url, settings.redis_password_file)).workers()
+    if not any(worker.name.startswith(f"{host}-") for worker in workers):
+        raise Unreachable(f"Redis knows no worker on {host}")
+
+
+def check_url(url: str) -> None:
+    """It answers 200."""
+    try:
+        with urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+            if answer.status != 200:
+                raise Unreachable(f"{url} answers {answer.status}")
+    except (URLError, OSError) as error:
+        raise Unreachable(f"{url} does not answer: {error}") from error
+
+
+def main() -> None:
+    """Run the check and exit."""
+    try:
+        check(" ".join(sys.argv[1:]), Settings())
+    except AlphaStralError as error:
+        sys.exit(f"not well: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The compose files: valid in every combination, and each service no more than it needs to be."""
+
+import json
+import os
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from deploy.api import build
+from shared.errors import UsageError
+from shared.settings import Settings
+from tests.engine import no_compose
+
+ROOT = Path(__file__).parents[2]
+BASE = ("--file", "docker-compose.yml")
+WATCH = ("--profile", "watch")
+S3 = ("--file", "deploy/compose.s3.yml")
+COMBINATIONS = {
+    "as it comes": (),
+    "watch": WATCH,
+    "bucket": (*BASE, *S3),
+    "bucket, watch": (*BASE, *S3, *WATCH),
+}
+needs_compose = pytest.mark.skipif(no_compose() is not None, reason=f"no compose: {no_compose()}")
+
+
+def configuration(*options: str, **variables: str) -> Any:
+    """What compose makes of the files, without the variables of whoever runs the tests."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ALPHASTRAL", "CONTAINERS"))
+    }
+    command = ["docker", "compose", "--env-file", os.devnull, *options, "config", "--format", "json"]
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment | variables, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@needs_compose
+@pytest.mark.parametrize("options", COMBINATIONS.values(), ids=COMBINATIONS)
+def test_every_combination_of_files_is_valid(options: tuple[str, ...]) -> None:
+    assert configuration(*options, CONTAINERS_STORE="s3://bucket/prefix")["services"].keys() >= {
+        "redis",
+        "api",
+        "arena",
+        "reporter",
+    }
+
+
+@needs_compose
+def test_every_service_is_hardened_bounded_and_watched() -> None:
+    for name, service in configuration(*WATCH)["services"].items():
+        assert (service["read_only"], service["user"], service["cap_drop"]) == (True, "10001:10001", ["ALL"]), name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert int(service["mem_limit"]) > 0, name
+        assert service["healthcheck"]["test"], name
+        assert service["restart"] == "unless-stopped", name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+
+
+@needs_compose
+def test_each_image_has_a_lock_and_no_port_is_open_beyond_loopback() -> None:
+    shown = configuration(*WATCH)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+
+    for name, service in shown["services"].items():
+        arguments = service.get("build", {}).get("args", {})
+        if "SERVICE" in arguments:
+            assert arguments["SERVICE"] == name
+            assert name in extras
+            assert (ROOT / "requirements" / "images" / f"{name}.txt").exists()
+        assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}
+    assert set(shown["services"]["redis"]["networks"]) == {"inside"}
+    assert shown["networks"]["inside"]["internal"] is True
+
+
+@needs_compose
+def test_no_password_stands_in_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("correct-horse")
+
+    shown = json.dumps(configuration(CONTAINERS_REDIS_PASSWORD_FILE=str(tmp_path / "password")))
+
+    assert "correct-horse" not in shown
+    assert "requirepass" not in shown
+
+
+def test_an_api_that_is_published_beyond_loopback_wants_a_token(tmp_path: Path) -> None:
+    inside = Settings(redis_url="redis://127.0.0.1:9", store=str(tmp_path), api_host="0.0.0.0")
+
+    with pytest.raises(UsageError, match=r"0\.0\.0\.0"):
+        build(inside)
+    with pytest.raises(UsageError, match=r"192\.168\.0\.2"):
+        build(inside.model_copy(update={"api_published_at": "192.168.0.2"}))
+    build(inside.model_copy(update={"api_published_at": "127.0.0.1"}))
+    build(inside.model_copy(update={"api_published_at": "192.168.0.2", "api_token": SecretStr("x")}))

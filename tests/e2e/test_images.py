@@ -1,0 +1,106 @@
+"""What the images hold, what they must not hold, and as whom they run."""
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import CANARY, System, docker
+
+OURS = 10001
+MEGABYTE = 10**6
+LARGEST = {"alphastral-api": 375, "alphastral-arena": 375, "alphastral-reporter": 375, "alphastral-redis": 1}
+"""Megabytes on top of the base image, whose public build weighs about 125: together under 500."""
+SECRETS = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{100}"
+    rb"|_authToken=|\bAKIA[0-9A-Z]{16}\b|\bhf_[A-Za-z]{34}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bsk-[A-Za-z0-9]{40}\b"
+)
+FORBIDDEN_FILES = re.compile(r"(^|/)(\.env|\.netrc|\.pypirc|pip\.conf|redis_password|id_rsa)$")
+
+
+@pytest.fixture(scope="session")
+def names(images: System) -> list[str]:
+    shown = json.loads(images.compose("--profile", "watch", "config", "--format", "json"))
+    return sorted({service["image"] for service in shown["services"].values() if "build" in service})
+
+
+def ours(name: str, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Path and content of every file in the layers that an image has on top of its base."""
+    base = "redis:7-bookworm" if name == "alphastral-redis" else "python:3.11-slim-bookworm"
+    known = set(json.loads(docker("inspect", base))[0]["RootFS"]["Layers"])
+    layers = json.loads(docker("inspect", name))[0]["RootFS"]["Layers"]
+    assert known <= set(layers)
+    docker("save", "--output", str(folder / "image.tar"), name)
+    with tarfile.open(folder / "image.tar") as image:
+        described = image.extractfile("manifest.json")
+        assert described is not None
+        [manifest] = json.load(described)
+        for digest, layer in zip(layers, manifest["Layers"], strict=True):
+            if digest in known:
+                continue
+            with tarfile.open(fileobj=image.extractfile(layer)) as files:
+                for file in files:
+                    if file.isfile():
+                        content = files.extractfile(file)
+                        assert content is not None
+                        yield file.name, content.read()
+
+
+def test_no_layer_holds_a_secret(images: System, names: list[str], tmp_path: Path) -> None:
+    planted = (CANARY.encode(), images.password.encode())
+    found, files = [], 0
+    for name in names:
+        for path, content in ours(name, tmp_path):
+            files += 1
+            if FORBIDDEN_FILES.search(path) or SECRETS.search(content) or any(one in content for one in planted):
+                found.append(f"{name}: {path}")
+        history = docker("history", "--no-trunc", name) + docker("inspect", name)
+        assert not any(one.decode() in history for one in planted)
+
+    assert found == []
+    assert files > 1000
+
+
+def test_packages_agree_in_every_image(names: list[str]) -> None:
+    for name in names:
+        if name == "alphastral-redis":
+            continue
+        checked = docker("run", "--rm", "--network", "none", name, "pip", "--python", "/opt/venv/bin/python", "check")
+        assert checked.strip() == "No broken requirements found."
+
+
+def test_torch_and_the_simulator_are_only_where_they_are_needed(names: list[str]) -> None:
+    with_torch = {name for name in names if finds(name, "test -d /opt/venv/lib/python3*/site-packages/torch")}
+    with_simulator = {name for name in names if finds(name, "test -x /usr/local/bin/node")}
+
+    assert with_torch <= {"alphastral-inference", "alphastral-trainer"}
+    assert with_simulator <= {"alphastral-arena", "alphastral-scraper", "alphastral-trainer"}
+    assert "alphastral-arena" in with_simulator
+
+
+def finds(name: str, question: str) -> bool:
+    return docker("run", "--rm", "--network", "none", name, "sh", "-c", f"{question} && echo yes || true") == "yes\n"
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_an_image_stays_small(images: System, name: str) -> None:
+    sizes = docker("history", "--human=false", "--format", "{{.Size}}", name).split()
+    base = "redis:7-bookworm" if name == "alphastral-redis" else "python:3.11-slim-bookworm"
+    below = len(docker("history", "--quiet", base).split())
+
+    assert sum(map(int, sizes[:-below])) / MEGABYTE < LARGEST[name]
+
+
+def test_every_process_is_nobody_in_particular_and_can_write_nowhere(system: System) -> None:
+    for container in system.containers():
+        host = system.inspect(container)["HostConfig"]
+        hardened = (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"], host["SecurityOpt"])
+        assert hardened == (True, ["ALL"], False, ["no-new-privileges:true"])
+        assert host["Memory"] > 0
+        assert host["LogConfig"]["Config"]["max-size"]
+        assert {line.split()[1] for line in docker("top", container, "-eo", "pid,uid").splitlines()[1:]} == {str(OURS)}
+        refused = docker("exec", container, "sh", "-c", "touch /usr/x /opt/x /etc/x 2>&1 || true")
+        assert refused.count("Read-only file system") == 3

@@ -1,0 +1,138 @@
+"""Matchups in containers, and what may happen to the containers meanwhile."""
+
+import json
+import urllib.request
+
+from tests.e2e.system import SLOWLY, System, assert_whole, docker, eventually, hosts
+
+
+def post(url: str, body: dict[str, object]) -> dict[str, object]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answered: dict[str, object] = json.load(answer)
+    return answered
+
+
+def test_a_matchup_asked_for_over_http_is_played_and_its_report_served(system: System) -> None:
+    api = f"http://localhost:{system.port}"
+
+    asked = post(f"{api}/matchups", {"p1": "heuristic", "p2": "random", "battles": 40, "seed": 7})
+    run = system.await_run(str(asked["id"]))
+
+    assert_whole(run)
+    with urllib.request.urlopen(f"{api}/matchups/{asked['id']}/report", timeout=30) as report:
+        assert b"heuristic" in report.read()
+
+
+def test_only_the_api_is_published_and_on_loopback_only(system: System) -> None:
+    published: dict[str, object] = {}
+    for container in system.containers():
+        ports = system.inspect(container)["NetworkSettings"]["Ports"]
+        published |= {port: binding for port, binding in ports.items() if binding}
+
+    assert published == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(system.port)}]}
+
+
+def test_redis_answers_nobody_without_its_password_which_stands_in_no_command_line(system: System) -> None:
+    [redis] = system.containers("redis")
+
+    assert "NOAUTH" in docker("exec", redis, "redis-cli", "ping")
+    for container in system.containers():
+        shown = docker("inspect", container) + docker("top", container, "axww")
+        assert system.password not in shown
+
+
+def test_two_workers_share_one_matchup(system: System) -> None:
+    system.up(arena=2)
+
+    run = system.await_run(system.ask(seed=2, move_delay=SLOWLY))
+
+    assert_whole(run)
+    assert len(hosts(run)) == 2
+
+
+def test_a_worker_that_is_killed_costs_no_battle(system: System) -> None:
+    system.up(arena=2)
+    matchup_id = system.ask(seed=3, move_delay=SLOWLY)
+    system.await_recorded(matchup_id, 4)
+
+    docker("kill", system.containers("arena")[0])
+
+    assert system.recorded(matchup_id) < 40
+    assert_whole(system.await_run(matchup_id))
+    system.up(arena=1)
+
+
+def test_a_redis_that_restarts_costs_no_battle(system: System) -> None:
+    matchup_id = system.ask(seed=4, move_delay=SLOWLY)
+    system.await_recorded(matchup_id, 4)
+
+    system.compose("restart", "redis")
+
+    assert system.recorded(matchup_id) < 40
+    assert_whole(system.await_run(matchup_id))
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_battles_back(system: System) -> None:
+    [arena] = system.containers("arena")
+    matchup_id = system.ask(seed=5, move_delay=SLOWLY)
+    system.await_recorded(matchup_id, 4)
+
+    system.compose("stop", "arena")
+
+    stopped = system.inspect(arena)["State"]
+    with system.client() as client:
+        waiting = client.health()["queues"]["arena"]
+    recorded = system.recorded(matchup_id)
+    system.up()
+    assert (stopped["ExitCode"], stopped["OOMKilled"]) == (0, False)
+    assert waiting > 0
+    assert recorded < 40
+    assert_whole(system.await_run(matchup_id))
+
+
+def test_down_and_up_again_in_mid_matchup_costs_no_battle(system: System) -> None:
+    matchup_id = system.ask(seed=6, move_delay=SLOWLY)
+    system.await_recorded(matchup_id, 4)
+
+    system.compose("down")
+    assert system.containers() == []
+    system.up()
+
+    assert_whole(system.await_run(matchup_id))
+
+
+def test_a_redis_that_forgets_everything_costs_no_battle(system: System) -> None:
+    matchup_id = system.ask(seed=8, move_delay=SLOWLY)
+    system.await_recorded(matchup_id, 4)
+
+    system.compose("rm", "--stop", "--force", "redis", "api")
+    docker("volume", "rm", "alphastral-e2e_redis")
+    system.up()
+
+    assert_whole(system.await_run(matchup_id))
+
+
+def test_battles_can_be_watched_on_a_showdown_server_of_their_own(system: System) -> None:
+    system.compose("--profile", "watch", "up", "--detach", "--wait", "showdown")
+    [showdown] = system.containers("showdown")
+    published = system.inspect(showdown)["NetworkSettings"]["Ports"]["8000/tcp"]
+    asked = post(
+        f"http://localhost:{system.port}/matchups",
+        {"p1": "random", "p2": "max-damage", "battles": 2, "battlefield": "server"},
+    )
+
+    run = system.await_run(str(asked["id"]))
+
+    assert_whole(run, 2)
+    assert {binding["HostIp"] for binding in published} == {"127.0.0.1"}
+
+
+def test_everything_is_well_in_the_end(system: System) -> None:
+    system.up()
+
+    eventually(lambda: all(health(system, container) == "healthy" for container in system.containers()))
+
+
+def health(system: System, container: str) -> str:
+    return str(system.inspect(container)["State"]["Health"]["Status"])
