@@ -2,7 +2,6 @@
 
 import json
 import logging
-import socket
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -12,6 +11,7 @@ from fastapi import FastAPI
 
 import services.arena.api
 import services.reporter.api
+from deploy.listening import in_url, listen
 from services.arena.progress import resume
 from shared import logs
 from shared.errors import AlphaStralError, Unreachable, UsageError
@@ -53,27 +53,12 @@ def serve(settings: Settings, address_file: Path | None = None) -> None:
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False)
     )
-    listening = _listen(settings.api_host, settings.api_port or 0)
-    url = f"http://{_in_url(settings.api_host)}:{listening.getsockname()[1]}"
+    listening = listen(settings.api_host, settings.api_port or 0)
+    url = f"http://{in_url(settings.api_host)}:{listening.getsockname()[1]}"
     if address_file is not None:
         address_file.write_text(json.dumps({"url": url}))
     log.info("The API listens at %s.", url)
     server.run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    return listening
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def main() -> None:

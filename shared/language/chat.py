@@ -38,7 +38,7 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """`prompt_text` in tokens."""
-    return _encoded(tokenizer, prompt_text(tokenizer, messages))
+    return text_ids(tokenizer, prompt_text(tokenizer, messages))
 
 
 def completion_ids(tokenizer: Any, completion: str) -> list[int]:
@@ -49,7 +49,7 @@ def completion_ids(tokenizer: Any, completion: str) -> list[int]:
 def completions_ids(tokenizer: Any, completions: Iterable[str]) -> list[list[int]]:
     """`completion_ids` of several."""
     turn = assistant_turn(tokenizer)
-    return [[*_encoded(tokenizer, turn.lead + completion), turn.end_id] for completion in completions]
+    return [[*text_ids(tokenizer, turn.lead + completion), turn.end_id] for completion in completions]
 
 
 def assistant_turn(tokenizer: Any) -> Turn:
@@ -58,7 +58,7 @@ def assistant_turn(tokenizer: Any) -> Turn:
     before = prompt_text(tokenizer, asked)
     whole = _written(tokenizer, [*asked, {"role": "assistant", "content": _PROBE}], add_generation_prompt=False)
     lead, found, rest = whole.removeprefix(before).partition(_PROBE)
-    end = _encoded(tokenizer, rest)[:1]
+    end = text_ids(tokenizer, rest)[:1]
     special = set(tokenizer.all_special_ids) | set(getattr(tokenizer, "added_tokens_decoder", ()))
     if not whole.startswith(before) or not found or lead.strip() or not (end and end[0] in special):
         raise UsageError("the chat template does not end an assistant's turn by a token of its own")
@@ -88,6 +88,6 @@ def _written(tokenizer: Any, messages: Sequence[Message], *, add_generation_prom
         raise UsageError(f"the chat template refuses this conversation: {error}") from error
 
 
-def _encoded(tokenizer: Any, text: str) -> list[int]:
-    # The template writes whatever a text of this model begins with.
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """A text that goes on, or that a template wrote: nothing is put before it that a text of this model begins with."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -39,7 +39,12 @@ class Tree:
 
 
 def score(model: Any, sets: Sequence[FiniteSet]) -> list[list[float]]:
-    """The log-probability of every member of every set, in one forward.
+    """The log-probability of every member of every set, in one forward."""
+    return [[sum(member) for member in members] for members in score_tokens(model, sets)]
+
+
+def score_tokens(model: Any, sets: Sequence[FiniteSet]) -> list[list[list[float]]]:
+    """The same, token by token: set → member → the log-probability of each of its tokens.
 
     Memory grows with the number of sets times the square of the longest: the caller chooses what goes together.
     """
@@ -70,7 +75,7 @@ def score(model: Any, sets: Sequence[FiniteSet]) -> list[list[float]]:
             use_cache=False,
         ).logits.float()
         return [
-            _sums(logits[row, kept - 1 - len(tree.tokens) :], each.members, tree)
+            _tokens(logits[row, kept - 1 - len(tree.tokens) :], each.members, tree)
             for row, (each, tree) in enumerate(zip(sets, trees, strict=True))
         ]
 
@@ -110,9 +115,9 @@ def _additive(seen: torch.Tensor, model: Any) -> torch.Tensor:
     return mask[:, None].to(model.device)
 
 
-def _sums(logits: torch.Tensor, members: Sequence[Ids], tree: Tree) -> list[float]:
+def _tokens(logits: torch.Tensor, members: Sequence[Ids], tree: Tree) -> list[list[float]]:
     """`logits` (1 + nodes, vocabulary): row 0 is what the prompt predicts, row n + 1 what node n does."""
     rows = torch.tensor([node + 1 for path in tree.paths for node in path], device=logits.device)
     tokens = torch.tensor([token for member in members for token in member], device=logits.device)
     each = (logits[rows, tokens] - logits.logsumexp(-1)[rows]).cpu()
-    return [float(part.sum()) for part in each.split([len(member) for member in members])]
+    return [part.tolist() for part in each.split([len(member) for member in members])]

@@ -1,0 +1,42 @@
+"""What the command line calls a model, and where it lies: in the registry, in a folder, in a package, or on the Hub."""
+
+import json
+from pathlib import Path
+
+from services.inference.serve import Model
+from shared.errors import NotFound, UsageError
+from shared.files import Files
+from shared.language.load import SMOLLM2, adapter_base
+from shared.registry import Registry
+from shared.settings import Settings
+
+
+def resolve(name: str, settings: Settings, into: Path) -> Model:
+    """The model of that name. A bucket's version is copied below `into`. Raises UsageError, NotFound, BrokenRecord."""
+    registry = Registry(Files(settings.store))
+    model, _, version = name.partition("@")
+    try:
+        version = version or registry.current(model)
+        card = registry.card(model, version)
+    except NotFound:
+        return _elsewhere(name)
+    folder = registry.fetch(model, version, into)
+    shown = card.model_dump(mode="json", exclude={"files"}, exclude_none=True)
+    if card.kind == "adapter":
+        return Model(f"{model}@{version}", card.base, folder, shown)
+    return Model(f"{model}@{version}", str(folder), None, shown)
+
+
+def _elsewhere(name: str) -> Model:
+    if name == SMOLLM2:
+        return Model(name, SMOLLM2)
+    folder = Path(name)
+    if folder.is_dir():
+        base = adapter_base(folder)
+        written = folder / "card.json"
+        card = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
+        called = folder.resolve().name
+        return Model(called, str(folder) if base is None else base, None if base is None else folder, card)
+    if "@" not in name and name.count("/") == 1 and not name.startswith((".", "/")):
+        return Model(name, name)
+    raise UsageError(f"{name!r} is no model of the registry, no folder, and no model's name on the Hub")

@@ -1,0 +1,77 @@
+"""`alphastral serve`: the built-in server. `python -m deploy.serving` is the same, on a leash of its parent's."""
+
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.listening import in_url, listen
+from deploy.options import LogLevel, configure_logs
+from shared.errors import AlphaStralError, UsageError
+
+log = logging.getLogger(__name__)
+
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(help="smollm2, NAME or NAME@VERSION of the registry, a folder, or a model's name on the Hub."),
+]
+
+
+def serve(
+    models: Models = None,
+    port: Annotated[int, typer.Option(help="0: a free one.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="It asks nobody for a key: keep it where only friends reach it.")] = (
+        "127.0.0.1"
+    ),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Of the CPU; else as torch sees fit.", min=1)] = None,
+    max_concurrent_requests: Annotated[
+        int, typer.Option(help="Waiting and worked on together; more are refused with 429.", min=1)
+    ] = 128,
+    max_batch_rows: Annotated[int, typer.Option(help="Requests in one forward.", min=1)] = 32,
+    address_file: Annotated[Path | None, typer.Option(help="Where to write its address, as JSON, when ready.")] = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Serve a language model, and adapters over it, over the HTTP API of Text Generation Inference."""
+    from deploy.model_names import resolve
+    from services.inference.engine import Limits
+    from services.inference.serve import load_models, run
+    from shared.settings import Settings
+
+    configure_logs(log_level)
+    # The port is taken before the model is loaded, which takes longer.
+    listening = listen(host, port)
+    url = f"http://{in_url(host)}:{listening.getsockname()[1]}"
+
+    with tempfile.TemporaryDirectory(prefix="alphastral-models-") as folder:
+        found = [resolve(name, Settings(), Path(folder)) for name in models or ["smollm2"]]
+        loaded, served = load_models(found, device=device, dtype=dtype)
+
+        def tell() -> None:
+            log.info("%s at %s, on %s in %s.", ", ".join(each.name for each in served), url, device, loaded.dtype)
+            if address_file is not None:
+                address_file.write_text(json.dumps({"url": url}))
+
+        limits = Limits(concurrent_requests=max_concurrent_requests, batch_rows=max_batch_rows)
+        run(loaded, served, listening, limits=limits, threads=threads, on_ready=tell)
+
+
+def main() -> None:
+    """Serve, as a child process: it ends when its standard input does."""
+    from shared.jobs.leash import end_with_parent
+
+    end_with_parent()
+    try:
+        typer.run(serve)
+    except AlphaStralError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+if __name__ == "__main__":
+    main()

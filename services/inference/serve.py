@@ -1,0 +1,109 @@
+"""Puts one built-in server together and runs it: base, adapters, engine, routes."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import uvicorn
+from starlette.applications import Starlette
+
+from services.inference.engine import Engine, Limits
+from services.inference.metrics import Metrics
+from services.inference.served import Served
+from services.inference.server import Server, create_app
+from services.inference.validation import Bounds
+from shared.errors import AlphaStralError, UsageError
+from shared.language.load import Loaded, load
+
+log = logging.getLogger(__name__)
+
+MAX_TOTAL_TOKENS = 4096
+"""Of a prompt and its answer, where the model can take as much: the memory of one forward grows with its square."""
+STOP_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is to be served: a base, maybe with an adapter over it."""
+
+    name: str
+    base: str
+    adapter: Path | None = None
+    card: Mapping[str, Any] | None = None
+
+
+def load_models(models: Sequence[Model], *, device: str, dtype: str) -> tuple[Loaded, tuple[Served, ...]]:
+    """Load what one process can serve: one base, and any number of adapters over it. Raises UsageError for more."""
+    bases = sorted({model.base for model in models})
+    if len(bases) > 1:
+        raise UsageError(f"one server has one base with adapters over it, not {', '.join(bases)}; start several")
+    if len({model.name for model in models}) < len(models):
+        raise UsageError("a model stands there twice")
+    adapters = {model.name: model.adapter for model in models if model.adapter is not None}
+    loaded = load(bases[0], adapters=adapters, device=device, dtype=dtype)
+    served = tuple(
+        Served(model.name, model.name if model.adapter is not None else None, model.card) for model in models
+    )
+    return loaded, served
+
+
+def assemble(
+    loaded: Loaded,
+    served: tuple[Served, ...],
+    *,
+    limits: Limits | None = None,
+    max_total_tokens: int = MAX_TOTAL_TOKENS,
+    on_death: Callable[[], None] = lambda: None,
+) -> tuple[Engine, Starlette]:
+    """The engine, not yet started, and the app over it."""
+    metrics = Metrics()
+    engine = Engine(loaded, limits, on_death=on_death, on_batch=metrics.batch)
+    bounds = Bounds(min(max_total_tokens, loaded.max_tokens))
+    return engine, create_app(Server(engine, served, bounds, metrics, int(time.time())))
+
+
+def run(
+    loaded: Loaded,
+    served: tuple[Served, ...],
+    listening: socket.socket,
+    *,
+    limits: Limits | None = None,
+    threads: int | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until told to stop. Raises AlphaStralError when the engine has ended by itself.
+
+    Told to stop, it takes nothing new, and lets what is in flight go on for STOP_SECONDS; what is left then fails.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    server: uvicorn.Server
+
+    def end() -> None:
+        server.should_exit = True
+
+    engine, app = assemble(loaded, served, limits=limits, on_death=end)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            server_header=False,
+            lifespan="off",
+        )
+    )
+    engine.start()
+    on_ready()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        died = not engine.is_alive
+        engine.stop()
+    if died:
+        raise AlphaStralError("the engine ended unexpectedly; its log says why")

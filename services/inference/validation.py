@@ -1,0 +1,238 @@
+"""From a request to work for the engine, or the reason why it cannot be done, in TGI's words where it has some."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from services.inference.engine import Member, Work
+from services.inference.grammar import NotFinite, members_of
+from services.inference.sampling import Sampling
+from services.inference.schemas import ChatMessage, ChatRequest, Grammar, Parameters
+from services.inference.served import Served
+from shared.errors import UsageError
+from shared.language.chat import assistant_turn, prompt_text, text_ids
+from shared.language.load import Loaded
+
+DEFAULT_NEW_TOKENS = 1024
+_GREATEST_SEED = 2**64
+
+
+class Invalid(Exception):
+    """The request cannot be answered as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a request may ask for; /info tells them."""
+
+    max_total_tokens: int
+    """Of prompt and answer together."""
+    max_stop_sequences: int = 4
+    max_top_n_tokens: int = 5
+    max_input_characters: int = 200_000
+
+    @property
+    def max_input_tokens(self) -> int:
+        """Leaves room for one token of answer."""
+        return self.max_total_tokens - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Checks requests against a model and its bounds."""
+
+    loaded: Loaded
+    bounds: Bounds
+
+    def generation(self, inputs: str, parameters: Parameters, model: Served) -> Work:
+        """The work of /generate. Raises Invalid."""
+        _refuse_unsupported(parameters)
+        if not inputs:
+            raise Invalid("`inputs` cannot be empty")
+        self._check_length(inputs)
+        # A text of its own, so with whatever a text of this model begins with.
+        prompt = list(self.loaded.tokenizer(inputs)["input_ids"])
+        if parameters.truncate is not None:
+            if not 0 < parameters.truncate <= self.bounds.max_input_tokens:
+                raise Invalid(
+                    f"`truncate` must be strictly positive and at most {self.bounds.max_input_tokens}. "
+                    f"Given: {parameters.truncate}"
+                )
+            prompt = prompt[-parameters.truncate :]
+        return self._work(prompt, parameters, model, lead="")
+
+    def chat(self, request: ChatRequest, model: Served) -> Work:
+        """The work of /v1/chat/completions. Raises Invalid."""
+        text = self.templated(request)
+        parameters = _parameters(request)
+        return self._work(text_ids(self.loaded.tokenizer, text), parameters, model, lead=self._lead())
+
+    def templated(self, request: ChatRequest) -> str:
+        """The conversation as the model's template writes it. Raises Invalid."""
+        if request.tools:
+            raise Invalid("`tools` are not supported by this server")
+        if not request.messages:
+            raise Invalid("`messages` cannot be empty")
+        messages = [{"role": message.role, "content": _text(message)} for message in request.messages]
+        self._check_length("".join(message["content"] for message in messages))
+        try:
+            return prompt_text(self.loaded.tokenizer, messages)
+        except UsageError as error:
+            raise Invalid(f"Template error: {error.message}") from error
+
+    def tokens(self, text: str, *, whole: bool) -> list[dict[str, Any]]:
+        """What a text is in tokens, each with where it stands; `whole`: with what a text of this model begins with."""
+        self._check_length(text)
+        encoded = self.loaded.tokenizer(text, add_special_tokens=whole, return_offsets_mapping=True)
+        return [
+            {"id": token, "text": text[start:stop], "start": start, "stop": stop}
+            for token, (start, stop) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        ]
+
+    def _lead(self) -> str:
+        try:
+            return assistant_turn(self.loaded.tokenizer).lead
+        except UsageError as error:
+            raise Invalid(f"Template error: {error.message}") from error
+
+    def _work(self, prompt: Sequence[int], parameters: Parameters, model: Served, *, lead: str) -> Work:
+        given, most = len(prompt), self.bounds.max_total_tokens
+        if not given:
+            raise Invalid("`inputs` cannot be empty")
+        if given > self.bounds.max_input_tokens:
+            raise Invalid(f"`inputs` must have less than {most} tokens. Given: {given}")
+        new_tokens = parameters.max_new_tokens
+        if new_tokens == 0:
+            raise Invalid("`max_new_tokens` must be strictly positive")
+        if new_tokens is not None and given + new_tokens > most:
+            raise Invalid(
+                f"`inputs` tokens + `max_new_tokens` must be <= {most}. "
+                f"Given: {given} `inputs` tokens and {new_tokens} `max_new_tokens`"
+            )
+        work = Work(
+            tuple(prompt),
+            model.adapter,
+            _sampling(parameters),
+            new_tokens or min(DEFAULT_NEW_TOKENS, most - given),
+            self._stops(parameters.stop),
+            self._top_n(parameters.top_n_tokens or 0),
+        )
+        if parameters.grammar is None:
+            return work
+        return replace(work, members=self._members(parameters.grammar, lead, most - given))
+
+    def _members(self, grammar: Grammar, lead: str, room: int) -> tuple[Member, ...]:
+        if grammar.type != "regex" or not isinstance(grammar.value, str):
+            raise Invalid(f"Grammar error: only `regex` is supported by this server. Given: {grammar.type[:40]!r}")
+        self._check_length(grammar.value)
+        try:
+            texts = members_of(grammar.value)
+        except NotFinite as error:
+            raise Invalid(f"Grammar error: only an alternation of literal texts is supported: {error}") from error
+        tokenizer = self.loaded.tokenizer
+        end = assistant_turn(tokenizer).end_id if tokenizer.chat_template else tokenizer.eos_token_id
+        if end is None:
+            raise Invalid("Grammar error: this model's tokenizer has no token that ends an answer")
+        members = tuple(Member(text, (*text_ids(tokenizer, lead + text), end)) for text in texts)
+        if sum(len(member.ids) for member in members) > room:
+            raise Invalid(f"Grammar error: its alternatives have more than the {room} tokens that are left")
+        return members
+
+    def _stops(self, stops: Sequence[str]) -> tuple[str, ...]:
+        most = self.bounds.max_stop_sequences
+        if len(stops) > most:
+            raise Invalid(f"`stop` supports up to {most} stop sequences. Given: {len(stops)}")
+        return tuple(stop for stop in stops if stop)
+
+    def _top_n(self, count: int) -> int:
+        if count > self.bounds.max_top_n_tokens:
+            raise Invalid(f"`top_n_tokens` must be >= 0 and <= {self.bounds.max_top_n_tokens}. Given: {count}")
+        return count
+
+    def _check_length(self, text: str) -> None:
+        # Before it is taken apart: that, too, takes time.
+        if len(text) > self.bounds.max_input_characters:
+            raise Invalid(f"more than {self.bounds.max_input_characters} characters were sent")
+
+
+def _parameters(request: ChatRequest) -> Parameters:
+    """A chat's parameters as those of /generate. As in TGI, a chat samples unless its temperature is 0."""
+    for name, value in (("n", request.n not in (None, 1)), ("logit_bias", bool(request.logit_bias))):
+        if value:
+            raise Invalid(f"`{name}` is not supported by this server")
+    if request.presence_penalty:
+        raise Invalid("`presence_penalty` is not supported by this server")
+    if request.top_logprobs and not request.logprobs:
+        raise Invalid("`logprobs` must be true where `top_logprobs` is given")
+    form = request.response_format
+    stop = (request.stop,) if isinstance(request.stop, str) else request.stop or ()
+    parameters = Parameters(
+        details=True,
+        do_sample=request.temperature != 0,
+        frequency_penalty=request.frequency_penalty,
+        grammar=None if form is None or form.type == "text" else form,
+        max_new_tokens=request.max_completion_tokens or request.max_tokens,
+        seed=request.seed,
+        stop=stop,
+        temperature=request.temperature or None,
+        top_n_tokens=request.top_logprobs,
+        top_p=request.top_p,
+    )
+    _refuse_unsupported(parameters)
+    return parameters
+
+
+def _refuse_unsupported(parameters: Parameters) -> None:
+    unsupported = {
+        "best_of": parameters.best_of not in (None, 1),
+        "decoder_input_details": parameters.decoder_input_details,
+        "frequency_penalty": bool(parameters.frequency_penalty),
+        "watermark": parameters.watermark,
+    }
+    for name, asked in unsupported.items():
+        if asked:
+            raise Invalid(f"`{name}` is not supported by this server")
+
+
+def _sampling(parameters: Parameters) -> Sampling:
+    """As in TGI: whoever names a way to sample wants it."""
+    _check_ranges(parameters)
+    sampled = parameters.do_sample or any(
+        value is not None
+        for value in (parameters.temperature, parameters.top_k, parameters.top_p, parameters.typical_p)
+    )
+    if not sampled:
+        return Sampling(repetition_penalty=parameters.repetition_penalty)
+    seed = secrets.randbits(32) if parameters.seed is None else parameters.seed
+    return Sampling(
+        seed % 2**63,
+        parameters.temperature,
+        parameters.top_k,
+        parameters.top_p,
+        parameters.typical_p,
+        parameters.repetition_penalty,
+    )
+
+
+def _check_ranges(parameters: Parameters) -> None:
+    for name in ("temperature", "repetition_penalty", "top_k"):
+        value = getattr(parameters, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise Invalid(f"`{name}` must be strictly positive")
+    for name in ("top_p", "typical_p"):
+        value = getattr(parameters, name)
+        if value is not None and not 0 < value <= 1:
+            raise Invalid(f"`{name}` must be > 0.0 and <= 1.0")
+    if parameters.seed is not None and parameters.seed >= _GREATEST_SEED:
+        raise Invalid("`seed` must be smaller than 2^64")
+
+
+def _text(message: ChatMessage) -> str:
+    if message.tool_calls or message.content is None:
+        raise Invalid("messages without text are not supported by this server")
+    if isinstance(message.content, str):
+        return message.content
+    if any(chunk.type != "text" or chunk.text is None for chunk in message.content):
+        raise Invalid("only text is supported by this server, no pictures")
+    return "".join(chunk.text or "" for chunk in message.content)
