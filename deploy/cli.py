@@ -37,7 +37,7 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
-for command in (judging.report, judging.verify, judging.ratings, judging.tournament):
+for command in (judging.report, judging.verify, judging.skew, judging.ratings, judging.tournament):
     app.command()(command)
 
 _OPTIONS = {

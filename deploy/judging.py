@@ -1,4 +1,4 @@
-"""The commands that look at what was played: `alphastral report`, `verify`, `ratings`, `tournament`."""
+"""The commands that look at what was played: `alphastral report`, `verify`, `skew`, `ratings`, `tournament`."""
 
 import os
 from pathlib import Path
@@ -49,6 +49,21 @@ def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, pl
     if found.played_again_with not in (None, found.recorded_with):
         out.print(f"Recorded with simulator {found.recorded_with}, played again with {found.played_again_with}.")
     raise typer.Exit(1)
+
+
+def skew(run_file: Annotated[Path, typer.Argument(help="A run file of ours, played on the simulator.")]) -> None:
+    """Rebuild a run's battles as if they were replays, and compare the prompts with those really served.
+
+    Exit 1 where a prompt from the input log differs, fewer than 98 % of v1's from the public log are identical, or one
+    of v2's differs by more than a public log can't hold.
+    """
+    from deploy.skew import measure, tell
+
+    logs.configure("ERROR")
+    found = measure(read_run(run_file))
+    tell(found, lambda sentence: out.print(escape(sentence)))
+    if not found.holds:
+        raise typer.Exit(1)
 
 
 def ratings(

@@ -1,19 +1,23 @@
 """Plays a finished matchup again from its seeds and what is recorded, without asking any policy."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from services.arena.battlefields import Battlefield
 from services.arena.matchup import play
-from services.arena.policies import Policy
+from services.arena.policies import Policy, View
 from services.arena.policies.repeats import Repeats, RepeatsModel
-from shared.battle.decide import Outcome
+from shared.battle.decide import Decision, Outcome
 from shared.battle.protocol import SEATS, Seat
 from shared.policies import KINDS, PolicySpec, parse_policy
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 
 _COMPARED = ("battle_tag", "pair", "p1_seat", "seeds", "teams")
+
+
+Watch = Callable[[int, View], None]
+"""Called with the index of a battle and what a policy is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,19 @@ async def play_again(
     *,
     matchup_id: str,
     battlefield: Battlefield | None = None,
+    watch: Watch | None = None,
 ) -> Mapping[int, BattleRecord]:
-    """Index → record of each battle, played again. One that does not go on as recorded comes back broken."""
+    """Index → record of each battle, played again. One that does not go on as recorded comes back broken.
+
+    `watch` is told of every view that a policy was asked to decide by, in the order of the battle.
+    """
     recorded = {record.index: record for record in records}
     names: Mapping[Seat, str] = {"p1": request.p1, "p2": request.p2}
     again: dict[int, BattleRecord] = {}
 
     def policies_of(index: int) -> Mapping[Seat, Policy]:
-        return {seat: _again(parse_policy(names[seat]), recorded[index].decisions, seat) for seat in SEATS}
+        again = {seat: _again(parse_policy(names[seat]), recorded[index].decisions, seat) for seat in SEATS}
+        return {seat: _Watched(policy, index, watch) for seat, policy in again.items()} if watch else again
 
     def keep(record: BattleRecord) -> None:
         again[record.index] = record
@@ -56,6 +65,25 @@ async def play_again(
         policies_of=policies_of,
     )
     return again
+
+
+class _Watched:
+    """A policy, looked over the shoulder."""
+
+    def __init__(self, policy: Policy, index: int, watch: Watch) -> None:
+        self._policy = policy
+        self._index = index
+        self._watch = watch
+
+    @property
+    def contract(self) -> Mapping[str, str]:
+        """Of the policy."""
+        return self._policy.contract
+
+    async def decide(self, view: View) -> Decision:
+        """What the policy decides."""
+        self._watch(self._index, view)
+        return await self._policy.decide(view)
 
 
 def _again(spec: PolicySpec, decisions: Sequence[DecisionRecord], policy: Seat) -> Policy:

@@ -1,0 +1,192 @@
+"""What a rebuilt prompt may know: nothing of the turn that is being decided, and nothing that is not true."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.scraper.replay import Replay
+from services.scraper.resimulate import Simulators, rerun
+from shared.battle.action import Move
+from shared.battle.contract import CONTRACTS
+from shared.battle.public_log import MAX_LINE_CHARACTERS, Dropped, UnreadableReplay
+from shared.battle.reading import Made, Reading
+from shared.battle.replay import rebuild
+from tests.services.simulated import replays
+
+OTHER_MOVES = ("Tackle", "Earthquake", "Recover", "Explosion", "Trick Room")
+OTHER_LINES = (
+    "|switch|{foe}a: Shuckle|Shuckle, L90, M|200/250",
+    "|-terastallize|{foe}a: Shuckle|Ghost",
+    "|cant|{foe}a: Shuckle|par",
+    "|-weather|Sandstorm",
+    "|-sidestart|{foe}: Blue|Spikes",
+    "|-formechange|{foe}a: Shuckle|Snorlax|",
+)
+
+
+@pytest.fixture(scope="module")
+def played() -> Sequence[Replay]:
+    return asyncio.run(replays(range(50, 58)))
+
+
+@pytest.fixture(scope="module")
+def both(played: Sequence[Replay]) -> Sequence[tuple[Reading, Reading]]:
+    """Rebuilt, and as it really was."""
+
+    async def run() -> Sequence[tuple[Reading, Reading]]:
+        async with Simulators() as simulators:
+            return [(rebuild(replay.log), await rerun(replay, simulators)) for replay in played]
+
+    return asyncio.run(run())
+
+
+def pairs(both: Sequence[tuple[Reading, Reading]]) -> Iterator[tuple[Made, Made]]:
+    for rebuilt, exact in both:
+        true = {(made.seat, made.block): made for made in exact.decisions}
+        for made in rebuilt.decisions:
+            if (made.seat, made.block) in true:
+                yield made, true[made.seat, made.block]
+
+
+def prompts(made: Made) -> dict[str, str]:
+    return {version: contract.prompt(made.state) for version, contract in CONTRACTS.items()}
+
+
+def end_of(log: Sequence[str], block: int) -> int:
+    """The line of the log where the block of choices after `block` earlier ones begins."""
+    clocks = [number for number, line in enumerate(log) if line.startswith("|t:|")]
+    return clocks[block] if block < len(clocks) else len(log)
+
+
+def test_labels_are_what_was_chosen(both: Sequence[tuple[Reading, Reading]]) -> None:
+    compared = list(pairs(both))
+    wrong = [
+        (made.action, true.action)
+        for made, true in compared
+        if made.action.__class__ is not true.action.__class__
+        or (isinstance(made.action, Move) and isinstance(true.action, Move) and made.action.id != true.action.id)
+        or made.kind != true.kind
+    ]
+
+    assert len(compared) > 400
+    assert len(wrong) <= 0.005 * len(compared)
+
+
+def test_complete_legal_actions_are_those_that_there_were(both: Sequence[tuple[Reading, Reading]]) -> None:
+    complete = [(made.state, true.state) for made, true in pairs(both) if made.complete]
+
+    assert len(complete) > 100
+    for rebuilt, true in complete:
+        ours = {(a.id, a.gimmick) for a in rebuilt.legal if isinstance(a, Move)}
+        assert ours == {(a.id, a.gimmick) for a in true.legal if isinstance(a, Move)}
+        assert len(rebuilt.legal) == len(true.legal)
+
+
+def test_the_opponents_action_of_the_same_turn_changes_no_prompt(played: Sequence[Replay]) -> None:
+    compared = 0
+    for replay in played[:4]:
+        before = {(made.seat, made.block): prompts(made) for made in rebuild(replay.log).decisions}
+        for made in rebuild(replay.log).decisions[::5]:
+            foe = "p2" if made.seat == "p1" else "p1"
+            start, end = end_of(replay.log, made.block), end_of(replay.log, made.block + 1)
+            changed = list(replay.log)
+            for number in range(start, end):
+                fields = changed[number].split("|")
+                if fields[1] == "move" and fields[2].startswith(foe):
+                    fields[3] = OTHER_MOVES[number % len(OTHER_MOVES)]
+                    changed[number] = "|".join(fields)
+            changed.insert(start + 1, OTHER_LINES[made.block % len(OTHER_LINES)].format(foe=foe))
+            after = {(each.seat, each.block): prompts(each) for each in rebuild(changed).decisions}
+            if (made.seat, made.block) in after:
+                compared += 1
+                assert after[made.seat, made.block] == before[made.seat, made.block]
+
+    assert compared > 40
+
+
+def test_what_comes_later_tells_of_ones_own_side_alone(played: Sequence[Replay]) -> None:
+    for replay in played[:4]:
+        whole = {(made.seat, made.block): made for made in rebuild(replay.log).decisions}
+        for block in sorted({block for _, block in whole})[5::6]:
+            cut = replay.log[: end_of(replay.log, block + 1)]
+            for made in rebuild(cut).decisions:
+                if (made.seat, made.block) not in whole:
+                    continue
+                later = whole[made.seat, made.block].state
+                assert (made.state.foe, made.state.weather, made.state.fields) == (
+                    later.foe,
+                    later.weather,
+                    later.fields,
+                )
+                assert made.state.last_turn == later.last_turn
+                assert prompts(made)["v1"] == CONTRACTS["v1"].prompt(later)
+
+
+def test_the_order_of_own_moves_and_pokemon_tells_nothing(both: Sequence[tuple[Reading, Reading]]) -> None:
+    for rebuilt, _ in both:
+        for made in rebuilt.decisions:
+            ids = [action.id for action in made.state.legal if isinstance(action, Move) and not action.gimmick]
+            assert ids == sorted(ids)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_log_cut_shuffled_and_scribbled_on_is_read_or_dropped(played: Sequence[Replay], data: st.DataObject) -> None:
+    log = list(data.draw(st.sampled_from(played)).log)
+    for _ in range(data.draw(st.integers(1, 12))):
+        at = data.draw(st.integers(0, len(log) - 1))
+        match data.draw(st.sampled_from(["drop", "repeat", "swap", "field", "text", "cut"])):
+            case "drop":
+                log[at] = ""
+            case "repeat":
+                log.insert(at, log[data.draw(st.integers(0, len(log) - 1))])
+            case "swap":
+                other = data.draw(st.integers(0, len(log) - 1))
+                log[at], log[other] = log[other], log[at]
+            case "field":
+                fields = log[at].split("|")
+                fields[data.draw(st.integers(0, len(fields) - 1))] = data.draw(st.text(max_size=12))
+                log[at] = "|".join(fields)
+            case "text":
+                log[at] = data.draw(st.text(max_size=60))
+            case _:
+                log[at] = log[at][: data.draw(st.integers(0, 20))]
+    reading = Reading(())
+    with suppress(UnreadableReplay):
+        reading = rebuild(log)
+    for made in reading.decisions:
+        assert made.action in made.state.legal
+        assert all(prompts(made).values())
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ((), Dropped.NO_BATTLE),
+        (("|" * 100_000,), Dropped.NO_BATTLE),
+        (("x" * (MAX_LINE_CHARACTERS + 1),) * 10, Dropped.NO_BATTLE),
+        (tuple(f"|turn|{turn}" for turn in range(1, 50_000)), Dropped.TOO_LONG),
+        (("|turn|1",) * 1_000_000, Dropped.TOO_LONG),
+        (("|turn|" + "9" * 1_000,), Dropped.MALFORMED),
+        (("|turn|²",), Dropped.MALFORMED),
+    ],
+)
+def test_what_is_no_battle_is_dropped_with_its_reason(log: Sequence[str], reason: Dropped) -> None:
+    with pytest.raises(UnreadableReplay) as dropped:
+        rebuild(log)
+
+    assert dropped.value.reason is reason
+
+
+def test_a_battle_that_was_changed_by_hand_is_dropped(played: Sequence[Replay]) -> None:
+    replay = replace(played[0], log=(*played[0].log[:60], "||>>> p1.pokemon[0].hp = 1", *played[0].log[60:]))
+
+    with pytest.raises(UnreadableReplay) as dropped:
+        rebuild(replay.log)
+
+    assert dropped.value.reason is Dropped.TAMPERED
