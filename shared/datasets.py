@@ -3,6 +3,7 @@
     NAME/train.jsonl, NAME/validation.jsonl   one `Row` a line
     NAME/card.json                            a `DatasetCard`
     NAME/README.md                            the same for people, and for the Hugging Face Hub
+    NAME/dropped.jsonl                        each replay that was left out, and why
 
 Split by battle: no battle has rows on both sides.
 """
@@ -67,6 +68,8 @@ class DatasetCard(BaseModel):
     counts: Mapping[str, Mapping[str, int]]
     """What is counted (`format`, `rating`, `source`, `exact`, `complete`, `kind`) → value → rows."""
     dropped: Dropped
+    rebuilt_because: Mapping[str, int] = Field(default_factory=dict)
+    """Why battles that could have been run again were rebuilt all the same → battles."""
     command: str
     created_at: datetime
     software: Mapping[str, str]

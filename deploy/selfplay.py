@@ -1,0 +1,179 @@
+"""`alphastral selfplay`: battles for data, played on all cores and without any network.
+
+    DIR/selfplay.json     what was asked for
+    DIR/NNNNN.json.gz     run files of up to 100 battles each, as `report`, `verify` and `dataset build` read them
+
+A run file is there once all of its battles are, so that the command, given again, plays what is missing.
+"""
+
+import asyncio
+import gzip
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.markup import escape
+
+from deploy.options import P1, P2, Concurrency, FormatName, Seed, configure_logs
+from deploy.show import err, out, progress
+from services.arena.asked import check_request
+from services.arena.matchup import play
+from services.arena.policies.models import connector
+from services.reporter.run import assemble
+from shared.errors import AlphaStralError, UsageError
+from shared.jobs.limits import LocalLimiter
+from shared.policies import KINDS, parse_policy
+from shared.processes import cores, in_processes
+from shared.records import MAX_POLICY_CHARACTERS, BattleRecord, MatchupRequest, read_run
+from shared.settings import Settings
+from shared.tally import Tally, Winner
+
+BATTLES_A_FILE = 100
+MAX_BATTLES = 1_000_000
+
+
+class SelfPlay(BaseModel):
+    """What was asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p1: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)
+    p2: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)
+    battles: int = Field(ge=1, le=MAX_BATTLES)
+    format: str
+    seed: int = Field(ge=0, lt=2**63)
+    concurrency: int = Field(ge=1, le=256)
+
+    def parts(self) -> Iterator[MatchupRequest]:
+        """The matchups that are played, each with a seed of its own. Unpaired: a pair's teams and dice come twice."""
+        for number, start in enumerate(range(0, self.battles, BATTLES_A_FILE)):
+            digest = sha256(f"alphastral/selfplay/{self.seed}/{number}".encode()).digest()
+            yield MatchupRequest(
+                p1=self.p1,
+                p2=self.p2,
+                battles=min(BATTLES_A_FILE, self.battles - start),
+                format=self.format,
+                seed=int.from_bytes(digest[:7]),
+                pairs=False,
+                concurrency=self.concurrency,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run file to be."""
+
+    request: MatchupRequest
+    path: Path
+    matchup_id: str
+
+
+def play_into(folder: Path, asked: SelfPlay, advance: Callable[[Tally], None]) -> Tally:
+    """Play what `folder` does not hold yet. Raises UsageError where it holds another self-play."""
+    parts = _parts(folder, asked)
+    for part in parts[:1]:
+        check_request(part.request)
+    _claim(folder, asked)
+    there = [part for part in parts if part.path.exists()]
+    tally = Tally.of(battle.winner for part in there for battle in read_run(part.path).battles)
+    advance(tally)
+    to_play = [part for part in parts if part not in there]
+    models = any(KINDS[parse_policy(name).kind].asks_a_model for name in (asked.p1, asked.p2))
+    # A model's server takes as much from one process as from many, and its limit holds within one.
+    processes = 1 if models else min(cores(), len(to_play)) or 1
+    for winners in in_processes(partial(_play_part, settings=Settings()), to_play, processes):
+        tally = _sum(tally, Tally.of(winners))
+        advance(tally)
+    return tally
+
+
+def _parts(folder: Path, asked: SelfPlay) -> list[Part]:
+    name = sha256(asked.model_dump_json().encode()).hexdigest()[:12]
+    return [
+        Part(request, folder / f"{number:05d}.json.gz", f"selfplay-{name}-{number:05d}")
+        for number, request in enumerate(asked.parts())
+    ]
+
+
+def _claim(folder: Path, asked: SelfPlay) -> None:
+    path = folder / "selfplay.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            if any(folder.iterdir()):
+                raise UsageError(f"{folder} holds something else already", field="out")
+            _write(path, asked.model_dump_json(indent=1).encode())
+        elif SelfPlay.model_validate_json(path.read_bytes()) != asked:
+            raise UsageError(f"{folder} holds battles that were asked for otherwise: see {path}", field="out")
+    except ValidationError as error:
+        raise UsageError(f"{path} is broken; choose another folder", field="out") from error
+    except OSError as error:
+        raise AlphaStralError(f"cannot write into {folder}: {error.strerror}") from error
+
+
+def _play_part(part: Part, settings: Settings) -> list[Winner | None]:
+    """Play one run file's battles, and write it. Runs in a process of its own."""
+    records: list[BattleRecord] = []
+    created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    asyncio.run(
+        play(
+            part.request,
+            range(part.request.battles),
+            matchup_id=part.matchup_id,
+            worker="self-play",
+            on_record=records.append,
+            connect=connector(settings, LocalLimiter()),
+        )
+    )
+    run = assemble(part.request, records, matchup_id=part.matchup_id, created_at=created_at)
+    _write(part.path, gzip.compress(run.model_dump_json().encode(), compresslevel=6, mtime=0))
+    return [record.winner for record in records]
+
+
+def _write(path: Path, raw: bytes) -> None:
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_bytes(raw)
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise AlphaStralError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _sum(one: Tally, other: Tally) -> Tally:
+    return Tally(
+        one.p1_wins + other.p1_wins, one.p2_wins + other.p2_wins, one.draws + other.draws, one.broken + other.broken
+    )
+
+
+def selfplay(
+    folder: Annotated[Path, typer.Option("--out", help="Where the battles go; given again, it goes on from there.")],
+    p1: P1 = "heuristic",
+    p2: P2 = "heuristic",
+    n: Annotated[int, typer.Option("--n", help="Battles to play.", min=1, max=MAX_BATTLES)] = 2000,
+    format_name: FormatName = "gen9randombattle",
+    seed: Seed = 0,
+    concurrency: Concurrency = 8,
+) -> None:
+    """Play battles for `dataset build`, on all cores and without any network."""
+    configure_logs("WARNING")
+    try:
+        asked = SelfPlay(p1=p1, p2=p2, battles=n, format=format_name, seed=seed or 0, concurrency=concurrency)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(str(first["msg"]), field=str(first["loc"][0])) from error
+    try:
+        with progress("battles", n) as advance:
+            tally = play_into(folder, asked, advance)
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on from here")
+        raise typer.Exit(1) from None
+    broken = f", {tally.broken} broken" if tally.broken else ""
+    out.print(f"{tally.finished:,} battles of {escape(p1)} against {escape(p2)} in {escape(str(folder))}{broken}")
