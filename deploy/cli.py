@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import judging, model_commands, selfplay, serving
+from deploy import dataset_commands, judging, model_commands, selfplay, serving
 from deploy.client import find_redis
 from deploy.following import api_client, follow
 from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup, configure_logs
@@ -39,6 +39,8 @@ app = typer.Typer(
 
 for command in (judging.report, judging.verify, judging.skew, judging.ratings, judging.tournament):
     app.command()(command)
+
+app.add_typer(dataset_commands.app, name="dataset")
 
 _OPTIONS = {
     "battles": "--n",

@@ -1,6 +1,6 @@
 """`alphastral selfplay`: battles for data, played on all cores and without any network.
 
-    DIR/selfplay.json     what was asked for
+    DIR/selfplay.request     what was asked for
     DIR/NNNNN.json.gz     run files of up to 100 battles each, as `report`, `verify` and `dataset build` read them
 
 A run file is there once all of its battles are, so that the command, given again, plays what is missing.
@@ -103,7 +103,7 @@ def _parts(folder: Path, asked: SelfPlay) -> list[Part]:
 
 
 def _claim(folder: Path, asked: SelfPlay) -> None:
-    path = folder / "selfplay.json"
+    path = folder / "selfplay.request"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():

@@ -1,6 +1,6 @@
 """What the command line shows: progress while battles are played, and the verdict."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +60,33 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
             if not err.is_terminal and tenth > shown:
                 shown = tenth
                 err.print(f"{escape(label)}: {tally.played} of {battles} battles, {standing}")
+
+        yield advance
+
+
+@contextmanager
+def steps(label: str, total: int | None) -> Iterator[Callable[[int, Mapping[str, int]], None]]:
+    """A progress bar on standard error, with counts by outcome; a line every tenth of the way without a terminal."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[outcomes]}"),
+        TimeElapsedColumn(),
+        console=err,
+        disable=not err.is_terminal,
+    ) as bar:
+        task = bar.add_task(escape(label), total=total, outcomes="")
+        shown = 0
+
+        def advance(done: int, outcomes: Mapping[str, int]) -> None:
+            nonlocal shown
+            told = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items())
+            bar.update(task, completed=done, outcomes=escape(told))
+            tenth = done * 10 // (total or 1000)
+            if not err.is_terminal and tenth > shown:
+                shown = tenth
+                err.print(f"{escape(label)}: {done:,}{f' of {total:,}' if total else ''}: {escape(told)}")
 
         yield advance
 

@@ -49,6 +49,14 @@ class Files:
         names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
         return [name for name in names if is_id(name)]
 
+    def files(self, path: str) -> list[str]:
+        """What the files in the folder `path` are called."""
+        folder = f"{self._root}/{path}"
+        if not self._files.exists(folder):
+            return []
+        entries = self._files.ls(folder, detail=True, refresh=True)
+        return [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
+
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
         return bool(self._files.exists(f"{self._root}/{path}"))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.battle.pokedex import to_id
-from shared.battle.protocol import Seat
 from shared.logs import one_line
 
 MAX_LINES = 100_000
@@ -38,7 +37,7 @@ class Unusable:
     """What was found in place of a battle."""
 
     name: str
-    reason: Unfit
+    reason: str
 
 
 class Refused(Exception):
@@ -79,27 +78,3 @@ def id_of(given: object) -> str:
 def whole(given: object, below: int) -> int | None:
     """A number that may stand there; None for anything else."""
     return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < below else None
-
-
-def winner_of(log: tuple[str, ...]) -> Seat | None:
-    """The seat that a log says has won; None for a tie, and where it does not say."""
-    seats: dict[str, Seat] = {}
-    for line in log:
-        match line.split("|", 4)[1:4]:
-            case ["player", ("p1" | "p2") as seat, name] if name:
-                seats[name] = seat
-            case ["win", name]:
-                return seats.get(name)
-    return None
-
-
-def players_of(log: tuple[str, ...]) -> tuple[str, ...]:
-    """The ids of both players, as they were called at the beginning, in order of the alphabet."""
-    names: dict[str, str] = {}
-    for line in log:
-        match line.split("|", 4)[1:4]:
-            case ["player", ("p1" | "p2") as seat, name] if name:
-                names.setdefault(seat, to_id(name))
-            case ["start" | "turn", *_]:
-                break
-    return tuple(sorted(names.values()))

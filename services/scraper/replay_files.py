@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from services.scraper.own_runs import read_record, read_run
 from services.scraper.raw_logs import (
     MAX_ID_CHARACTERS,
     Refused,
@@ -23,7 +24,6 @@ from services.scraper.raw_logs import (
     lines_of,
     whole,
 )
-from services.scraper.own_runs import read_record, read_run
 from services.scraper.replay import Replay
 from shared.battle.pokedex import to_id
 from shared.logs import one_line

@@ -1,4 +1,4 @@
-"""Replays as they lie in the store: `replays/FORMAT/ID.json.gz`, the site's own JSON, compressed and otherwise untouched."""
+"""Replays as they lie in the store: `replays/FORMAT/ID.json.gz`, the site's own JSON, compressed."""
 
 import gzip
 import re
