@@ -40,6 +40,7 @@ app = typer.Typer(
 for command in (judging.report, judging.verify, judging.skew, judging.ratings, judging.tournament):
     app.command()(command)
 
+app.command()(selfplay.selfplay)
 app.add_typer(dataset_commands.app, name="dataset")
 
 _OPTIONS = {
