@@ -18,12 +18,13 @@ from starlette.routing import Route
 
 from services.inference import answers
 from services.inference.decoding import Token
-from services.inference.engine import Engine, Finished, GenerationFailed, Overloaded, Ticket, Work
+from services.inference.engine import Engine
 from services.inference.metrics import Metrics
 from services.inference.schemas import ChatRequest, CompatGenerateRequest, GenerateRequest
 from services.inference.served import Served, UnknownModel, meant
 from services.inference.validation import Bounds, Invalid, Validation
-from services.inference.wire import Streamed, body_of, collected, hangs_up, paired
+from services.inference.wire import Streamed, body_of, collected, gone, hangs_up, paired, refused, unexpected
+from services.inference.work import Finished, GenerationFailed, Overloaded, Ticket, Work
 
 PROBE_SECONDS = 10.0
 _ERRORS: Mapping[type[Exception], tuple[int, str, str]] = {
@@ -286,23 +287,8 @@ def create_app(server: Server) -> Starlette:
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in routes],
         exception_handlers={
             **dict.fromkeys(_ERRORS, server.failed),
-            HTTPException: _http,
-            ClientDisconnect: _gone,
-            Exception: _unexpected,
+            HTTPException: refused,
+            ClientDisconnect: gone,
+            Exception: unexpected,
         },
     )
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    kind = "not_found" if error.status_code == 404 else "validation"
-    return JSONResponse(answers.error(error.detail, kind), error.status_code, headers=error.headers)
-
-
-async def _gone(request: Request, error: Exception) -> Response:
-    # Nobody reads it; the status is what proxies log for a client that hung up.
-    return Response(status_code=499)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    return JSONResponse(answers.error("something went wrong here; the server's log says what", "internal"), 500)

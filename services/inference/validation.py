@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from services.inference.engine import Member, Work
 from services.inference.grammar import NotFinite, members_of
 from services.inference.sampling import Sampling
 from services.inference.schemas import ChatMessage, ChatRequest, Grammar, Parameters
 from services.inference.served import Served
+from services.inference.work import Member, Work
 from shared.errors import UsageError
 from shared.language.chat import assistant_turn, prompt_text, text_ids
 from shared.language.load import Loaded

@@ -1,4 +1,4 @@
-"""Between an HTTP request and the engine's events: bodies in, streams out, and who hangs up."""
+"""Between an HTTP request and the engine's events: bodies in, streams out, who hangs up, and what else goes wrong."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -7,12 +7,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from services.inference import answers
 from services.inference.decoding import Token
-from services.inference.engine import Finished, GenerationFailed, Ticket
 from services.inference.validation import Invalid
+from services.inference.work import Finished, GenerationFailed, Ticket
 
 MAX_BODY_BYTES = 2_000_000
 """TGI's own limit."""
@@ -77,3 +78,20 @@ async def body_of(request: Request, kind: type[R]) -> R:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Invalid(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """A route that does not exist, a method that it does not take, a body that is too long."""
+    assert isinstance(error, HTTPException)
+    kind = "not_found" if error.status_code == 404 else "validation"
+    return JSONResponse(answers.error(error.detail, kind), error.status_code, headers=error.headers)
+
+
+async def gone(request: Request, error: Exception) -> Response:
+    """Nobody reads it; the status is what proxies log for a client that hung up."""
+    return Response(status_code=499)
+
+
+async def unexpected(request: Request, error: Exception) -> Response:
+    """A mistake of ours."""
+    return JSONResponse(answers.error("something went wrong here; the server's log says what", "internal"), 500)
