@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import dataset_commands, judging, model_commands, selfplay, serving
+from deploy import dataset_commands, judging, model_commands, registry_commands, selfplay, serving
 from deploy.client import find_redis
 from deploy.following import api_client, follow
 from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup, configure_logs
@@ -112,6 +112,7 @@ def battle(
         raise typer.Exit(1)
 
 
+app.add_typer(registry_commands.app, name="models")
 app.command(name="policies")(model_commands.list_policies)
 app.command(name="try")(model_commands.try_policy)
 app.command()(model_commands.bench)

@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     """The only host that the key for Mistral is sent to; likewise below."""
     hf_token: Key = Field(default=None, validation_alias=_either("HF_TOKEN"))
     hf_url: str = "https://router.huggingface.co"
+    hub_url: str = Field(default="https://huggingface.co", validation_alias=_either("HUB_URL", "HF_ENDPOINT"))
+    """The Hub, where models and datasets are pushed to and pulled from: it gets the key of Hugging Face, too."""
     openai_api_key: Key = Field(default=None, validation_alias=_either("OPENAI_API_KEY"))
     openai_url: str = Field(
         default="https://api.openai.com/v1", validation_alias=_either("OPENAI_URL", "OPENAI_BASE_URL")

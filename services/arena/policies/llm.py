@@ -93,7 +93,7 @@ class LanguageModel:
             self._check(mine[0].id, mine[0].contract)
 
     def _check(self, model: str, card: Mapping[str, str] | None) -> None:
-        if card is None:
+        if not card:  # It was trained for no contract, or nobody knows for which.
             return
         version, own = self._contract.version, self._contract.hash
         if card.get(version) != own:
