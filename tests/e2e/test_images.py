@@ -18,6 +18,8 @@ SECRETS = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{100}"
     rb"|_authToken=|\bAKIA[0-9A-Z]{16}\b|\bhf_[A-Za-z]{34}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bsk-[A-Za-z0-9]{40}\b"
 )
+LITERALS = (b"PRIVATE KEY-----", b"_authToken=", b"AKIA", b"hf_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"sk-")
+"""One stands in whatever SECRETS finds; to look for them is a hundred times quicker."""
 FORBIDDEN_FILES = re.compile(r"(^|/)(\.env|\.netrc|\.pypirc|pip\.conf|redis_password|id_rsa)$")
 
 
@@ -47,6 +49,26 @@ def ours(name: str, folder: Path) -> Iterator[tuple[str, bytes]]:
                         content = files.extractfile(file)
                         assert content is not None
                         yield file.name, content.read()
+
+
+def has_secret(content: bytes) -> bool:
+    return any(literal in content for literal in LITERALS) and SECRETS.search(content) is not None
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        b"-----BEGIN RSA PRIVATE KEY-----\n" + b"MIIEow" * 17,
+        b"//registry/:_authToken=x",
+        b"key = AKIA" + b"Q" * 16,
+        b" hf_" + b"a" * 34,
+        b"token: ghp_" + b"a" * 36,
+        b'"sk-' + b"a" * 40 + b'"',
+    ],
+)
+def test_a_secret_is_recognised(secret: bytes) -> None:
+    assert has_secret(secret)
+    assert not has_secret(secret[:-10])
 
 
 def test_no_layer_holds_a_secret(images: System, names: list[str], tmp_path: Path) -> None:
