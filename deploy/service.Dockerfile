@@ -6,6 +6,7 @@
 # ENTRY      the modules that it starts from
 # SIMULATOR  yes, where battles are played: Node.js and the official simulator
 # TORCH      torch==…, where models are run; a wheel in deploy/wheels is preferred to the index
+#            (unless WHEELS names another folder)
 # S3         yes, where the store is a bucket
 #
 # Behind a private CA or package index, as files that stay in no layer:
@@ -20,11 +21,11 @@ ENV PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_U
 COPY --chmod=755 deploy/with-secrets /usr/local/bin/
 
 FROM python AS packages
-ARG SERVICE TORCH S3=no
+ARG SERVICE TORCH S3=no WHEELS=/wheels
 RUN python -m venv --without-pip /opt/venv
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf \
     --mount=type=bind,source=deploy/wheels,target=/wheels \
-    [ -z "${TORCH}" ] || with-secrets pip --python /opt/venv/bin/python install --quiet --find-links /wheels "${TORCH}"
+    [ -z "${TORCH}" ] || with-secrets pip --python /opt/venv/bin/python install --quiet --find-links "${WHEELS}" "${TORCH}"
 COPY requirements/images/${SERVICE}.txt requirements/images/s3.txt /requirements/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf \
     install="with-secrets pip --python /opt/venv/bin/python install --quiet --no-compile --no-deps --require-hashes" \
@@ -80,7 +81,7 @@ FROM ${PYTHON_IMAGE}
 # Volumes take over who may write into these folders.
 RUN groupadd --gid 10001 alphastral \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin alphastral \
- && install -d -o 10001 -g 10001 /store
+ && install -d -o 10001 -g 10001 /store /hub
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=simulator /out/ /
 COPY --from=project /app /app

@@ -81,10 +81,10 @@ class System:
     def await_recorded(self, matchup_id: str, battles: int) -> None:
         eventually(lambda: self.recorded(matchup_id) >= battles)
 
-    def await_run(self, matchup_id: str) -> Run:
+    def await_run(self, matchup_id: str, *, seconds: float = 240) -> Run:
         """The run of a matchup, once it is finished."""
         with self.client() as client:
-            eventually(lambda: client.matchup(matchup_id).state is State.FINISHED, seconds=240)
+            eventually(lambda: client.matchup(matchup_id).state is State.FINISHED, seconds)
             return client.run(matchup_id)
 
 

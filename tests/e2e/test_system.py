@@ -113,6 +113,16 @@ def test_a_redis_that_forgets_everything_costs_no_battle(system: System) -> None
     assert_whole(system.await_run(matchup_id))
 
 
+def test_a_model_plays_from_the_built_in_server(system: System) -> None:
+    api = f"http://localhost:{system.port}"
+    asked = post(f"{api}/matchups", {"p1": "tgi:smollm2", "p2": "random", "battles": 2, "seed": 9})
+
+    run = system.await_run(str(asked["id"]), seconds=600)
+
+    assert_whole(run, 2)
+    assert run.summary.p1_substitutions == 0
+
+
 def test_battles_can_be_watched_on_a_showdown_server_of_their_own(system: System) -> None:
     system.compose("--profile", "watch", "up", "--detach", "--wait", "showdown")
     [showdown] = system.containers("showdown")
