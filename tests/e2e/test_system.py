@@ -115,7 +115,7 @@ def test_a_redis_that_forgets_everything_costs_no_battle(system: System) -> None
 
 def test_a_model_plays_from_the_built_in_server(system: System) -> None:
     api = f"http://localhost:{system.port}"
-    asked = post(f"{api}/matchups", {"p1": "tgi:smollm2", "p2": "random", "battles": 2, "seed": 9})
+    asked = post(f"{api}/matchups", {"p1": "tgi:smollm2", "p2": "heuristic", "battles": 2, "seed": 9})
 
     run = system.await_run(str(asked["id"]), seconds=600)
 
