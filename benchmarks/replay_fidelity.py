@@ -6,21 +6,25 @@ DATA_DIR holds `replays/FORMAT/*.json` and `*.log`, all of which are read, and f
 `ground-truth/ID.jsonl.gz`: a line of facts, then in order `{"update": chunk}` (public, with `|split|` blocks) and
 `{"side": "p1", "line": "|request|…"}` (private), and last `{"choices": […]}`, the choices really made. Prints
 disagreements by cause and, last, one line of JSON, shares from 0 to 1.
+
+A decision that was really made is a choice among several legal actions whose turn was not lost to `|cant|`: forced
+turns and those lost so are no choices (docs/replays.md). The share of all choices sent is printed above it.
 """
 
 import gzip
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from shared.battle.action import Action, Move, Switch, meant, needs_answer
+from shared.battle.choices import Unknown, read_choices
 from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat
-from shared.battle.public_log import GENERATION, UnreadableReplay
+from shared.battle.public_log import GENERATION, UnreadableReplay, battle_lines
 from shared.battle.reading import Made, Reading
 from shared.battle.replay import rebuild
 from shared.battle.state import BattleState, Side
@@ -41,10 +45,13 @@ class Real:
 class Tally:
     """What was compared."""
 
-    really_made: int = 0
+    sent: int = 0
+    """Choices among several legal actions."""
+    lost: int = 0
+    """Of them, those whose turn was lost to `|cant|`, and that are not kept."""
     kept: int = 0
     kept_of_those: int = 0
-    """Without those that turn out to have had one legal action."""
+    """Kept, and sent: a decision may turn out to have had one legal action, of an item that never showed."""
     labels_agree: int = 0
     states_agree: int = 0
     causes: Counter[str] = field(default_factory=Counter)
@@ -86,14 +93,26 @@ def truth(path: Path) -> Mapping[Place, Real]:
             if choice is not None:
                 state = tracker.state()
                 action = meant(choice, state.legal)
-                assert action is not None, f"{path.name}: {choice} is not legal"
-                found[seat, block] = Real(state, action)
+                # One that fits no legal action was sent after the simulator had refused another.
+                if action is not None:
+                    found[seat, block] = Real(state, action)
     return found
 
 
-def compare(reading: Reading, true: Mapping[Place, Real], tally: Tally, battle: str) -> None:
+def lost_turns(log: Sequence[str]) -> frozenset[Place]:
+    """Where a turn was lost to `|cant|`."""
+    choices = read_choices(battle_lines(log))
+    return frozenset((each.seat, each.block) for each in choices if each.shown is Unknown.LOST_TURN)
+
+
+def compare(
+    reading: Reading, true: Mapping[Place, Real], tally: Tally, battle: str, lost: Collection[Place] = ()
+) -> None:
     """Count where they agree, and where not, by cause."""
-    tally.really_made += sum(len(real.state.legal) > 1 for real in true.values())
+    kept = {(made.seat, made.block) for made in reading.decisions}
+    sent = {place for place, real in true.items() if len(real.state.legal) > 1}
+    tally.sent += len(sent)
+    tally.lost += sum(place in lost and place not in kept for place in sent)
     tally.unknown.update(reading.unknown)
     for made in reading.decisions:
         real = true.get((made.seat, made.block))
@@ -182,8 +201,11 @@ def main(arguments: Sequence[str]) -> int:
         read += 1
         beside = data / "ground-truth" / f"{path.stem}.jsonl.gz"
         if beside.exists():
-            compare(reading, truth(beside), tally, path.stem)
-    print(f"{tally.really_made} decisions really made, {tally.kept} kept; not kept, by reason:")
+            log = read_log(path)
+            compare(reading, truth(beside), tally, path.stem, lost_turns(log))
+    really_made = tally.sent - tally.lost
+    print(f"{tally.sent} choices among several actions sent, {tally.kept_of_those / max(tally.sent, 1):.2%} kept")
+    print(f"{really_made} decisions really made, {tally.kept_of_those} kept; not kept, by reason:")
     for reason, count in tally.unknown.most_common():
         print(f"  {count:5}  {reason}")
     print("Disagreements by cause, with the first of each:")
@@ -192,7 +214,7 @@ def main(arguments: Sequence[str]) -> int:
     figures = {
         "label_agreement": round(tally.labels_agree / max(tally.kept, 1), 5),
         "state_agreement": round(tally.states_agree / max(tally.kept, 1), 5),
-        "decisions_kept": round(tally.kept_of_those / max(tally.really_made, 1), 5),
+        "decisions_kept": round(tally.kept_of_those / max(really_made, 1), 5),
         "replays_read": read,
         "replays_dropped": dict(dropped),
     }

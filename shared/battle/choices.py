@@ -24,8 +24,10 @@ class Unknown(StrEnum):
     FORCED = "forced"
     """Recharging, locked into a move, or Struggle."""
     LOST_TURN = "lost its turn"
-    """Asleep, paralyzed, flinching, confused …: the log names no move."""
+    """`|cant|`, without a move: asleep, frozen, paralyzed, flinching …"""
     FAINTED = "fainted before it acted"
+    NEVER_ACTED = "never came to act"
+    """It hurt itself in its confusion, or the battle ended first."""
     FORCED_OUT = "forced out before it acted"
     ENCORED = "changed by Encore"
     """The same turn's Encore put another move in the place of the one chosen."""
@@ -119,7 +121,7 @@ class _Reader:
 
     def turn(self, index: int, _: Line) -> None:
         for seat in SEATS:
-            self.settle(seat, Unknown.LOST_TURN)
+            self.settle(seat, Unknown.NEVER_ACTED)
         self._turn, self._commits = self._turn + 1, 0
         self._pending = {seat: _Pending(index + 1, self._block, self._turn) for seat in SEATS}
 
@@ -190,7 +192,7 @@ class _Reader:
 
     def end(self, _: int, __: Line) -> None:
         for seat in SEATS:
-            self.settle(seat, Unknown.LOST_TURN if self._commits else Unknown.ENDED)
+            self.settle(seat, Unknown.NEVER_ACTED if self._commits else Unknown.ENDED)
 
 
 def called_by(line: Line) -> str | None:

@@ -22,12 +22,20 @@ MAX_LINE_CHARACTERS = 2_000
 TIERS: Mapping[str, str] = {"[Gen 9] Random Battle": "gen9randombattle", "[Gen 9] OU": "gen9ou"}
 """The formats that are read, by what a log calls them."""
 
-_MAJOR = frozenset(
-    {
-        *("cant", "detailschange", "drag", "faint", "gametype", "gen", "move", "player", "poke", "replace", "start"),
-        *("switch", "t:", "teampreview", "teamsize", "tie", "tier", "turn", "win"),
-    }
-)
+_FIELDS: Mapping[str, int] = {
+    **dict.fromkeys(("start", "teampreview", "tie"), 2),
+    **dict.fromkeys(("faint", "gametype", "gen", "player", "t:", "tier", "turn", "win"), 3),
+    **dict.fromkeys(("-fieldend", "-fieldstart", "-mustrecharge", "-weather"), 3),
+    **dict.fromkeys(("cant", "detailschange", "move", "poke", "replace", "teamsize"), 4),
+    **dict.fromkeys(
+        ("-ability", "-activate", "-curestatus", "-damage", "-end", "-enditem", "-formechange", "-heal"), 4
+    ),
+    **dict.fromkeys(
+        ("-item", "-sethp", "-sideend", "-sidestart", "-start", "-status", "-terastallize", "-transform"), 4
+    ),
+    **dict.fromkeys(("drag", "switch", "-boost", "-setboost", "-unboost"), 5),
+}
+"""Lines of a battle, beside others that begin with `-`, and how many fields they have at least."""
 _CONDITION_AT: Mapping[str, int] = {"switch": 4, "drag": 4, "replace": 4, "-damage": 3, "-heal": 3, "-sethp": 3}
 
 
@@ -159,7 +167,10 @@ def battle_lines(log: Sequence[str]) -> list[Line]:
         if not line.startswith("|") or len(line) > MAX_LINE_CHARACTERS:
             continue
         fields = line.split("|")
-        if fields[1] in _MAJOR or fields[1][:1] == "-":
+        least = _FIELDS.get(fields[1])
+        if least is not None or fields[1][:1] == "-":
+            if len(fields) < (least or 2):
+                raise UnreadableReplay(Dropped.MALFORMED)
             lines.append(fields)
         elif line.startswith("||>>> ") or "<strong>/editbattle</strong>" in line:
             raise UnreadableReplay(Dropped.TAMPERED)

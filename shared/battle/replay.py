@@ -31,6 +31,14 @@ def rebuild(log: Sequence[str]) -> Reading:
     """
     lines = battle_lines(log)
     header = Header.read(lines)
+    try:
+        return _read(lines, header)
+    except (LookupError, ValueError) as error:
+        # Lines that each look right and together can't be: names from nowhere, numbers that are none.
+        raise UnreadableReplay(Dropped.MALFORMED) from error
+
+
+def _read(lines: Sequence[Line], header: Header) -> Reading:
     known = learn(lines)
     unknown: Counter[str] = Counter()
     made: list[tuple[int, Made]] = []
