@@ -12,7 +12,7 @@ from fastapi import FastAPI
 import services.arena.api
 import services.reporter.api
 from deploy.listening import in_url, listen
-from services.arena.progress import resume
+from services.arena.resume import resume
 from shared import logs
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.leash import end_with_parent

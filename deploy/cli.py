@@ -206,7 +206,7 @@ def resume(
     retry_failed: Annotated[bool, typer.Option(help="Give shards that failed for good another try.")] = False,
 ) -> None:
     """Enqueue the unfinished work of open matchups again, as every start of the API does."""
-    from services.arena.progress import resume as resume_matchups
+    from services.arena.resume import resume as resume_matchups
     from shared.jobs.queues import Queues, connect
 
     settings = Settings()

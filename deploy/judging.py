@@ -8,9 +8,12 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from deploy.show import err, out, progress
+from deploy.options import PolicyFile
+from deploy.policy_files import read_policies
+from deploy.show import err, out
 from shared import logs
 from shared.errors import UsageError
+from shared.jobs.limits import LocalLimiter
 from shared.records import read_run
 from shared.settings import Settings
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
@@ -82,7 +85,7 @@ def ratings(
     from services.reporter.standings import Source, table
 
     folder = output.parent if output else Path()
-    sources = [Source(read_run(path), _report_beside(path, folder)) for path in _all_runs(run_files)]
+    sources = [Source.of(read_run(path), _report_beside(path, folder)) for path in _all_runs(run_files)]
     found = table(sources, anchor=anchor, anchor_rating=anchor_rating, format=format_name, seed=seed)
     print_table(found)
     if found.repeated:
@@ -93,12 +96,12 @@ def ratings(
 
 
 def _all_runs(paths: list[Path]) -> list[Path]:
-    """The files, and those in the folders. Raises UsageError for a folder without any."""
+    """The files, and those in the folders, or in the store that one is. Raises UsageError for a folder without any."""
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
             files.append(path)
-        elif inside := sorted([*path.glob("*.json"), *path.glob("*.json.gz")]):
+        elif inside := sorted([*path.glob("*.json"), *path.glob("*.json.gz"), *path.glob("matchups/*/run.json.gz")]):
             files += inside
         else:
             raise UsageError(f"there is no run file in the folder {path}")
@@ -108,7 +111,8 @@ def _all_runs(paths: list[Path]) -> list[Path]:
 def _report_beside(run_file: Path, folder: Path) -> str | None:
     """The report of a run, where it was written as `battle` and `report` write it, as a link from `folder`."""
     stem = run_file.name.removesuffix(".gz").removesuffix(".json")
-    for report in (run_file.with_name(f"{stem}.html"), run_file.parent.parent / "reports" / f"{stem}.html"):
+    places = (f"{stem}.html", "report.html") if stem == "run" else (f"{stem}.html", f"../reports/{stem}.html")
+    for report in (run_file.parent / place for place in places):
         if report.is_file():
             return quote(Path(os.path.relpath(report, folder)).as_posix())
     return None
@@ -119,22 +123,17 @@ def tournament(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Its folder; default: tournaments/<name of the suite>.")
     ] = None,
+    policies: PolicyFile = None,
 ) -> None:
     """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
-    from deploy.tournament import play_tournament
-    from services.arena.tournament import read_suite
+    from deploy.tournament import play_tournament, read_suite
+    from services.arena.policies.models import connector
 
     logs.configure("WARNING")
-    suite = read_suite(suite_file)
+    settings = Settings()
+    suite = read_suite(suite_file, read_policies(policies) if policies else None)
     folder = output or Path("tournaments") / suite_file.stem
-    with progress("battles", suite.battles) as advance:
-        found, ended = play_tournament(
-            suite,
-            folder,
-            settings=Settings(),
-            advance=advance,
-            tell=lambda sentence: err.print(escape(sentence)),
-        )
+    found, ended = play_tournament(suite, folder, settings=settings, connect=connector(settings, LocalLimiter()))
     print_table(found)
     out.print(f"Leaderboard: {escape(str(folder / 'leaderboard.html'))}")
     if not ended:

@@ -1,82 +1,133 @@
 """A tournament in one process: plays what is most worth playing until the budget is used up, and can be resumed.
 
-    FOLDER/runs/NNN.json    one run a matchup, written whole when it has ended
-    FOLDER/runs/NNN.html    its report
     FOLDER/leaderboard.html
+    FOLDER/matchups/ID-NNNNN/{run.json.gz,report.html,…}
+    FOLDER/tournaments/ID/…
 
-What was interrupted in mid-matchup is played again from its seeds, so it comes out the same.
+The folder is a store of its own, and what is played next is what the queue would play. So a tournament that was
+interrupted, or killed, goes on with the very battle that was missing, and no model is paid twice.
 """
 
 import asyncio
-from collections.abc import Callable
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.show import Advance
-from deploy.single import play_here, write_file
-from services.arena.tournament import Suite, next_matchup
+from pydantic import ValidationError
+from rich.markup import escape
+
+from deploy.interruption import interruptible
+from deploy.show import err, progress
+from deploy.single import write_file
+from services.arena.budget import Budget
+from services.arena.matchup import play
+from services.arena.policies import Connect
+from services.arena.progress import Progress
+from services.arena.tournament import check_suite, go_on, pinned_suite
 from services.reporter.leaderboard import render_leaderboard
-from services.reporter.report import render
-from services.reporter.standings import Source, Table, meeting_of, table
-from shared.errors import AlphaStralError, Conflict
-from shared.records import MatchupRequest, Run, read_run
+from services.reporter.standings import Table
+from services.reporter.words import one_line
+from services.reporter.writing import notes, tournament_table, write_run_and_report
+from shared.errors import Conflict, UsageError
+from shared.records import BattleRecord
+from shared.registry import Registry
 from shared.settings import Settings
-from shared.verdicts.ratings import ANCHOR
+from shared.store import Store
+from shared.tally import Tally
+from shared.tournaments import Suite, Tournaments
 
 
-def play_tournament(
-    suite: Suite,
-    folder: Path,
-    *,
-    settings: Settings,
-    advance: Advance,
-    tell: Callable[[str], None],
-    play: Callable[..., Run] | None = None,
-) -> tuple[Table, bool]:
-    """Play on from what is in `folder`; the table, and whether the budget is used up.
+def read_suite(path: Path, named: Mapping[str, str] | None = None) -> Suite:
+    """A suite from its TOML file, with the policies that `named` has other names for.
 
-    False where Ctrl-C ended it before. Raises Conflict when the folder holds another tournament.
+    Raises UsageError, naming the field, when it is not one or cannot be played.
     """
-    runs: list[Run] = []
-    ended = True
-    while (request := next_matchup(suite, [meeting_of(run) for run in runs])) is not None:
-        path = folder / "runs" / f"{len(runs):03d}.json"
-        matchup_id = f"{suite.id}-{len(runs):03d}"
-        if path.is_file():
-            run = _found(path, request)
-        else:
-            tell(f"matchup {len(runs) + 1} of {suite.matchups}: {request.p1} vs {request.p2}")
-            run = (play or play_matchup)(request, matchup_id, settings, advance, tell)
-            if run.cancelled:
-                ended = False
-                break
-            _keep(run, path)
-        runs.append(run)
-    if not runs:
-        raise AlphaStralError("interrupted before the first matchup had ended")
-    anchor = ANCHOR if ANCHOR in suite.policies else (suite.anchors or tuple(sorted(suite.policies)))[0]
-    sources = [Source(run, f"runs/{number:03d}.html") for number, run in enumerate(runs)]
-    found = table(sources, anchor=anchor)
-    write_file(folder / "leaderboard.html", render_leaderboard(found))
-    return found, ended
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        for field in ("policies", "anchors"):
+            if named and isinstance(document.get(field), list):
+                document[field] = [named.get(name, name) for name in document[field]]
+        suite = Suite.model_validate(document)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the suite {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is no TOML file: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the suite"
+        raise UsageError(f"{path}: {where}: {first['msg']}") from error
+    check_suite(suite)
+    return suite
 
 
-def play_matchup(
-    request: MatchupRequest, matchup_id: str, settings: Settings, advance: Advance, tell: Callable[[str], None]
-) -> Run:
-    """Play one matchup here."""
-    return asyncio.run(play_here(request, advance=advance, tell=tell, settings=settings, matchup_id=matchup_id))
+def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: Connect) -> tuple[Table, bool]:
+    """Play on from what is in `folder`; the table, and whether nothing is left to be played.
+
+    False where Ctrl-C ended it before. Raises Conflict when the folder holds another tournament, and UsageError where
+    there is nothing to rate yet.
+    """
+    store = Store(str(folder))
+    tournament_id = _open(store, suite, folder, settings)
+    ended = asyncio.run(_play_on(store, tournament_id, settings, connect))
+    results = go_on(store, tournament_id).results
+    for each in results:
+        # It was killed when all was played and nothing written.
+        if not store.has_report(each.result.matchup_id):
+            write_run_and_report(store, each.result.matchup_id)
+    suite = Tournaments(store).suite(tournament_id)
+    table = tournament_table(suite, results, "matchups", "report.html")
+    write_file(folder / "leaderboard.html", render_leaderboard(table, tuple(notes(suite, results))))
+    return table, ended
 
 
-def _found(path: Path, request: MatchupRequest) -> Run:
-    run = read_run(path)
-    if run.request is None or run.request.model_copy(update={"concurrency": request.concurrency}) != request:
-        raise Conflict(f"{path} is no matchup of this tournament; choose another folder with --output")
-    return run
+def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:
+    """The id of the tournament in this folder, made if there is none, with the budget that is asked for now."""
+    tournaments = Tournaments(store)
+    there = tournaments.ids()
+    before = tournaments.suite(there[0]) if there else None
+    suite = pinned_suite(suite, Registry(Store(settings.store)), settings, before=before)
+    if before and before.id != suite.id:
+        raise Conflict(f"{folder} holds another tournament; choose another folder with --output")
+    tournaments.replace(suite.id, suite)
+    return suite.id
 
 
-def _keep(run: Run, path: Path) -> None:
-    """The run last, and by a rename: where it stands, the matchup is whole."""
-    write_file(path.with_suffix(".html"), render(run))
-    unfinished = path.with_suffix(".part")
-    write_file(unfinished, run.model_dump_json(indent=1))
-    unfinished.replace(path)
+async def _play_on(store: Store, tournament_id: str, settings: Settings, connect: Connect) -> bool:
+    with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
+        while True:
+            now = await asyncio.to_thread(go_on, store, tournament_id)
+            if interrupted.is_set() or not now.open:
+                return not now.open
+            number, matchup = min(now.open.items())
+            label = f"matchup {number + 1} of {now.suite.matchups}: {matchup.request.p1} vs {matchup.request.p2}"
+            await _play_missing(store, matchup, label, interrupted, settings, connect)
+
+
+async def _play_missing(
+    store: Store, matchup: Progress, label: str, interrupted: asyncio.Event, settings: Settings, connect: Connect
+) -> None:
+    """Play a matchup's battles that have no record yet, and write its report."""
+    request, matchup_id = matchup.request, matchup.matchup_id
+    records = {record.index: record for record in store.battles(matchup_id)}
+    budget = Budget.of(request)
+    budget.note(records.values())
+    with progress(one_line(label, 100), request.battles) as advance:
+
+        def keep(record: BattleRecord) -> None:
+            records[record.index] = record
+            store.record_battle(matchup_id, record)
+            advance(Tally.of(each.winner for each in records.values()))
+
+        await play(
+            request,
+            [index for index in range(request.battles) if index not in records],
+            matchup_id=matchup_id,
+            worker="command line",
+            on_record=keep,
+            stopping=interrupted.is_set,
+            connect=connect,
+            budget=budget,
+        )
+    if budget.stopped is not None:
+        store.cancel(matchup_id, budget.stopped)
+    write_run_and_report(store, matchup_id)

@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -69,6 +70,27 @@ class Files:
         """Write or replace a small file, atomically."""
         self._write(f"{self._root}/{path}", raw)
 
+    def create(self, path: str, raw: bytes) -> bool:
+        """Write a small file where there is none. False where there is, whichever process was first."""
+        try:
+            if self._local:
+                self._link_into_place(Path(self._root, path), raw)
+            else:
+                self._files.pipe_file(f"{self._root}/{path}", raw, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise Unreachable(f"the store {self.url} cannot be written: {error.strerror or error}") from error
+        return True
+
+    def modified(self, path: str, absent: str) -> datetime:
+        """When a file was written last, UTC. Raises NotFound, with the sentence `absent`."""
+        try:
+            written: datetime = self._files.modified(f"{self._root}/{path}")
+        except FileNotFoundError as error:
+            raise NotFound(absent) from error
+        return written.astimezone(UTC)
+
     def open(self, path: str) -> BinaryIO:
         """A large file, to be read piece by piece. Raises FileNotFoundError."""
         opened: BinaryIO = self._files.open(f"{self._root}/{path}", "rb")
@@ -130,6 +152,17 @@ class Files:
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+    def _link_into_place(self, path: Path, raw: bytes) -> None:
+        # A link is made only where nothing is, and what it shows is whole.
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        with suppress(FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(raw)
+            os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _put(self, folder: str, files: Mapping[str, Path | bytes], last: str) -> None:
         try:

@@ -6,6 +6,7 @@
     matchups/ID/cancelled               empty, or why: a budget was spent
     matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
     matchups/ID/run.json.gz, report.html
+    tournaments/                        what many matchups belong to: see shared/tournaments.py
     models/                             what was published: see shared/registry
 
 The state of a matchup is computed from what is here, never from the queue.
@@ -17,7 +18,6 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from threading import Lock
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -42,10 +42,6 @@ class Store(Files):
     Writing raises Unreachable where the disk or the bucket does not take it.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._creating = Lock()
-
     # ── matchups ────────────────────────────────────────────────────────────────────────────────────
 
     def create_matchup(self, matchup_id: str, request: MatchupRequest) -> bool:
@@ -53,12 +49,9 @@ class Store(Files):
 
         Raises Conflict when another request is stored under that id.
         """
-        path = self._matchup(matchup_id, "request.json")
-        # The API answers many at once, and two of them may ask under the same key.
-        with self._creating:
-            if not self._files.exists(path):
-                self._write(path, request.model_dump_json(indent=2).encode())
-                return True
+        # Two may ask under the same key at once, in one process of the API or in two.
+        if self.create(self._of_matchup(matchup_id, "request.json"), request.model_dump_json(indent=2).encode()):
+            return True
         if self.request(matchup_id) != request:
             raise Conflict(f"matchup {matchup_id} was asked for with another body")
         return False
@@ -74,12 +67,7 @@ class Store(Files):
 
     def created_at(self, matchup_id: str) -> datetime:
         """When it was asked for, UTC. Raises NotFound for an unknown matchup."""
-        path = self._matchup(matchup_id, "request.json")
-        try:
-            written: datetime = self._files.modified(path)
-        except FileNotFoundError as error:
-            raise NotFound(f"no matchup {matchup_id}") from error
-        return written.astimezone(UTC)
+        return self.modified(self._of_matchup(matchup_id, "request.json"), f"no matchup {matchup_id}")
 
     def cancel(self, matchup_id: str, why: str = "") -> None:
         """Mark a matchup as cancelled, and say why where it was not a person's wish; no shard starts another battle."""
@@ -202,10 +190,13 @@ class Store(Files):
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _matchup(self, matchup_id: str, name: str) -> str:
+    def _of_matchup(self, matchup_id: str, name: str) -> str:
         if not is_id(matchup_id):
             raise NotFound(f"no matchup {matchup_id!r}")
-        return f"{self._root}/matchups/{matchup_id}/{name}"
+        return f"matchups/{matchup_id}/{name}"
+
+    def _matchup(self, matchup_id: str, name: str) -> str:
+        return f"{self._root}/{self._of_matchup(matchup_id, name)}"
 
     def _names(self, matchup_id: str, folder: str) -> list[str]:
         path = self._matchup(matchup_id, folder)

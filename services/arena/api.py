@@ -1,20 +1,21 @@
-"""The arena's routes: ask for a matchup, see how it stands, cancel it, fetch its run."""
+"""The arena's routes: ask for a matchup or a tournament, see how it stands, cancel it, fetch its run."""
 
-import hashlib
 import logging
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Response
 
 from services.arena.asked import check_request
+from services.arena.paging import Newest
+from services.arena.parameters import IdempotencyKey, PageCursor, PageLimit, named_by
 from services.arena.pinning import pinned
 from services.arena.progress import Progress, State
 from services.arena.schemas import Known, MatchupLine, MatchupStatus, NewMatchup, Page
 from services.arena.standings import Standings
+from services.arena.tournament import look_after
+from services.arena.tournament_desk import TournamentDesk
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queues import Queues
 from shared.policies import PolicySpec, check_over_api
@@ -35,6 +36,15 @@ def router(store: Store, queues: Queues, settings: Settings) -> APIRouter:
     routes.add_api_route("/matchups/{matchup_id}", desk.matchup)
     routes.add_api_route("/matchups/{matchup_id}", desk.cancel, methods=["DELETE"])
     routes.add_api_route("/matchups/{matchup_id}/run", desk.run)
+    tournaments = TournamentDesk(store, queues, settings, desk.may_be_asked)
+    routes.add_api_route(
+        "/tournaments", tournaments.ask, methods=["POST"], status_code=202, name="ask for a tournament"
+    )
+    routes.add_api_route("/tournaments", tournaments.tournaments)
+    routes.add_api_route("/tournaments/{tournament_id}", tournaments.tournament)
+    routes.add_api_route(
+        "/tournaments/{tournament_id}", tournaments.cancel, methods=["DELETE"], name="end a tournament"
+    )
     routes.add_api_route("/policies", Known.here, name="policies", summary="The policies and the formats.")
     return routes
 
@@ -48,18 +58,18 @@ class Desk:
         self._settings = settings
         self._registry = Registry(store)
         self._standings = Standings(store)
-        self._created: dict[str, datetime] = {}
+        self._newest = Newest(store.created_at)
 
     def ask(
         self,
         asked: NewMatchup,
         response: Response,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> MatchupStatus:
         """Ask for a matchup. With the header Idempotency-Key, asking again gives the same matchup."""
-        matchup_id, seed = _named_by(idempotency_key) if idempotency_key else (new_matchup_id(), secrets.randbits(32))
+        matchup_id, seed = named_by(idempotency_key) if idempotency_key else (new_matchup_id(), secrets.randbits(32))
         request = asked.request(seed)
-        _check(request, self._may_be_asked)
+        _check(request, self.may_be_asked)
         before = self._asked_before(matchup_id) if idempotency_key else None
         request = pinned(request, self._registry, self._settings, before=before)
         self._queues.ping()
@@ -70,19 +80,13 @@ class Desk:
         response.headers["Location"] = f"/matchups/{matchup_id}"
         return self._status(progress)
 
-    def matchups(
-        self,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(max_length=120)] = None,
-    ) -> Page:
+    def matchups(self, limit: PageLimit = 50, cursor: PageCursor = None) -> Page:
         """The matchups, newest first."""
-        # A cursor is the place of the last one shown, so that new ones shift nothing.
-        places = sorted(filter(None, map(self._place, self._store.matchup_ids())), reverse=True)
-        after = [place for place in places if cursor is None or place < cursor]
-        shown = list(filter(None, (self._readable(place.partition("_")[2]) for place in after[:limit])))
+        places, after = self._newest.page(self._store.matchup_ids(), limit, cursor)
+        shown = filter(None, map(self._readable, places))
         return Page(
-            matchups=[MatchupLine.of(progress, self._created_at(progress.matchup_id)) for progress in shown],
-            next=after[limit - 1] if len(after) > limit else None,
+            matchups=[MatchupLine.of(progress, self._newest.created_at(progress.matchup_id)) for progress in shown],
+            next=after,
         )
 
     def matchup(self, matchup_id: str) -> MatchupStatus:
@@ -98,6 +102,8 @@ class Desk:
         progress = Progress.of(self._store, matchup_id)
         try:
             self._queues.enqueue(progress.report())
+            if look := look_after(self._store, progress):
+                self._queues.enqueue(look)
         except Unreachable as error:
             log.warning("Matchup %s is cancelled, but its report must wait: %s", matchup_id, error)
         return self._status(progress)
@@ -108,9 +114,10 @@ class Desk:
 
     def _status(self, progress: Progress) -> MatchupStatus:
         standing = self._standings.of(progress.matchup_id, progress.recorded)
-        return MatchupStatus.standing(progress, self._created_at(progress.matchup_id), standing)
+        return MatchupStatus.standing(progress, self._newest.created_at(progress.matchup_id), standing)
 
-    def _may_be_asked(self, policy: PolicySpec) -> None:
+    def may_be_asked(self, policy: PolicySpec) -> None:
+        """Raises UsageError for a policy that the API does not take, or whose endpoint nobody named."""
         check_over_api(policy)
         if policy.url is not None:
             self._settings.endpoint(policy.url)
@@ -120,29 +127,12 @@ class Desk:
             return self._store.request(matchup_id)
         return None
 
-    def _created_at(self, matchup_id: str) -> datetime:
-        if matchup_id not in self._created:
-            self._created[matchup_id] = self._store.created_at(matchup_id)
-        return self._created[matchup_id]
-
-    def _place(self, matchup_id: str) -> str | None:
-        try:
-            return f"{self._created_at(matchup_id):%Y%m%dT%H%M%S%f}_{matchup_id}"
-        except NotFound:
-            return None  # A folder that a process left behind that died before it wrote the request.
-
     def _readable(self, matchup_id: str) -> Progress | None:
         try:
             return Progress.of(self._store, matchup_id)
         except (BrokenRecord, NotFound) as error:
             log.warning("Matchup %s is not listed: %s", matchup_id, error)
             return None
-
-
-def _named_by(idempotency_key: str) -> tuple[str, int]:
-    """The id and the seed that this key always gives, so that nothing has to be remembered."""
-    digest = hashlib.sha256(idempotency_key.encode()).hexdigest()
-    return f"key-{digest[:20]}", int(digest[20:28], 16)
 
 
 def _check(request: MatchupRequest, also: Callable[[PolicySpec], None]) -> None:

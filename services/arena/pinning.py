@@ -1,5 +1,7 @@
 """A name in the registry becomes NAME@VERSION when a matchup is asked for, and no promotion changes that."""
 
+from collections.abc import Iterable
+
 from shared.errors import NotFound, UnknownPolicy, UsageError
 from shared.policies import PolicySpec, parse_policy, person_behind
 from shared.records import MAX_POLICY_CHARACTERS, MatchupRequest
@@ -19,17 +21,22 @@ def pinned(
     for field, text in (("p1", request.p1), ("p2", request.p2)):
         if person_behind(text):
             continue
-        earlier = (before.p1 if field == "p1" else before.p2) if before else None
+        earlier = [before.p1 if field == "p1" else before.p2] if before else []
         try:
-            changes[field] = earlier if earlier and _is_version_of(earlier, text) else pin(text, registry, settings)
+            changes[field] = pin(text, registry, settings, before=earlier)
         except UsageError as error:
             raise type(error)(error.message, field=field) from error
     return request.model_copy(update=changes)
 
 
-def pin(text: str, registry: Registry, settings: Settings) -> str:
-    """The policy with its version where it names a model of the registry, else as written. Raises UsageError."""
+def pin(text: str, registry: Registry, settings: Settings, *, before: Iterable[str] = ()) -> str:
+    """The policy with its version where it names a model of the registry, else as written. Raises UsageError.
+
+    Where it is among those pinned `before`, as it was then.
+    """
     spec = parse_policy(text)
+    if earlier := next((each for each in before if _is_version_of(each, text)), None):
+        return earlier
     if spec.kind != "tgi" or spec.model is None or spec.url is not None:
         return text
     name, version = spec.pinned or (spec.model, None)

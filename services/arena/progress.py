@@ -1,20 +1,16 @@
 """How far a matchup is, computed from the store alone, and what is still to be enqueued for it."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from services.arena.shards import shards_of
-from shared.errors import BrokenRecord, NotFound
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest
 from shared.store import Store
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, latest_look
-
-log = logging.getLogger(__name__)
 
 SECONDS_PER_BATTLE = 600.0
 """Far more than a battle takes: the bound only ends what hangs."""
@@ -137,24 +133,3 @@ def look_again(store: Store, matchup_id: str) -> Progress:
             store.record_look(matchup_id, test)
             progress = Progress.of(store, matchup_id)
     return progress
-
-
-def resume(store: Store, enqueue: Callable[[Payload], bool], *, retry_failed: bool = False) -> int:
-    """Put the unfinished work of every open matchup on the queues; how many jobs were not there yet.
-
-    Harmless at any time: a job that waits or runs already is left alone. With `retry_failed`, shards that failed
-    for good get another try. A matchup whose files cannot be read keeps no other from its work.
-    """
-    added = 0
-    for matchup_id in store.matchup_ids():
-        try:
-            progress = Progress.of(store, matchup_id)
-        except (BrokenRecord, NotFound) as error:
-            log.warning("Matchup %s is passed over: %s", matchup_id, error)
-            continue
-        if retry_failed and progress.failures and not progress.cancelled:
-            for start in progress.failures:
-                store.forget_failure(matchup_id, start)
-            progress = Progress.of(store, matchup_id)
-        added += sum(enqueue(job) for job in progress.jobs())
-    return added

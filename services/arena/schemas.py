@@ -10,7 +10,7 @@ from services.arena.standings import Standing
 from shared.policies import FORMATS, KINDS
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS, MAX_TEAM_CHARACTERS, MatchupRequest
 from shared.verdicts.intervals import win_rate
-from shared.verdicts.until import SequentialTest, UntilDecided
+from shared.verdicts.until import SequentialTest, UntilDecided, probably_left
 
 TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
 
@@ -135,8 +135,8 @@ class ProbablyLeft(BaseModel):
     battles: int | None
     seconds: float | None
     """At the pace so far, waiting for workers included."""
-    money: float | None = None
-    """Null while no policy has a price."""
+    cost_usd: float | None
+    """At the cost of a battle so far; null where that is unknown."""
 
 
 class MatchupStatus(MatchupLine):
@@ -154,6 +154,8 @@ class MatchupStatus(MatchupLine):
     decisions: BySide
     substitutions: BySide
     """Decisions that a policy did not make itself."""
+    cost_usd: float | None
+    """What the models of both sides cost so far; null where that is not known of every ask."""
     stopped: str | None
     """Why it was ended early, where somebody said."""
     failures: list[str]
@@ -175,12 +177,13 @@ class MatchupStatus(MatchupLine):
             draws=tally.draws,
             p1_win_rate=tally.p1_win_rate,
             p1_win_rate_interval=(rate.interval.low, rate.interval.high) if rate else None,
-            decisions=BySide(p1=standing.decisions[0], p2=standing.decisions[1]),
-            substitutions=BySide(p1=standing.substitutions[0], p2=standing.substitutions[1]),
+            decisions=BySide(p1=standing.p1.asked, p2=standing.p2.asked),
+            substitutions=BySide(p1=standing.p1.substituted, p2=standing.p2.substituted),
+            cost_usd=standing.cost_usd,
             stopped=progress.stopped,
             failures=list(dict.fromkeys(progress.failures.values())),
             sequential_test=progress.test,
-            probably_left=_probably_left(progress, created_at),
+            probably_left=_probably_left(progress, created_at, standing.cost_usd),
         )
 
 
@@ -234,15 +237,19 @@ class Known(BaseModel):
         )
 
 
-def _probably_left(progress: Progress, created_at: datetime) -> ProbablyLeft | None:
+def _probably_left(progress: Progress, created_at: datetime, cost_usd: float | None) -> ProbablyLeft | None:
     if progress.test is None or progress.settled:
         return None
-    battles, played = progress.test.battles_left, len(progress.recorded)
-    if battles is None or not played:
-        return ProbablyLeft(battles=None, seconds=None)
-    left = max(0, battles - max(0, played - progress.test.battles))
+    played = len(progress.recorded)
+    left = probably_left(progress.test, played)
+    if left is None or not played:
+        return ProbablyLeft(battles=None, seconds=None, cost_usd=None)
     elapsed = (datetime.now(UTC) - created_at).total_seconds()
-    return ProbablyLeft(battles=left, seconds=round(elapsed / played * left, 1))
+    return ProbablyLeft(
+        battles=left,
+        seconds=round(elapsed / played * left, 1),
+        cost_usd=None if cost_usd is None else cost_usd / played * left,
+    )
 
 
 def _links(progress: Progress) -> Links:

@@ -2,12 +2,15 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import fsum
 from threading import Lock
 
 from shared.battle.decide import Outcome
-from shared.records import BattleRecord
+from shared.battle.protocol import Seat
+from shared.records import BattleRecord, MatchupRequest
+from shared.results import Decisions, Result
 from shared.store import Store
-from shared.tally import Tally, Winner
+from shared.tally import Tally
 from shared.verdicts.scores import Played, Scores
 
 KEPT_MATCHUPS = 64
@@ -15,32 +18,62 @@ KEPT_MATCHUPS = 64
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A matchup so far. Both pairs are (p1's, p2's)."""
+    """A matchup so far."""
 
     tally: Tally
     scores: Scores
-    decisions: tuple[int, int]
-    """Decisions that the policy was asked for."""
-    substitutions: tuple[int, int]
+    own_choices: Scores
+    """Of the battles in which nobody's decision was substituted."""
+    p1: Decisions
+    p2: Decisions
+
+    def result(self, matchup_id: str, request: MatchupRequest) -> Result:
+        """What it says in a table of ratings."""
+        return Result(
+            matchup_id=matchup_id,
+            p1=request.p1,
+            p2=request.p2,
+            format=request.format,
+            as_played=self.scores,
+            own_choices=self.own_choices,
+            broken=self.tally.broken,
+            p1_decisions=self.p1,
+            p2_decisions=self.p2,
+        )
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the models of both sides cost so far; None where that is not known of every ask."""
+        both = self.p1 + self.p2
+        return None if both.asks_without_cost else both.cost_usd
 
 
 @dataclass(frozen=True, slots=True)
 class _Battle:
-    pair: int | None
-    winner: Winner | None
-    decisions: tuple[int, int]
-    substitutions: tuple[int, int]
+    played: Played
+    p1: Decisions
+    p2: Decisions
 
     @classmethod
     def of(cls, record: BattleRecord) -> "_Battle":
-        asked = [decision for decision in record.decisions if decision.outcome is not Outcome.ONLY_ACTION]
-        substituted = [decision for decision in asked if decision.outcome is Outcome.SUBSTITUTED]
-        return cls(
-            record.pair,
-            record.winner,
-            (sum(d.policy == "p1" for d in asked), sum(d.policy == "p2" for d in asked)),
-            (sum(d.policy == "p1" for d in substituted), sum(d.policy == "p2" for d in substituted)),
-        )
+        return cls(Played(record.pair, record.winner), _decisions(record, "p1"), _decisions(record, "p2"))
+
+    @property
+    def own_choices(self) -> bool:
+        return not (self.p1.substituted or self.p2.substituted)
+
+
+def _decisions(record: BattleRecord, policy: Seat) -> Decisions:
+    asked = [each for each in record.decisions if each.policy == policy and each.outcome is not Outcome.ONLY_ACTION]
+    costs = [ask.cost_usd for decision in asked for ask in decision.asked]
+    return Decisions(
+        asked=len(asked),
+        substituted=sum(decision.outcome is Outcome.SUBSTITUTED for decision in asked),
+        total_ms=fsum(decision.decision_ms for decision in asked),
+        asks=len(costs),
+        asks_without_cost=costs.count(None),
+        cost_usd=fsum(cost for cost in costs if cost is not None),
+    )
 
 
 class Standings:
@@ -60,10 +93,11 @@ class Standings:
                 self._read.popitem(last=False)
             for index in recorded - read.keys():
                 read[index] = _Battle.of(self._store.battle(matchup_id, index))
-            battles = [read[index] for index in recorded]
+            battles = [read[index] for index in sorted(recorded)]
         return Standing(
-            Tally.of(battle.winner for battle in battles),
-            Scores.of(Played(battle.pair, battle.winner) for battle in battles),
-            (sum(battle.decisions[0] for battle in battles), sum(battle.decisions[1] for battle in battles)),
-            (sum(battle.substitutions[0] for battle in battles), sum(battle.substitutions[1] for battle in battles)),
+            Tally.of(battle.played.winner for battle in battles),
+            Scores.of(battle.played for battle in battles),
+            Scores.of(battle.played for battle in battles if battle.own_choices),
+            sum((battle.p1 for battle in battles), Decisions()),
+            sum((battle.p2 for battle in battles), Decisions()),
         )

@@ -1,6 +1,7 @@
-"""The arena's jobs: play a shard of a matchup, or record that it cannot be played; look whether one is decided."""
+"""The arena's jobs: play a shard, or record that it cannot be played; see whether a matchup or tournament goes on."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -9,15 +10,18 @@ from services.arena.matchup import make_battlefield, play
 from services.arena.policies.models import connector
 from services.arena.progress import Progress, look_again
 from services.arena.shards import shards_of
+from services.arena.tournament import go_on, look_after
 from shared.errors import NotServed, UsageError
 from shared.jobs.limits import LocalLimiter
-from shared.jobs.payloads import LookAtMatchup, PlayShard
+from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
 from shared.jobs.shared_limits import shared_limiter
 from shared.jobs.worker import Context, HandedBack
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.sequential import Decided
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """How often a running shard looks whether its matchup was cancelled."""
@@ -137,6 +141,21 @@ def _has_ended(store: Store, matchup_id: str) -> bool:
     return test is not None and test.decided is not Decided.UNDECIDED
 
 
+def look_at_tournament(payload: LookAtTournament, context: Context) -> None:
+    """See what comes next in a tournament; enqueue its matchups, and its table. It keeps nothing: the store tells."""
+    progress = go_on(context.store, payload.tournament_id)
+    for matchup in progress.open.values():
+        for job in matchup.jobs():
+            context.enqueue(job)
+    if not progress.has_table:
+        context.enqueue(progress.leaderboard())
+
+
+def give_up_tournament(payload: LookAtTournament, context: Context, reason: str) -> None:
+    """Nothing is recorded: the next matchup that ends looks again, and so does `resume`."""
+    log.error("Tournament %s could not be looked at: %s", payload.tournament_id, reason)
+
+
 def _go_on(context: Context, matchup_id: str) -> None:
     # Every shard looks when it ends. Of two that end at once, the one that looks last sees both, and the name of
     # the job says what was seen, so that neither an earlier report nor a second request for this one stands in the way.
@@ -145,6 +164,8 @@ def _go_on(context: Context, matchup_id: str) -> None:
         context.enqueue(progress.look())
     elif progress.settled:
         context.enqueue(progress.report())
+        if look := look_after(context.store, progress):
+            context.enqueue(look)
 
 
 def _looked_up(look: Callable[[], bool], clock: Callable[[], float]) -> Callable[[], bool]:

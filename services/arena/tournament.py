@@ -1,115 +1,208 @@
-"""A tournament: many policies, a budget of battles, and which of them meet next.
+"""A tournament: many policies, a budget, and which of them meet next.
 
-What is played next is a function of the suite and of the results so far, taken in order. So a tournament that was
-interrupted goes on as if nothing had happened.
+What is played next is a function of the suite and of the results so far, taken in order. So it does not matter who
+asks, how often, on how many workers or after which interruption: a tournament goes on as if nothing had happened.
 """
 
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from itertools import combinations
-from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from services.arena.asked import check_request
+from services.arena.pinning import pin
+from services.arena.progress import Progress, State
+from services.arena.standings import Standings
 from shared.errors import UsageError
-from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MatchupRequest
+from shared.jobs.payloads import LookAtTournament, Payload, WriteLeaderboard
+from shared.policies import PolicySpec
+from shared.records import MatchupRequest
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.store import Store
+from shared.tournaments import Ended, How, RatingTable, Suite, Tournaments, matchup_id, revision
 from shared.verdicts.design import most_worth
-from shared.verdicts.ratings import Meeting
 
-MAX_POLICIES = 64
+Pairing = tuple[str, str]
+Check = Callable[[PolicySpec], object]
 
-PolicyName = Annotated[str, Field(min_length=1, max_length=300)]
-
-
-class Budget(BaseModel):
-    """What a tournament may cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    battles: int = Field(ge=2, le=MAX_BATTLES)
-    money: None = None
-    """No policy has a price yet, so there is nothing to hold a budget of money against."""
+AHEAD = 2
+"""Matchups that are in play at once, so that no worker idles while the last battles of one end."""
 
 
-class Suite(BaseModel):
-    """Who plays, what, and how much of it."""
+@dataclass(frozen=True, slots=True)
+class Over:
+    """No further matchup begins."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    policies: tuple[PolicyName, ...] = Field(min_length=2, max_length=MAX_POLICIES)
-    anchors: tuple[PolicyName, ...] = ()
-    """Where some are named, the others meet only these; else everybody meets everybody."""
-    format: str = Field(default="gen9randombattle", max_length=60)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    battles: int = Field(default=20, ge=2, le=1_000, multiple_of=2)
-    """Battles of one matchup, in pairs. Two policies may meet in several."""
-    concurrency: int = Field(default=8, ge=1, le=MAX_CONCURRENCY)
-    budget: Budget
-
-    @field_validator("policies", "anchors")
-    @classmethod
-    def _each_once(cls, policies: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(policies)) < len(policies):
-            raise ValueError("a policy is named twice")
-        return policies
-
-    @model_validator(mode="after")
-    def _anchors_play(self) -> "Suite":
-        if not set(self.anchors) <= set(self.policies):
-            raise ValueError("every anchor must be among the policies")
-        return self
-
-    @property
-    def pairings(self) -> tuple[tuple[str, str], ...]:
-        """Who may meet, in the order of their names, so that the order in the file decides nothing."""
-        every = combinations(sorted(self.policies), 2)
-        return tuple(pair for pair in every if not self.anchors or set(pair) & set(self.anchors))
-
-    @property
-    def id(self) -> str:
-        """The same suite has the same id; another budget does not make it another, so it can be raised later."""
-        told = self.model_dump_json(exclude={"budget", "concurrency", "policies", "anchors"})
-        return sha256(f"{told}{sorted(self.policies)}{sorted(self.anchors)}".encode()).hexdigest()[:10]
-
-    @property
-    def matchups(self) -> int:
-        """How many matchups the budget allows."""
-        return self.budget.battles // self.battles
+    why: str
 
 
-def read_suite(path: Path) -> Suite:
-    """A suite from its TOML file. Raises UsageError, naming the field, when it is not one or cannot be played."""
-    try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the suite {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML file: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the suite"
-        raise UsageError(f"{path}: {where}: {first['msg']}") from error
-    if suite.matchups == 0:
-        raise UsageError(
-            f"{path}: a budget of {suite.budget.battles} battles is not enough for one matchup of {suite.battles}"
-        )
-    for p1, p2 in suite.pairings:
-        check_request(_request(suite, 0, p1, p2))
-    return suite
+def next_matchup(suite: Suite, begun: Sequence[Pairing], ended: Mapping[int, Ended]) -> MatchupRequest | Over | None:
+    """The matchup to begin after those `begun`; None while too many of them are still in play.
 
-
-def next_matchup(suite: Suite, results: Sequence[Meeting]) -> MatchupRequest | None:
-    """The matchup to play after these, one result a matchup in order; None when the budget is used up."""
-    number = len(results)
+    Of the latest AHEAD - 1 the results are not looked at, even where they are there: so nothing hangs on who was quick.
+    With a budget in money, one is played at a time, since what it costs is what the next one has left.
+    """
+    number = len(begun)
     if number >= suite.matchups:
+        return Over(f"the budget of {suite.budget.battles:,} battles is used up")
+    certain = max(0, number + 1 - (1 if suite.budget.cost_usd else AHEAD))
+    if not all(earlier in ended for earlier in range(certain)):
         return None
-    return _request(suite, number, *most_worth(suite.pairings, results, battles=suite.battles))
+    results = [ended[earlier] for earlier in range(certain)]
+    left = _money_left(suite, results)
+    if isinstance(left, Over):
+        return left
+    given_up = {frozenset((each.result.p1, each.result.p2)) for each in results if _in_vain(each)}
+    candidates = [pairing for pairing in suite.pairings if frozenset(pairing) not in given_up]
+    if not candidates:
+        return Over("no two policies are left that can be played")
+    chosen = most_worth(
+        candidates, [each.result.meeting for each in results], battles=suite.battles, in_play=begun[certain:]
+    )
+    return _request(suite, number, *chosen, max_cost_usd=left if suite.asks_a_model(chosen) else None)
 
 
-def _request(suite: Suite, number: int, p1: str, p2: str) -> MatchupRequest:
+def check_suite(suite: Suite, also: Check = lambda policy: None) -> None:
+    """Raises UsageError, with the field, where a policy or the format does not exist. `also` checks each policy."""
+    for place, name in enumerate(suite.policies):
+        try:
+            check_request(_request(suite, 0, name, name), also=also)
+        except UsageError as error:
+            field = f"policies.{place}" if error.field in ("p1", "p2") else error.field
+            raise type(error)(error.message, field=field) from error
+
+
+def pinned_suite(suite: Suite, registry: Registry, settings: Settings, *, before: Suite | None = None) -> Suite:
+    """The suite with every name of the registry's at the version that it stands for, as `pinned` does for a matchup.
+
+    Where the same was asked `before`, at the version that it stood for then.
+    """
+    versions: dict[str, str] = {}
+    for place, name in enumerate(suite.policies):
+        try:
+            versions[name] = pin(name, registry, settings, before=before.policies if before else ())
+        except UsageError as error:
+            raise type(error)(error.message, field=f"policies.{place}") from error
+    if len(set(versions.values())) < len(versions):
+        raise UsageError("two of the policies are the same version of one model", field="policies")
+    changes = {"policies": tuple(versions.values()), "anchors": tuple(versions[name] for name in suite.anchors)}
+    return suite.model_copy(update=changes)
+
+
+@dataclass(frozen=True, slots=True)
+class TournamentProgress:
+    """What the store says of a tournament."""
+
+    tournament_id: str
+    suite: Suite
+    begun: tuple[Pairing, ...]
+    ended: Mapping[int, Ended]
+    open: Mapping[int, Progress]
+    """The matchups in play."""
+    cancelled: bool
+    table: RatingTable | None
+
+    @classmethod
+    def of(cls, store: Store, tournament_id: str, standings: Standings | None = None) -> "TournamentProgress":
+        """Read it. Raises NotFound for an unknown tournament."""
+        tournaments, standings = Tournaments(store), standings or Standings(store)
+        suite = tournaments.suite(tournament_id)
+        # What is finished stays so. What failed or was cancelled may have got another try since, or a last battle.
+        ended = {each.number: each for each in tournaments.results(tournament_id) if each.how is How.FINISHED}
+        begun: list[Pairing] = []
+        still_open: dict[int, Progress] = {}
+        for number, name in enumerate(tournaments.matchup_ids(tournament_id)):
+            if number not in ended:
+                progress = Progress.of(store, name)
+                if progress.settled:
+                    ended[number] = _ended(number, progress, standings)
+                else:
+                    still_open[number] = progress
+            known = ended[number].result if number in ended else still_open[number].request
+            begun.append((known.p1, known.p2))
+        return cls(
+            tournament_id,
+            suite,
+            tuple(begun),
+            dict(sorted(ended.items())),
+            still_open,
+            tournaments.is_cancelled(tournament_id),
+            tournaments.table(tournament_id),
+        )
+
+    @property
+    def next(self) -> MatchupRequest | Over | None:
+        """What comes next."""
+        if self.cancelled:
+            return Over("it was cancelled")
+        return next_matchup(self.suite, self.begun, self.ended)
+
+    @property
+    def results(self) -> tuple[Ended, ...]:
+        """Of the matchups that have ended, in order."""
+        return tuple(self.ended.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will be played."""
+        return not self.open and isinstance(self.next, Over)
+
+    @property
+    def has_table(self) -> bool:
+        """Whether the table is there, and of all that has ended."""
+        return self.table is not None and self.table.revision == revision(self.results)
+
+    @property
+    def state(self) -> State:
+        """A tournament is finished when its table is there, and failed when it is and has no line."""
+        if self.cancelled:
+            return State.CANCELLED
+        if not (self.settled and self.has_table):
+            in_play = any(progress.recorded for progress in self.open.values())
+            return State.RUNNING if self.ended or in_play else State.QUEUED
+        return State.FINISHED if self.table and self.table.lines else State.FAILED
+
+    def jobs(self) -> Iterator[Payload]:
+        """What has to be on the queues for this tournament to go on."""
+        if not self.settled or not self.has_table:
+            yield self.look()
+
+    def look(self) -> LookAtTournament:
+        """The job that sees what comes next."""
+        played = sum(len(progress.recorded) for progress in self.open.values())
+        now = f"{len(self.begun)}-{revision(self.results)}-{played}"
+        return LookAtTournament(tournament_id=self.tournament_id, revision=now)
+
+    def leaderboard(self) -> WriteLeaderboard:
+        """The job that writes the table of what is there now."""
+        return WriteLeaderboard(tournament_id=self.tournament_id, revision=revision(self.results))
+
+
+def go_on(store: Store, tournament_id: str) -> TournamentProgress:
+    """Write down what has ended, and begin the matchups that come next, as far as they are not there yet."""
+    tournaments, standings = Tournaments(store), Standings(store)
+    progress, seen = TournamentProgress.of(store, tournament_id, standings), None
+    while seen != (progress.begun, progress.results):
+        # Looked at again afterwards, so that a slow look at less never covers a later one at more.
+        seen = progress.begun, progress.results
+        if progress.results != tournaments.results(tournament_id):
+            tournaments.write_results(tournament_id, progress.results)
+        if isinstance(request := progress.next, MatchupRequest):
+            store.create_matchup(matchup_id(tournament_id, len(progress.begun)), request)
+        progress = TournamentProgress.of(store, tournament_id, standings)
+    return progress
+
+
+def look_after(store: Store, matchup: Progress) -> LookAtTournament | None:
+    """The job that sees what comes after a matchup that has ended; None where it belongs to no tournament."""
+    tournament_id = Tournaments(store).of_matchup(matchup.matchup_id)
+    if tournament_id is None:
+        return None
+    number = matchup.matchup_id.rpartition("-")[2]
+    return LookAtTournament(tournament_id=tournament_id, revision=f"after-{number}-{matchup.report().revision}")
+
+
+def _request(suite: Suite, number: int, p1: str, p2: str, max_cost_usd: float | None = None) -> MatchupRequest:
     return MatchupRequest(
         p1=p1,
         p2=p2,
@@ -117,4 +210,36 @@ def _request(suite: Suite, number: int, p1: str, p2: str) -> MatchupRequest:
         format=suite.format,
         seed=int(sha256(f"alphastral/tournament/{suite.seed}/{number}".encode()).hexdigest()[:8], 16),
         concurrency=suite.concurrency,
+        max_cost_usd=max_cost_usd,
     )
+
+
+def _money_left(suite: Suite, results: Sequence[Ended]) -> float | Over | None:
+    """What the next matchup may cost; None where there is no budget in money."""
+    stopped = next((each for each in results if each.how is How.STOPPED), None)
+    if stopped is not None:
+        return Over(stopped.why or "a budget is spent")
+    budget = suite.budget.cost_usd
+    if budget is None:
+        return None
+    spent = 0.0
+    for each in results:
+        if each.result.cost_usd is None:
+            return Over(f"a budget of {budget:,g} USD cannot be kept, since it is unknown what was spent")
+        spent += each.result.cost_usd
+    return budget - spent if spent < budget else Over(f"the budget of {budget:,g} USD is spent")
+
+
+def _in_vain(ended: Ended) -> bool:
+    """Whether these two had better not be tried again."""
+    return ended.how is not How.FINISHED or not ended.result.as_played.battles
+
+
+def _ended(number: int, progress: Progress, standings: Standings) -> Ended:
+    how, why = How.FINISHED, None
+    if progress.cancelled:
+        how, why = (How.STOPPED, progress.stopped) if progress.stopped else (How.CANCELLED, "it was cancelled")
+    elif failures := {start: said for start, said in progress.failures.items() if start < progress.request.battles}:
+        how, why = How.FAILED, "; ".join(dict.fromkeys(failures.values()))
+    standing = standings.of(progress.matchup_id, progress.recorded)
+    return Ended(number=number, how=how, why=why, result=standing.result(progress.matchup_id, progress.request))

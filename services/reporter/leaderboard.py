@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from services.reporter import words
 from services.reporter.page import environment, template_text
 from services.reporter.standings import Line, Table
+from shared.results import Decisions
 from shared.verdicts.intervals import WinRate
 from shared.verdicts.ratings import Known, Rating
 
 _MAX_NAME_CHARACTERS = 60
+_MAX_NOTE_CHARACTERS = 400
 _EDGE_POINTS = 40.0
 """Room beside the outermost ends of the intervals."""
 
@@ -27,8 +29,8 @@ class Span:
     estimate: float | None
 
 
-def render_leaderboard(table: Table) -> str:
-    """The leaderboard. The same table gives the same page."""
+def render_leaderboard(table: Table, notes: Sequence[str] = ()) -> str:
+    """The leaderboard. The same table gives the same page. `notes` are sentences that stand beside our own."""
     first, last = _scale(table)
     return (
         environment()
@@ -42,7 +44,8 @@ def render_leaderboard(table: Table) -> str:
             told=told,
             places=_places(table.lines),
             cells={pairing: _cell(rate) for pairing, rate in table.matrix.items()},
-            notes=_notes(table),
+            notes=[*_notes(table), *(words.one_line(note, _MAX_NOTE_CHARACTERS) for note in notes)],
+            cost=cost,
             links=[_safe(run.link) for run in table.runs],
             style=template_text("report.css") + template_text("leaderboard.css"),
             words=words,
@@ -64,6 +67,15 @@ def told(rating: Rating | None) -> str:
             return f"below {rating.high:,.0f}: never won a point"
         case Known.NO_LINK:
             return "unknown: no chain of results leads to the anchor"
+
+
+def cost(decisions: Decisions, number: int) -> str:
+    """What one of `number` decisions or battles cost; a dash where no model was asked."""
+    if not decisions.asks or not number:
+        return "–"
+    if decisions.asks_without_cost == decisions.asks:
+        return "unknown"
+    return words.usd(decisions.cost_usd / number) + (" or more" if decisions.asks_without_cost else "")
 
 
 def place(rating: Rating, shared: bool) -> str:

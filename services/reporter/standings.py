@@ -3,11 +3,16 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import fsum
 
 from services.reporter import numbers
+from services.reporter.decisions import side_of
 from shared.battle.decide import Outcome
+from shared.battle.protocol import Seat
 from shared.errors import UsageError
-from shared.records import Run
+from shared.records import Run, TurnStat
+from shared.results import Decisions, Result
 from shared.verdicts.intervals import WinRate, win_rate
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, pairings_of, rate
 from shared.verdicts.scores import Played, Scores
@@ -15,24 +20,17 @@ from shared.verdicts.scores import Played, Scores
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A run, and where it is told of: its report, or its file."""
+    """A matchup's result, and where it is told of: its report, or its file."""
 
-    run: Run
+    result: Result
     link: str | None = None
+    identity: str = ""
+    """What makes it this result: another source of the same counts once."""
 
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """A policy's decisions in all runs, those it was asked for."""
-
-    asked: int
-    substituted: int
-    mean_ms: float | None
-
-    @property
-    def substituted_share(self) -> float | None:
-        """None where nobody was asked."""
-        return self.substituted / self.asked if self.asked else None
+    @classmethod
+    def of(cls, run: Run, link: str | None = None) -> "Source":
+        """A run as a source."""
+        return cls(result_of(run), link, _identity(run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,8 @@ class Line:
     as_played: Rating
     own_choices: Rating | None
     """From the battles in which nobody's decision was substituted; None where it has none."""
+    battles: int
+    """Those recorded, finished or broken."""
     decisions: Decisions
 
 
@@ -88,26 +88,42 @@ def table(
     the anchor never played.
     """
     given = list(sources)
-    once = {_identity(source.run): source for source in given}
+    once = {source.identity or source.result.matchup_id: source for source in given}
     chosen = _of_one_format([once[key] for key in sorted(once)], format)
-    meetings = [meeting_of(source.run) for source in chosen]
-    if not any(meeting.scores.battles and meeting.p1 != meeting.p2 for meeting in meetings):
+    results = [source.result for source in chosen]
+    if not any(result.as_played.battles and result.p1 != result.p2 for result in results):
         raise UsageError("no battle between two different policies was finished in these runs")
-    own = [_own_meeting(source.run) for source in chosen]
-    ratings = rate(meetings, anchor=anchor, anchor_rating=anchor_rating, seed=seed)
-    own_ratings = _own_ratings(own, anchor, anchor_rating, seed)
-    decisions = _decisions(chosen)
-    matrix = {pairing: found for pairing, scores in pairings_of(meetings).items() if (found := win_rate(scores))}
+    ratings = rate([result.meeting for result in results], anchor=anchor, anchor_rating=anchor_rating, seed=seed)
+    own_ratings = _own_ratings(results, anchor, anchor_rating, seed)
+    pairings = pairings_of(result.meeting for result in results)
     return Table(
-        format=format or _format(chosen[0].run),
+        format=format or results[0].format,
         anchor=anchor,
         anchor_rating=anchor_rating,
-        lines=tuple(
-            Line(rating.policy, rating, own_ratings.get(rating.policy), decisions[rating.policy]) for rating in ratings
-        ),
-        matrix=matrix,
+        lines=tuple(_line(rating, own_ratings.get(rating.policy), results) for rating in ratings),
+        matrix={pairing: found for pairing, scores in pairings.items() if (found := win_rate(scores))},
         runs=tuple(_listed(source) for source in chosen),
         repeated=len(given) - len(once),
+    )
+
+
+def result_of(run: Run) -> Result:
+    """What a run says in a table. A file that lists no battles has its results from the summary, and no more."""
+    summary = run.summary
+    scores = Scores.of(Played(battle.pair, battle.winner) for battle in run.battles)
+    if not run.battles:
+        scores = Scores(singles=(summary.p2_wins, summary.draws, summary.p1_wins))
+    decisions = _decisions(run)
+    return Result(
+        matchup_id=run.matchup_id or "",
+        p1=summary.p1_agent,
+        p2=summary.p2_agent,
+        format=run.request.format if run.request else None,
+        as_played=scores,
+        own_choices=numbers.scores_of_own_choices(run),
+        broken=numbers.tally(run).broken,
+        p1_decisions=decisions["p1"],
+        p2_decisions=decisions["p2"],
     )
 
 
@@ -118,37 +134,21 @@ def _identity(run: Run) -> str:
     return f"{run.matchup_id or ''}/{hashlib.sha256(repr(told).encode()).hexdigest()}"
 
 
-def _format(run: Run) -> str | None:
-    return run.request.format if run.request else None
-
-
 def _of_one_format(sources: Sequence[Source], format: str | None) -> Sequence[Source]:
-    formats = sorted({_format(source.run) or "unknown" for source in sources})
+    formats = sorted({source.result.format or "unknown" for source in sources})
     if format is None and len(formats) > 1:
         raise UsageError(
             f"these runs are of several formats, which do not make one scale; choose one: {', '.join(formats)}",
             field="format",
         )
-    chosen = [source for source in sources if format is None or (_format(source.run) or "unknown") == format]
+    chosen = [source for source in sources if format is None or (source.result.format or "unknown") == format]
     if not chosen:
         raise UsageError(f"no run of {format}" if format else "no runs", field="format" if format else None)
     return chosen
 
 
-def meeting_of(run: Run) -> Meeting:
-    """What a run says of its two policies, as played."""
-    scores = Scores.of(Played(battle.pair, battle.winner) for battle in run.battles)
-    if not run.battles:
-        summary = run.summary
-        scores = Scores(singles=(summary.p2_wins, summary.draws, summary.p1_wins))
-    return Meeting(run.summary.p1_agent, run.summary.p2_agent, scores)
-
-
-def _own_meeting(run: Run) -> Meeting:
-    return Meeting(run.summary.p1_agent, run.summary.p2_agent, numbers.scores_of_own_choices(run))
-
-
-def _own_ratings(own: Sequence[Meeting], anchor: str, anchor_rating: float, seed: int) -> Mapping[str, Rating]:
+def _own_ratings(results: Sequence[Result], anchor: str, anchor_rating: float, seed: int) -> Mapping[str, Rating]:
+    own = [Meeting(result.p1, result.p2, result.own_choices) for result in results]
     try:
         found = rate(own, anchor=anchor, anchor_rating=anchor_rating, seed=seed)
     except UsageError:
@@ -157,32 +157,47 @@ def _own_ratings(own: Sequence[Meeting], anchor: str, anchor_rating: float, seed
     return {rating.policy: rating for rating in found}
 
 
-def _decisions(sources: Sequence[Source]) -> Mapping[str, Decisions]:
-    """Policy → its decisions. A file that lists none tells their number and mean in its summary, or nothing."""
-    asked: dict[str, list[float]] = {}
-    substituted: dict[str, int] = {}
-    for source in sources:
-        run = source.run
-        for agent in (run.summary.p1_agent, run.summary.p2_agent):
-            asked.setdefault(agent, [])
-            substituted.setdefault(agent, 0)
-        for stat in run.turn_stats:
-            if stat.outcome is not Outcome.ONLY_ACTION and stat.agent in asked:
-                asked[stat.agent].append(stat.decision_ms)
-                substituted[stat.agent] += stat.used_fallback
-    return {
-        agent: Decisions(len(times), substituted[agent], sum(sorted(times)) / len(times) if times else None)
-        for agent, times in asked.items()
-    }
+def _line(rating: Rating, own: Rating | None, results: Sequence[Result]) -> Line:
+    name = rating.policy
+    sides = [((each.p1, each.p1_decisions), (each.p2, each.p2_decisions)) for each in results]
+    return Line(
+        policy=name,
+        as_played=rating,
+        own_choices=own,
+        battles=sum(result.battles for result in results if name in (result.p1, result.p2)),
+        decisions=sum((decisions for agent, decisions in chain.from_iterable(sides) if agent == name), Decisions()),
+    )
+
+
+def _decisions(run: Run) -> Mapping[Seat, Decisions]:
+    """Those that a policy was asked for. Where a policy met itself and an old file tells no sides, all are p1's."""
+    found: dict[Seat, list[TurnStat]] = {"p1": [], "p2": []}
+    agents = (run.summary.p1_agent, run.summary.p2_agent)
+    for stat in run.turn_stats:
+        if stat.outcome is not Outcome.ONLY_ACTION and stat.agent in agents:
+            found["p2" if side_of(run, stat) == "p2" else "p1"].append(stat)
+    return {seat: _summed(stats) for seat, stats in found.items()}
+
+
+def _summed(stats: Sequence[TurnStat]) -> Decisions:
+    costs = [ask.cost_usd for stat in stats for ask in stat.asked]
+    return Decisions(
+        asked=len(stats),
+        substituted=sum(stat.used_fallback for stat in stats),
+        total_ms=fsum(stat.decision_ms for stat in stats),
+        asks=len(costs),
+        asks_without_cost=costs.count(None),
+        cost_usd=fsum(cost for cost in costs if cost is not None),
+    )
 
 
 def _listed(source: Source) -> Listed:
-    run = source.run
+    result = source.result
     return Listed(
-        p1=run.summary.p1_agent,
-        p2=run.summary.p2_agent,
-        matchup_id=run.matchup_id or "",
+        p1=result.p1,
+        p2=result.p2,
+        matchup_id=result.matchup_id,
         link=source.link,
-        rate=numbers.rate(run),
-        broken=numbers.tally(run).broken,
+        rate=win_rate(result.as_played),
+        broken=result.broken,
     )

@@ -1,35 +1,14 @@
-"""The reporter's job: a matchup's run and report, from what the store holds."""
+"""The reporter's jobs: a matchup's run and report, a tournament's table and leaderboard, from what the store holds."""
 
-from services.reporter.report import render
-from services.reporter.run import assemble
-from shared.jobs.payloads import WriteReport
+from services.reporter.writing import write_run_and_report, write_table
+from shared.jobs.payloads import WriteLeaderboard, WriteReport
 from shared.jobs.worker import Context
-from shared.store import Store
+from shared.tournaments import RatingTable, Tournaments, revision
 
 
 def write_report(payload: WriteReport, context: Context) -> None:
-    """Write run and report. Safe to repeat, and whatever is recorded meanwhile is in them at the end."""
-    store, matchup_id = context.store, payload.matchup_id
-    seen = None
-    while seen != (now := _seen(store, matchup_id)):
-        # Looked at again afterwards, so that a slow report of less never covers a later one of more.
-        seen = now
-        request = store.request(matchup_id)
-        failures = store.failures(matchup_id)
-        failures.pop(request.battles, None)
-        stopped = store.cancelled_because(matchup_id)
-        run = assemble(
-            request,
-            store.battles(matchup_id),
-            matchup_id=matchup_id,
-            created_at=store.created_at(matchup_id).isoformat(timespec="seconds"),
-            cancelled=store.is_cancelled(matchup_id) and stopped is None,
-            stopped=stopped,
-            failures=dict.fromkeys(failures.values()),
-        )
-        store.write_run(matchup_id, run)
-        store.write_report(matchup_id, render(run))
-        store.forget_failure(matchup_id, request.battles)
+    """Write run and report. Safe to repeat."""
+    write_run_and_report(context.store, payload.matchup_id)
 
 
 def give_up_report(payload: WriteReport, context: Context, reason: str) -> None:
@@ -38,7 +17,14 @@ def give_up_report(payload: WriteReport, context: Context, reason: str) -> None:
     context.store.record_failure(payload.matchup_id, request.battles, f"the report could not be written: {reason}")
 
 
-def _seen(store: Store, matchup_id: str) -> tuple[int, int, bool]:
-    battles = store.request(matchup_id).battles
-    failed_shards = sum(start != battles for start in store.failures(matchup_id))
-    return len(store.recorded(matchup_id)), failed_shards, store.is_cancelled(matchup_id)
+def write_leaderboard(payload: WriteLeaderboard, context: Context) -> None:
+    """Write table and leaderboard. Safe to repeat."""
+    write_table(context.store, payload.tournament_id)
+
+
+def give_up_leaderboard(payload: WriteLeaderboard, context: Context, reason: str) -> None:
+    """Record that the table could not be made, in its place."""
+    tournaments = Tournaments(context.store)
+    now = revision(tournaments.results(payload.tournament_id))
+    missing = RatingTable(revision=now, missing=f"the leaderboard could not be written: {reason}")
+    tournaments.write_table(payload.tournament_id, missing, None)

@@ -35,3 +35,19 @@ class WriteReport(Payload):
     matchup_id: str = _MATCHUP_ID
     revision: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
     """What the store held when this was asked for, so that a later state is another job and none is lost."""
+
+
+class LookAtTournament(Payload):
+    """Look at a tournament's matchups, and enqueue what comes next: more matchups, and its leaderboard."""
+
+    tournament_id: str = _MATCHUP_ID
+    revision: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
+    """What the store held when this was asked for."""
+
+
+class WriteLeaderboard(Payload):
+    """Write a tournament's table and page from the results that the store holds."""
+
+    tournament_id: str = _MATCHUP_ID
+    revision: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
+    """Of which results."""

@@ -24,7 +24,7 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
+from shared.jobs.payloads import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteLeaderboard, WriteReport
 from shared.logs import one_line
 
 MAX_PAYLOAD_BYTES = 100_000
@@ -72,12 +72,29 @@ ROUTES: Mapping[str, Route] = {
         timeout_seconds=lambda payload: 600,
         at_front=True,
     ),
+    "look_at_tournament": Route(
+        queue="arena",
+        function="services.arena.tasks:look_at_tournament",
+        give_up="services.arena.tasks:give_up_tournament",
+        payload=LookAtTournament,
+        job_id=lambda payload: f"{payload.tournament_id}-look-{payload.revision}",
+        timeout_seconds=lambda payload: 600,
+        at_front=True,
+    ),
     "write_report": Route(
         queue="reporter",
         function="services.reporter.tasks:write_report",
         give_up="services.reporter.tasks:give_up_report",
         payload=WriteReport,
         job_id=lambda payload: f"{payload.matchup_id}-report-{payload.revision}",
+        timeout_seconds=lambda payload: 600,
+    ),
+    "write_leaderboard": Route(
+        queue="reporter",
+        function="services.reporter.tasks:write_leaderboard",
+        give_up="services.reporter.tasks:give_up_leaderboard",
+        payload=WriteLeaderboard,
+        job_id=lambda payload: f"{payload.tournament_id}-leaderboard-{payload.revision}",
         timeout_seconds=lambda payload: 600,
     ),
 }

@@ -14,15 +14,22 @@ import numpy as np
 from shared.verdicts.ratings import Meeting, log_odds
 
 
-def most_worth(candidates: Sequence[tuple[str, str]], meetings: Iterable[Meeting], *, battles: int) -> tuple[str, str]:
+def most_worth(
+    candidates: Sequence[tuple[str, str]],
+    meetings: Iterable[Meeting],
+    *,
+    battles: int,
+    in_play: Sequence[tuple[str, str]] = (),
+) -> tuple[str, str]:
     """The candidate whose next `battles` would make the ratings surest; the first of equals.
 
-    Any two that may meet count as having won half a battle each, so that nobody is beyond comparison.
+    Any two that may meet count as having won half a battle each, so that nobody is beyond comparison. Those `in_play`
+    count as if they had played as many: what that tells about the ratings hangs little on who wins.
     """
-    names = sorted({name for pairing in candidates for name in pairing})
+    names = sorted({name for pairing in (*candidates, *in_play) for name in pairing})
     index = {name: place for place, name in enumerate(names)}
     wins = np.zeros((len(names), len(names)))
-    for p1, p2 in {tuple(sorted(pairing)) for pairing in candidates}:
+    for p1, p2 in {tuple(sorted(pairing)) for pairing in (*candidates, *in_play)}:
         wins[index[p1], index[p2]] = wins[index[p2], index[p1]] = 0.5
     for meeting in meetings:
         if meeting.p1 in index and meeting.p2 in index and meeting.p1 != meeting.p2:
@@ -31,7 +38,10 @@ def most_worth(candidates: Sequence[tuple[str, str]], meetings: Iterable[Meeting
     theta = log_odds(wins)
     certain = 1 / (1 + np.exp(theta[None, :] - theta[:, None]))
     per_battle = certain * (1 - certain)
-    information = (wins + wins.T) * per_battle
+    played = wins + wins.T
+    for p1, p2 in in_play:
+        played[[index[p1], index[p2]], [index[p2], index[p1]]] += battles
+    information = played * per_battle
     spread = np.linalg.pinv(np.diag(information.sum(1)) - information)
 
     def gain(pairing: tuple[str, str]) -> float:

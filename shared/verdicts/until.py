@@ -85,6 +85,11 @@ def latest_look(played: Mapping[int, Played], until: UntilDecided, *, most: int,
     return _told(tests[last], stops[last], battles_each=2 if pairs else 1, most=most)
 
 
+def probably_left(test: SequentialTest, played: int) -> int | None:
+    """How many battles more it will take, where `played` of them have ended, some since the look; None if unknown."""
+    return None if test.battles_left is None else max(0, test.battles_left - max(0, played - test.battles))
+
+
 def _told(found: Look, battles: int, *, battles_each: int, most: int) -> SequentialTest:
     left = found.observations_left() * battles_each
     return SequentialTest(

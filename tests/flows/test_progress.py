@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.arena.progress import State, resume
+from services.arena.progress import State
+from services.arena.resume import resume
 from services.arena.tasks import give_up_shard, play_shard
 from services.reporter.tasks import give_up_report, write_report
 from shared.jobs.payloads import PlayShard, WriteReport

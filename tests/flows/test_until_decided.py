@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from deploy.api import build
 from deploy.cli import app
 from deploy.verification import verify
-from services.arena.progress import State, resume
+from services.arena.progress import State
+from services.arena.resume import resume
 from services.arena.schemas import AskedUntilDecided, NewMatchup
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
 from services.reporter.tasks import write_report

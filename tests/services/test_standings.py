@@ -48,7 +48,7 @@ ALL_WON = run_of("d", "c", pairs(*[WON] * 5), matchup_id="m3")
 
 
 def table_of(*runs: Run, **more: str) -> Table:
-    return table([Source(run) for run in runs], **more)  # type: ignore[arg-type]
+    return table([Source.of(run) for run in runs], **more)  # type: ignore[arg-type]
 
 
 def test_every_policy_has_its_rating_its_battles_and_its_decisions() -> None:
@@ -172,7 +172,7 @@ def test_the_page_needs_nothing_beside_it_and_runs_nothing() -> None:
 
 def test_names_are_text_and_links_lead_to_pages_alone() -> None:
     hostile = run_of("<script>alert(1)</script>", "heuristic", pairs(*[SPLIT] * 3), matchup_id="m9")
-    sources = [Source(hostile, "javascript:alert(1)"), Source(A_TO_B, "reports/m1.html")]
+    sources = [Source.of(hostile, "javascript:alert(1)"), Source.of(A_TO_B, "reports/m1.html")]
 
     page = Page(render_leaderboard(table(sources)))
 

@@ -1,0 +1,121 @@
+"""How what is in the store becomes pages in the store: a matchup's report, a tournament's leaderboard."""
+
+from collections.abc import Iterator, Sequence
+
+from services.reporter.leaderboard import render_leaderboard
+from services.reporter.report import render
+from services.reporter.run import assemble
+from services.reporter.standings import Line, Source, Table, table
+from services.reporter.words import count, usd
+from shared.errors import UsageError
+from shared.results import Result
+from shared.store import Store
+from shared.tournaments import Ended, How, RatingTable, Strength, Suite, TableLine, Tournaments, revision
+from shared.verdicts.ratings import ANCHOR, Rating
+
+
+def write_run_and_report(store: Store, matchup_id: str) -> None:
+    """Write run and report. Safe to repeat, and whatever is recorded meanwhile is in them at the end."""
+    seen = None
+    while seen != (now := _seen(store, matchup_id)):
+        # Looked at again afterwards, so that a slow report of less never covers a later one of more.
+        seen = now
+        request = store.request(matchup_id)
+        failures = store.failures(matchup_id)
+        failures.pop(request.battles, None)
+        stopped = store.cancelled_because(matchup_id)
+        run = assemble(
+            request,
+            store.battles(matchup_id),
+            matchup_id=matchup_id,
+            created_at=store.created_at(matchup_id).isoformat(timespec="seconds"),
+            cancelled=store.is_cancelled(matchup_id) and stopped is None,
+            stopped=stopped,
+            failures=dict.fromkeys(failures.values()),
+        )
+        store.write_run(matchup_id, run)
+        store.write_report(matchup_id, render(run))
+        store.forget_failure(matchup_id, request.battles)
+
+
+def write_table(store: Store, tournament_id: str) -> None:
+    """Write a tournament's table and page from its results, or why there is none."""
+    tournaments = Tournaments(store)
+    seen: tuple[Ended, ...] | None = None
+    while seen != (now := tournaments.results(tournament_id)):
+        seen = now
+        suite = tournaments.suite(tournament_id)
+        try:
+            found = tournament_table(suite, now, "../../matchups", "report")
+        except UsageError as error:
+            missing = RatingTable(revision=revision(now), missing=error.message)
+            tournaments.write_table(tournament_id, missing, None)
+            continue
+        page = render_leaderboard(found, tuple(notes(suite, now)))
+        tournaments.write_table(tournament_id, _kept(found, revision(now)), page)
+
+
+def tournament_table(suite: Suite, results: Sequence[Ended], matchups: str, report: str) -> Table:
+    """The table, linked to `matchups`/ID/`report`. Raises UsageError where there is nothing to rate."""
+    sources = [Source(each.result, f"{matchups}/{each.result.matchup_id}/{report}") for each in results]
+    return table(sources, anchor=_anchor(suite, [each.result for each in results]))
+
+
+def notes(suite: Suite, results: Sequence[Ended]) -> Iterator[str]:
+    """What a reader of a tournament's leaderboard must know: what was spent, and what did not end as it should."""
+    played = sum(each.result.battles for each in results)
+    money = ""
+    if suite.budget.cost_usd is not None or suite.asks_a_model(suite.policies):
+        costs = [each.result.cost_usd for each in results]
+        known = sum(cost for cost in costs if cost is not None)
+        of = f" of {usd(suite.budget.cost_usd)}" if suite.budget.cost_usd else ""
+        money = f", and cost {usd(known)}{' or more' if None in costs else ''}{of}"
+    yield f"{count(played, 'battle')} of {suite.budget.battles:,} were played{money}."
+    for each in results:
+        if each.how is not How.FINISHED:
+            yield f"{each.result.p1} vs {each.result.p2} was {_ENDED[each.how]}: {each.why}"
+
+
+_ENDED = {How.FAILED: "not played to its end", How.CANCELLED: "cancelled", How.STOPPED: "ended early"}
+
+
+def _anchor(suite: Suite, results: Sequence[Result]) -> str:
+    """`heuristic`, or else a policy that the suite calls an anchor, or the first by name: of those that have played."""
+    met = {name for result in results if result.as_played.battles for name in (result.p1, result.p2)}
+    wanted = (ANCHOR, *suite.anchors, *sorted(suite.policies))
+    return next((name for name in wanted if name in met), ANCHOR)
+
+
+def _kept(found: Table, of: str) -> RatingTable:
+    lines = tuple(_line(line) for line in found.lines)
+    return RatingTable(revision=of, anchor=found.anchor, anchor_rating=found.anchor_rating, lines=lines)
+
+
+def _line(line: Line) -> TableLine:
+    decisions = line.decisions
+    cost = decisions.cost_usd if decisions.cost_known else None
+    return TableLine(
+        policy=line.policy,
+        as_played=_strength(line.as_played),
+        own_choices=_strength(line.own_choices) if line.own_choices else None,
+        battles=line.as_played.battles,
+        win_rate=line.as_played.win_rate,
+        decisions=decisions.asked,
+        substituted=decisions.substituted,
+        mean_ms=decisions.mean_ms,
+        cost_usd=cost,
+        cost_usd_per_decision=cost / decisions.asked if cost is not None and decisions.asked else None,
+        cost_usd_per_battle=cost / line.battles if cost is not None and line.battles else None,
+    )
+
+
+def _strength(rating: Rating) -> Strength:
+    return Strength(
+        known=rating.known.value, rank=rating.rank, rating=rating.estimate, low=rating.low, high=rating.high
+    )
+
+
+def _seen(store: Store, matchup_id: str) -> tuple[int, int, bool]:
+    battles = store.request(matchup_id).battles
+    failed_shards = sum(start != battles for start in store.failures(matchup_id))
+    return len(store.recorded(matchup_id)), failed_shards, store.is_cancelled(matchup_id)

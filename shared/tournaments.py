@@ -1,0 +1,282 @@
+"""Tournaments, as they lie in the store. Their battles are those of ordinary matchups, called ID-NNNNN.
+
+    tournaments/ID/request.json        the suite that was asked for
+    tournaments/ID/results.json        what the matchups that have ended say, so that no record is read twice
+    tournaments/ID/cancelled
+    tournaments/ID/table.json, leaderboard.html
+
+What is played next follows from the suite and the matchups; `results.json` and the table can be made again from them.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from itertools import combinations
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.files import is_id
+from shared.policies import KINDS, parse_policy
+from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS
+from shared.results import Result
+from shared.store import Store
+
+MAX_POLICIES = 64
+
+PolicyName = Annotated[str, Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)]
+
+
+class Budget(BaseModel):
+    """What a tournament may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    battles: int = Field(ge=2, le=MAX_BATTLES)
+    cost_usd: float | None = Field(default=None, gt=0, le=1_000_000)
+    """What its models may cost, in US dollars."""
+
+
+class Suite(BaseModel):
+    """Who plays, what, and how much of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    policies: tuple[PolicyName, ...] = Field(min_length=2, max_length=MAX_POLICIES)
+    anchors: tuple[PolicyName, ...] = ()
+    """Where some are named, the others meet only these; else everybody meets everybody."""
+    format: str = Field(default="gen9randombattle", max_length=60)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    battles: int = Field(default=20, ge=2, le=1_000, multiple_of=2)
+    """Battles of one matchup, in pairs. Two policies may meet in several."""
+    concurrency: int = Field(default=8, ge=1, le=MAX_CONCURRENCY)
+    """Battles at once in a shard."""
+    budget: Budget
+
+    @field_validator("policies", "anchors")
+    @classmethod
+    def _each_once(cls, policies: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(policies)) < len(policies):
+            raise ValueError("a policy is named twice")
+        return policies
+
+    @model_validator(mode="after")
+    def _playable(self) -> "Suite":
+        if not set(self.anchors) <= set(self.policies):
+            raise ValueError("every anchor must be among the policies")
+        if self.matchups == 0:
+            raise ValueError(
+                f"a budget of {self.budget.battles} battles is not enough for one matchup of {self.battles}"
+            )
+        return self
+
+    @property
+    def pairings(self) -> tuple[tuple[str, str], ...]:
+        """Who may meet, in the order of their names, so that the order in which they were named decides nothing."""
+        every = combinations(sorted(self.policies), 2)
+        return tuple(pair for pair in every if not self.anchors or set(pair) & set(self.anchors))
+
+    @property
+    def id(self) -> str:
+        """The same suite has the same id; another budget does not make it another, so it can be raised later."""
+        told = self.model_dump_json(exclude={"budget", "concurrency", "policies", "anchors"})
+        return sha256(f"{told}{sorted(self.policies)}{sorted(self.anchors)}".encode()).hexdigest()[:10]
+
+    @property
+    def matchups(self) -> int:
+        """How many matchups the budget of battles allows."""
+        return self.budget.battles // self.battles
+
+    def asks_a_model(self, policies: Sequence[str]) -> bool:
+        """Whether any of these can cost anything."""
+        return any(KINDS[parse_policy(name).kind].asks_a_model for name in policies)
+
+
+class How(StrEnum):
+    """How a matchup ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    """By its budget."""
+
+
+class Ended(BaseModel):
+    """A matchup of a tournament that has ended, one way or another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    how: How
+    why: str | None = None
+    result: Result
+
+
+class Strength(BaseModel):
+    """A rating, as the leaderboard shows it. Ends that nothing bounds are null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    known: str
+    """`rated`; `above` or `below` where only one end is known; `no link` where nothing leads to the anchor."""
+    rank: int | None
+    rating: float | None
+    low: float | None
+    high: float | None
+
+
+class TableLine(BaseModel):
+    """A policy's line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    policy: str
+    as_played: Strength
+    own_choices: Strength | None
+    """From the battles in which nobody's decision was substituted."""
+    battles: int
+    win_rate: float | None
+    decisions: int
+    substituted: int
+    mean_ms: float | None
+    """A decision."""
+    cost_usd: float | None
+    """Null where no price is known, or not of every ask."""
+    cost_usd_per_decision: float | None
+    cost_usd_per_battle: float | None
+
+
+class RatingTable(BaseModel):
+    """The leaderboard's figures, strongest first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    revision: str
+    """Of which results it was made."""
+    anchor: str | None = None
+    anchor_rating: float | None = None
+    lines: tuple[TableLine, ...] = ()
+    missing: str | None = None
+    """Why there is no line, where there is none."""
+
+
+_ENDED = TypeAdapter(tuple[Ended, ...])
+
+
+class Tournaments:
+    """The tournaments of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def create(self, tournament_id: str, suite: Suite) -> bool:
+        """Store a new tournament. False when the same is there; raises Conflict where it is another one."""
+        path = self._path(tournament_id, "request.json")
+        if self._store.create(path, suite.model_dump_json(indent=2).encode()):
+            return True
+        if self.suite(tournament_id) != suite:
+            raise Conflict(f"tournament {tournament_id} was asked for with another body")
+        return False
+
+    def replace(self, tournament_id: str, suite: Suite) -> None:
+        """Store the same tournament with another budget."""
+        self._store.write(self._path(tournament_id, "request.json"), suite.model_dump_json(indent=2).encode())
+
+    def ids(self) -> list[str]:
+        """All tournaments, newest first where their ids begin with their time."""
+        return sorted(self._store.folders("tournaments"), reverse=True)
+
+    def suite(self, tournament_id: str) -> Suite:
+        """What was asked for. Raises NotFound for an unknown tournament."""
+        path = self._path(tournament_id, "request.json")
+        raw = self._store.read(path, f"no tournament {tournament_id}")
+        try:
+            return Suite.model_validate_json(raw)
+        except ValidationError as error:
+            raise _broken(path, error) from error
+
+    def created_at(self, tournament_id: str) -> datetime:
+        """When it was asked for, UTC. Raises NotFound for an unknown tournament."""
+        return self._store.modified(self._path(tournament_id, "request.json"), f"no tournament {tournament_id}")
+
+    def matchup_ids(self, tournament_id: str) -> list[str]:
+        """Its matchups, in order."""
+        found: list[str] = []
+        while self._store.exists(f"matchups/{matchup_id(tournament_id, len(found))}/request.json"):
+            found.append(matchup_id(tournament_id, len(found)))
+        return found
+
+    def of_matchup(self, name: str) -> str | None:
+        """The tournament that a matchup belongs to; None for one by itself."""
+        tournament_id, _, number = name.rpartition("-")
+        is_one = is_id(tournament_id) and len(number) == _DIGITS and number.isdecimal()
+        return tournament_id if is_one and self._store.exists(f"tournaments/{tournament_id}/request.json") else None
+
+    def cancel(self, tournament_id: str) -> None:
+        """No further matchup begins."""
+        self._store.write(self._path(tournament_id, "cancelled"), b"")
+
+    def is_cancelled(self, tournament_id: str) -> bool:
+        """Whether somebody cancelled it."""
+        return self._store.exists(self._path(tournament_id, "cancelled"))
+
+    def write_results(self, tournament_id: str, results: Sequence[Ended]) -> None:
+        """Keep what the matchups that have ended say."""
+        self._store.write(self._path(tournament_id, "results.json"), _ENDED.dump_json(tuple(results)))
+
+    def results(self, tournament_id: str) -> tuple[Ended, ...]:
+        """What was kept; empty before."""
+        path = self._path(tournament_id, "results.json")
+        try:
+            return _ENDED.validate_json(self._store.read(path, "none yet"))
+        except NotFound:
+            return ()
+        except ValidationError as error:
+            raise _broken(path, error) from error
+
+    def write_table(self, tournament_id: str, table: RatingTable, leaderboard: str | None) -> None:
+        """Keep the table, and its page where there is one. The table last, since it says that both are there."""
+        if leaderboard is not None:
+            self._store.write(self._path(tournament_id, "leaderboard.html"), leaderboard.encode())
+        self._store.write(self._path(tournament_id, "table.json"), table.model_dump_json().encode())
+
+    def table(self, tournament_id: str) -> RatingTable | None:
+        """The latest; None before the first."""
+        path = self._path(tournament_id, "table.json")
+        try:
+            return RatingTable.model_validate_json(self._store.read(path, "none yet"))
+        except NotFound:
+            return None
+        except ValidationError as error:
+            raise _broken(path, error) from error
+
+    def leaderboard(self, tournament_id: str) -> bytes:
+        """The page. Raises NotFound before the first."""
+        self.suite(tournament_id)
+        path = self._path(tournament_id, "leaderboard.html")
+        return self._store.read(path, f"tournament {tournament_id} has no leaderboard yet")
+
+    def _path(self, tournament_id: str, name: str) -> str:
+        if not is_id(tournament_id):
+            raise NotFound(f"no tournament {tournament_id!r}")
+        return f"tournaments/{tournament_id}/{name}"
+
+
+_DIGITS = 5
+
+
+def matchup_id(tournament_id: str, number: int) -> str:
+    """What a tournament's matchup is called: the same at every attempt."""
+    return f"{tournament_id}-{number:0{_DIGITS}d}"
+
+
+def revision(results: Sequence[Ended]) -> str:
+    """Of which results a table is made: how many, and of how many battles."""
+    return f"{len(results)}-{sum(ended.result.battles for ended in results)}"
+
+
+def _broken(path: str, error: ValidationError) -> BrokenRecord:
+    return BrokenRecord(f"{path} is broken: {error.errors(include_url=False, include_input=False)[0]['msg']}")
