@@ -79,6 +79,7 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         Kind("random", "uniform over the legal actions, seeded"),
         Kind("max-damage", "the move of most base power (poke-env's MaxBasePowerPlayer)"),
+        Kind("typed", "the move of most power, times accuracy, same-type bonus and effectiveness"),
         Kind("heuristic", "type matchups, hazards, boosts and switches (poke-env's SimpleHeuristicsPlayer)"),
         Kind("mistral", "a model of Mistral's API; MISTRAL_API_KEY", "model", "mistral:mistral-large-latest"),
         Kind(

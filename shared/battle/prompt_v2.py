@@ -13,7 +13,6 @@ from shared.battle.action import Move, Switch
 from shared.battle.completion import completions_v2
 from shared.battle.effectiveness import attack_type, type_multiplier
 from shared.battle.pokedex import Pokedex, pokedex
-from shared.battle.sight import InSight
 from shared.battle.state import BattleState, Event, PokemonState
 from shared.logs import one_line
 
@@ -141,14 +140,14 @@ class _Page:
         facts = self.dex.move(action.name)
         if facts is None or own is None:
             return "-"
-        user = _in_sight(own)
+        user = own.in_sight
         multiplier: float | None = None
         if foe is not None and not foe.fainted:
             multiplier = type_multiplier(
                 self.dex,
                 action.name,
                 user,
-                _in_sight(foe),
+                foe.in_sight,
                 weather=self.state.weather,
                 user_ability=own.ability,
                 target_ability=foe.ability,
@@ -178,13 +177,6 @@ class _Page:
 
     def _item(self, pokemon: PokemonState) -> str:
         return _name(self.dex.item_name(pokemon.item)) if pokemon.item else ""
-
-
-def _in_sight(pokemon: PokemonState) -> InSight:
-    tera_type = pokemon.tera_type if pokemon.terastallized else None
-    return InSight(
-        "", pokemon.species, pokemon.level, pokemon.types, tera_type, transformed_into=pokemon.transformed_into
-    )
 
 
 def _name(text: str | None) -> str:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from shared.battle.action import Action, Switch
+from shared.battle.sight import InSight
 from shared.errors import BrokenRecord
 
 Asked = Literal["move", "switch", "lead"]
@@ -57,6 +58,12 @@ class PokemonState:
     def fainted(self) -> bool:
         """Whether it is out of the battle."""
         return self.hp_percent == 0
+
+    @property
+    def in_sight(self) -> InSight:
+        """As it stands on the field."""
+        tera_type = self.tera_type if self.terastallized else None
+        return InSight("", self.species, self.level, self.types, tera_type, transformed_into=self.transformed_into)
 
 
 @dataclass(frozen=True, slots=True)

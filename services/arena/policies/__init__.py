@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 
 from services.arena.policies.base import Conversation, Policy, View
 from services.arena.policies.baselines import Heuristic, MaxDamage, Random
+from services.arena.policies.typed import Typed
 from shared.errors import UsageError
 from shared.policies import KINDS, PolicySpec, parse_policy
 
 POLICIES: Mapping[str, Callable[[PolicySpec], Policy]] = {
     "random": Random,
     "max-damage": MaxDamage,
+    "typed": Typed,
     "heuristic": Heuristic,
 }
 """Those that ask no model."""
