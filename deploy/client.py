@@ -12,6 +12,7 @@ import httpx
 
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus, NewMatchup, Page
+from services.arena.tournament_schemas import NewTournament, TournamentPage, TournamentStatus
 from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
 from shared.records import Run, parse_run
 from shared.settings import Settings
@@ -84,6 +85,29 @@ class ApiClient:
         """A matchup's report, an HTML page."""
         return self._ask("GET", f"{_path(matchup_id)}/report").text
 
+    def enqueue_tournament(self, asked: NewTournament, *, idempotency_key: str | None = None) -> TournamentStatus:
+        """Ask for a tournament."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        body = asked.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        return TournamentStatus.model_validate(self._ask("POST", "/tournaments", json=body, headers=headers).json())
+
+    def tournaments(self, *, limit: int = 50, cursor: str | None = None) -> TournamentPage:
+        """A page of tournaments, newest first."""
+        params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
+        return TournamentPage.model_validate(self._ask("GET", "/tournaments", params=params).json())
+
+    def tournament(self, tournament_id: str) -> TournamentStatus:
+        """How a tournament stands."""
+        return TournamentStatus.model_validate(self._ask("GET", _path(tournament_id, "tournaments")).json())
+
+    def cancel_tournament(self, tournament_id: str) -> TournamentStatus:
+        """Cancel a tournament."""
+        return TournamentStatus.model_validate(self._ask("DELETE", _path(tournament_id, "tournaments")).json())
+
+    def leaderboard(self, tournament_id: str) -> str:
+        """A tournament's leaderboard, an HTML page."""
+        return self._ask("GET", f"{_path(tournament_id, 'tournaments')}/leaderboard").text
+
     def health(self) -> dict[str, Any]:
         """What waits on the queues, and who works."""
         answer: dict[str, Any] = self._ask("GET", "/health").json()
@@ -117,8 +141,8 @@ class ApiClient:
         raise _as_raised(response, self.url)
 
 
-def _path(matchup_id: str) -> str:
-    return f"/matchups/{quote(matchup_id, safe='')}"
+def _path(name: str, kind: str = "matchups") -> str:
+    return f"/{kind}/{quote(name, safe='')}"
 
 
 def _as_raised(response: httpx.Response, url: str) -> AlphaStralError:

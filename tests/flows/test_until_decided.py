@@ -158,7 +158,7 @@ def test_the_api_tells_the_ratios_their_bounds_and_what_is_left(http: TestClient
     assert test["overwhelming"] == pytest.approx(3.47, abs=0.05)
     assert test["overwhelming_bound"] == pytest.approx(5.247, abs=0.001)
     assert told["probably_left"]["battles"] == 6
-    assert told["probably_left"]["seconds"] >= 0 and told["probably_left"]["money"] is None
+    assert told["probably_left"]["seconds"] >= 0 and told["probably_left"]["cost_usd"] == 0
 
 
 @pytest.mark.parametrize(

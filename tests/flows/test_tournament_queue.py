@@ -1,0 +1,325 @@
+"""Tournaments through the API and the queue: the same plan as in one process, and whoever is killed, the same table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from deploy.api import build
+from deploy.client import ApiClient
+from deploy.tournament import play_tournament
+from services.arena.policies import no_models
+from services.arena.progress import Progress, State
+from services.arena.resume import resume
+from services.arena.tasks import look_at_tournament, play_shard
+from services.arena.tournament_schemas import NewTournament, TournamentStatus
+from services.reporter.tasks import give_up_leaderboard, write_leaderboard
+from shared.jobs.payloads import LookAtTournament, PlayShard, WriteLeaderboard
+from shared.settings import Settings
+from shared.store import Store
+from shared.tournaments import RatingTable, Suite, TableLine, Tournaments
+from tests.flows.conftest import eventually, make_stack
+from tests.flows.processes import descendants
+from tests.flows.recording import Recording
+from tests.flows.test_api import record
+
+FOUR = {
+    "policies": ["heuristic", "typed", "max-damage", "random"],
+    "battles": 2,
+    "seed": 3,
+    "concurrency": 2,
+    "budget": {"battles": 14},
+}
+ROOT = Path(__file__).parents[2]
+
+
+def without_times(lines: tuple[TableLine, ...]) -> list[TableLine]:
+    return [line.model_copy(update={"mean_ms": None}) for line in lines]
+
+
+def table_in(folder: Path) -> RatingTable:
+    """Played in one process, undisturbed."""
+    suite = Suite.model_validate(FOUR)
+    _, done = play_tournament(suite, folder, settings=Settings(_env_file=None), connect=no_models)
+    assert done
+    return kept(folder, suite.id)
+
+
+def kept(folder: Path, tournament_id: str) -> RatingTable:
+    """The table that the reporter makes of what is in a store."""
+    write_leaderboard(WriteLeaderboard(tournament_id=tournament_id, revision="x"), Recording(folder).context)
+    found = Tournaments(Store(str(folder))).table(tournament_id)
+    assert found is not None and len(found.lines) == 4
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RatingTable:
+    return table_in(tmp_path_factory.mktemp("undisturbed"))
+
+
+# ── killed and resumed ──────────────────────────────────────────────────────────────────────────────
+
+
+def played_in(client: ApiClient, tournament_id: str, battles: int) -> TournamentStatus:
+    eventually(lambda: client.tournament(tournament_id).battles >= battles, seconds=60)
+    return client.tournament(tournament_id)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_on_the_queue_it_gives_the_table_of_an_undisturbed_one(
+    tmp_path: Path, undisturbed: RatingTable
+) -> None:
+    with make_stack(tmp_path) as stack, stack.client() as client:
+        asked = client.enqueue_tournament(NewTournament.model_validate(FOUR), idempotency_key="t")
+        played_in(client, asked.id, 3)
+        for worker in client.health()["workers"]:
+            # Arena workers and the reporter, each with whatever it is doing.
+            os.kill(worker["pid"], signal.SIGKILL)
+        half = played_in(client, asked.id, 7)
+    # The whole stack is gone, with its Redis.
+    assert half.state is State.RUNNING and half.over is None
+    with make_stack(tmp_path) as stack, stack.client() as client:
+        eventually(lambda: client.tournament(asked.id).state is State.FINISHED, seconds=90)
+        ended, page = client.tournament(asked.id), client.leaderboard(asked.id)
+        again = client.enqueue_tournament(NewTournament.model_validate(FOUR), idempotency_key="t")
+
+    assert (ended.matchups, ended.battles) == (7, 14)
+    assert ended.over == "the budget of 14 battles is used up"
+    assert ended.table is not None and without_times(ended.table.lines) == without_times(undisturbed.lines)
+    assert again.id == asked.id and again.state is State.FINISHED
+    assert page.count("../../matchups/") == 7 and "14 battles of 14 were played" in page
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_in_one_process_it_gives_the_same_table_too(
+    tmp_path: Path, undisturbed: RatingTable
+) -> None:
+    suite = tmp_path / "suite.toml"
+    suite.write_text(f"policies = {FOUR['policies']}\nbattles = 2\nseed = 3\nconcurrency = 2\n[budget]\nbattles = 14\n")
+    main = "from deploy.cli import main; main()"
+    command = [sys.executable, "-c", main, "tournament", str(suite), "-o", str(tmp_path / "t")]
+    for battles in (3, 8):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as playing:
+            eventually(lambda at=battles: len(recorded(tmp_path / "t")) >= at, seconds=60)  # type: ignore[misc]
+            family = descendants(playing.pid)
+            playing.kill()
+        eventually(lambda of=family: not any(Path(f"/proc/{pid}/cwd").exists() for pid in of), seconds=5)  # type: ignore[misc]
+    before = recorded(tmp_path / "t")
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
+
+    assert recorded(tmp_path / "t") | before == recorded(tmp_path / "t"), "what was recorded stayed"
+    found = kept(tmp_path / "t", Suite.model_validate(FOUR).id)
+    assert without_times(found.lines) == without_times(undisturbed.lines)
+
+
+def recorded(folder: Path) -> dict[str, int]:
+    files = folder.glob("matchups/*/battles/[0-9]*")
+    return {f"{file.parents[1].name}/{file.name}": file.stat().st_mtime_ns for file in files}
+
+
+# ── the jobs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Work(Recording):
+    """A tournament whose jobs the test carries out itself."""
+
+    def __init__(self, folder: Path, **more: object) -> None:
+        super().__init__(folder)
+        self.tournaments = Tournaments(self.store)
+        self.tournaments.create("t", Suite.model_validate({**FOUR, **more}))
+
+    def look(self) -> list[str]:
+        """What is enqueued by a look, each by its kind and its matchup."""
+        self.enqueued.clear()
+        look_at_tournament(LookAtTournament(tournament_id="t", revision="x"), self.context)
+        return sorted({f"{type(job).__name__} {getattr(job, 'matchup_id', '')}".strip() for job in self.enqueued})
+
+    def record(self, matchup_id: str, *, battles: int = 2) -> None:
+        for index in range(battles):
+            self.store.record_battle(matchup_id, record(index, "p1").model_copy(update={"pair": index // 2}))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path)
+
+
+def test_a_look_begins_two_matchups_and_the_next_when_one_has_ended(work: Work) -> None:
+    assert work.look() == ["PlayShard t-00000", "PlayShard t-00001", "WriteLeaderboard"]
+    work.record("t-00001")
+    assert work.look() == ["PlayShard t-00000", "WriteLeaderboard"]
+    work.record("t-00000")
+    assert work.look() == ["PlayShard t-00002", "PlayShard t-00003", "WriteLeaderboard"]
+
+
+def test_a_shard_that_ends_its_matchup_has_the_tournament_looked_at(work: Work) -> None:
+    work.look()
+    shard = next(job for job in work.enqueued if isinstance(job, PlayShard))
+    work.enqueued.clear()
+    work.record(shard.matchup_id)
+
+    play_shard(shard, work.context)
+
+    assert [type(job).__name__ for job in work.enqueued] == ["WriteReport", "LookAtTournament"]
+
+
+def test_resume_has_an_unfinished_tournament_looked_at_and_leaves_a_finished_one_alone(tmp_path: Path) -> None:
+    work = Work(tmp_path, budget={"battles": 2})
+    assert resume(work.store, work.enqueue) == 1 and isinstance(work.enqueued[0], LookAtTournament)
+    work.look()
+    work.record("t-00000")
+    work.look()
+    write_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-2"), work.context)
+    work.store.write_report("t-00000", "")
+    work.enqueued.clear()
+
+    assert resume(work.store, work.enqueue) == 0
+
+
+def test_a_leaderboard_that_cannot_be_written_is_told_in_its_place(tmp_path: Path) -> None:
+    work = Work(tmp_path, budget={"battles": 2})
+    work.look()
+    work.store.record_failure("t-00000", 0, "no server")
+    work.look()
+    write_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-0"), work.context)
+    empty = work.tournaments.table("t")
+    give_up_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-0"), work.context, "no ink")
+    failed = work.tournaments.table("t")
+
+    assert empty is not None and "no battle between two different policies" in (empty.missing or "")
+    assert failed is not None and failed.missing == "the leaderboard could not be written: no ink"
+
+
+def test_a_failed_matchup_that_gets_another_try_is_waited_for(work: Work) -> None:
+    work.look()
+    work.store.record_failure("t-00000", 0, "no server")
+    assert any(each.endswith("t-00002") for each in work.look())
+    assert [each.why for each in work.tournaments.results("t")] == ["no server"]
+
+    resume(work.store, work.enqueue, retry_failed=True)
+    assert "PlayShard t-00000" in work.look()
+    assert work.tournaments.results("t") == ()
+
+
+# ── the API ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Place:
+    """An API without workers, which knows the endpoint `small`."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        (folder / "endpoints.toml").write_text('[small]\nurl = "http://127.0.0.1:1"\n')
+        settings = Settings(
+            redis_url=redis_url,
+            store=str(folder / "store"),
+            endpoints_file=folder / "endpoints.toml",
+            _env_file=None,
+        )
+        self.store = Store(settings.store)
+        self.http = TestClient(build(settings), base_url="http://127.0.0.1")
+
+    def ask(self, **more: object) -> Any:
+        return self.http.post("/tournaments", json={**FOUR, **more})
+
+
+@pytest.fixture
+def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
+    made = Place(redis_url, tmp_path)
+    with made.http:
+        yield made
+
+
+def test_a_tournament_that_is_asked_for_is_stored_and_looked_at(place: Place) -> None:
+    response = place.ask(policies=["heuristic", "tgi:small"], budget={"battles": 8, "cost_usd": 2.5})
+    told = response.json()
+
+    assert response.status_code == 202 and response.headers["location"] == told["links"]["self"]
+    assert (told["state"], told["matchups"], told["table"], told["over"]) == ("queued", 0, None, None)
+    assert told["budget"] == {"battles": 8, "cost_usd": 2.5}
+    assert place.http.get("/health").json()["queues"]["arena"] == 1
+    assert place.http.get(told["links"]["self"]).json() == told
+    assert place.http.get(f"{told['links']['self']}/leaderboard").status_code == 404
+    assert [line["id"] for line in place.http.get("/tournaments").json()["tournaments"]] == [told["id"]]
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "reason"),
+    [
+        ({"policies": ["heuristic", "randm"]}, "policies.1", "did you mean 'random'"),
+        ({"policies": ["heuristic", "tgi:http://127.0.0.1:1"]}, "policies.1", "an address is for the command line"),
+        ({"policies": ["heuristic", "tgi:other"]}, "policies.1", "no endpoint is called 'other'"),
+        ({"policies": ["heuristic"]}, "policies", "at least 2"),
+        ({"format": "gen9ubers"}, "format", "unknown format"),
+        ({"anchors": ["nobody"]}, None, "among the policies"),
+        ({"battles": 4, "budget": {"battles": 2}}, None, "not enough for one matchup"),
+        ({"budget": {"battles": 40, "cost_usd": -1}}, "budget.cost_usd", "greater than 0"),
+        ({"matchups": 3}, "matchups", "Extra inputs"),
+    ],
+)
+def test_what_makes_no_tournament_is_refused_with_its_field(
+    place: Place, more: dict[str, object], field: str | None, reason: str
+) -> None:
+    response = place.ask(**more)
+
+    assert response.status_code == 422
+    (fault,) = response.json()["errors"]
+    assert fault["field"] == field and reason in fault["reason"]
+    assert Tournaments(place.store).ids() == []
+
+
+def test_a_cancelled_tournament_begins_nothing_more_and_its_matchups_end(place: Place, tmp_path: Path) -> None:
+    tournament_id = place.ask().json()["id"]
+    work = Recording(tmp_path / "store")
+    look_at_tournament(LookAtTournament(tournament_id=tournament_id, revision="x"), work.context)
+
+    told = place.http.delete(f"/tournaments/{tournament_id}").json()
+    look_at_tournament(LookAtTournament(tournament_id=tournament_id, revision="y"), work.context)
+
+    assert (told["state"], told["over"]) == ("cancelled", "it was cancelled")
+    assert [each["state"] for each in told["played"]] == ["cancelled", "cancelled"]
+    assert all(Progress.of(place.store, each["id"]).cancelled for each in told["played"])
+    assert len(place.store.matchup_ids()) == 2
+    assert place.http.delete("/tournaments/none").status_code == 404
+
+
+# ── models and money, for real ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_a_budget_in_money_ends_a_tournament_and_the_leaderboard_tells_the_cost(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.standins.models", "--service-ms", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as model:
+        assert model.stdout is not None
+        endpoints, prices = tmp_path / "endpoints.toml", tmp_path / "prices.toml"
+        endpoints.write_text(f'[small]\nurl = "http://127.0.0.1:{int(model.stdout.readline())}"\n')
+        prices.write_text('["tgi:small"]\nin = 100.0\nout = 0.0\n')  # a cent a question
+        asked = NewTournament.model_validate(
+            {
+                "policies": ["heuristic", "tgi:small"],
+                "battles": 2,
+                "seed": 1,
+                "budget": {"battles": 400, "cost_usd": 1.2},
+            }
+        )
+        with make_stack(tmp_path, endpoints_file=endpoints, prices_file=prices) as stack, stack.client() as client:
+            tournament_id = client.enqueue_tournament(asked).id
+            eventually(lambda: client.tournament(tournament_id).state is State.FINISHED, seconds=90)
+            time.sleep(0.5)
+            told, page = client.tournament(tournament_id), client.leaderboard(tournament_id)
+        model.kill()
+
+    assert told.cost_usd is not None and 0.5 < told.cost_usd < 1.6
+    assert told.over is not None and "the budget of" in told.over and "USD" in told.over
+    assert told.table is not None
+    costs = {line.policy: (line.cost_usd, line.cost_usd_per_decision) for line in told.table.lines}
+    assert costs["heuristic"] == (None, None)
+    assert costs["tgi:small"][0] == pytest.approx(told.cost_usd) and 0 < (costs["tgi:small"][1] or 0) <= 0.011
+    assert f"cost ${told.cost_usd:,.2f} of $1.20" in page
