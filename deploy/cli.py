@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import dataset_commands, judging, model_commands, registry_commands, selfplay, serving
+from deploy import dataset_commands, judging, model_commands, pokedex, registry_commands, selfplay, serving
 from deploy.client import find_redis
 from deploy.following import api_client, follow
 from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup, configure_logs
@@ -117,6 +117,7 @@ app.command(name="policies")(model_commands.list_policies)
 app.command(name="try")(model_commands.try_policy)
 app.command()(model_commands.bench)
 app.command()(serving.serve)
+app.command()(pokedex.pokedex)
 
 
 @app.command()

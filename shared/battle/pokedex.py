@@ -17,7 +17,7 @@ from typing import Any, Literal
 Category = Literal["Physical", "Special", "Status"]
 
 LATEST_GENERATION = 9
-_SNAPSHOT = Path(__file__).parent / "data" / "pokedex.json"
+SNAPSHOT = Path(__file__).parent / "data" / "pokedex.json"
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9]+")
 
 
@@ -134,7 +134,7 @@ def pokedex(generation: int) -> Pokedex:
 
 @cache
 def _read() -> tuple[Mapping[str, Any], str]:
-    raw = _SNAPSHOT.read_bytes()
+    raw = SNAPSHOT.read_bytes()
     return json.loads(raw), hashlib.sha256(raw).hexdigest()
 
 
