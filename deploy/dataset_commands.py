@@ -81,3 +81,25 @@ def print_card(card: DatasetCard, folder: Path) -> None:
 
 def _told(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A dataset, as `dataset build` writes it.")],
+    max_prompt_characters: Annotated[int, typer.Option(min=1, help="A longer prompt is a finding.")] = 1_500,
+) -> None:
+    """Look for duplicates, leaks between the splits, long prompts, another contract and impossible labels.
+
+    Exit code 1 when something is wrong.
+    """
+    from services.scraper.check import check as look
+
+    checked = look(folder, max_prompt_characters=max_prompt_characters)
+    rows = ", ".join(f"{count:,} {split}" for split, count in checked.rows.items())
+    if not checked.findings:
+        out.print(f"{escape(str(folder))}: {rows} rows, and nothing is wrong with them.")
+        return
+    out.print(f"{escape(str(folder))}: {rows} rows")
+    for what, finding in checked.findings.items():
+        out.print(escape(f"  {finding.count:,} × {what}: {'; '.join(finding.examples)}"))
+    raise typer.Exit(1)
