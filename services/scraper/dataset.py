@@ -5,6 +5,7 @@ which belong together. The folder appears whole, by renaming, or not at all.
 """
 
 import asyncio
+import logging
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from services.scraper.card import readme
 from services.scraper.collect import Collected, Read
 from services.scraper.raw_logs import Unusable
+from services.scraper.replay import Replay
 from services.scraper.samples import Wanted, rows_of
 from services.scraper.simulators import Simulators
 from services.scraper.sources import Source
@@ -21,6 +23,9 @@ from shared.datasets import DatasetCard
 from shared.errors import AlphaStralError, UsageError
 from shared.processes import cores, in_processes
 
+log = logging.getLogger(__name__)
+
+BROKE = "it broke what reads it"
 _TOGETHER_BYTES = 400_000
 """About this much is handed to a process at once."""
 _FEW_BYTES = 300_000
@@ -43,10 +48,18 @@ class Reader:
     async def _read(self, sources: Sequence[Source]) -> list[Read]:
         async with Simulators(self.builds, node=self.node) as simulators:
             return [
-                found if isinstance(found, Unusable) else await rows_of(found, self.wanted, simulators)
+                found if isinstance(found, Unusable) else await self._rows(found, simulators)
                 for source in sources
                 for found in source.read()
             ]
+
+    async def _rows(self, replay: Replay, simulators: Simulators) -> Read:
+        try:
+            return await rows_of(replay, self.wanted, simulators)
+        except Exception:
+            # The one broad catch: a stranger's log that breaks what reads it costs itself, and no other battle.
+            log.warning("Replay %s could not be read.", replay.id, exc_info=True)
+            return Unusable(replay.id, BROKE)
 
 
 def build(

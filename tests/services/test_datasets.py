@@ -1,0 +1,269 @@
+"""Datasets: what is kept together, what is left out and counted, and what a look at one finds."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.scraper.check import check, offers
+from services.scraper.dataset import Reader, build
+from services.scraper.replay import Replay
+from services.scraper.samples import Wanted
+from services.scraper.sources import find_sources
+from services.scraper.split import validation_groups
+from shared.datasets import DatasetCard, Row
+from shared.errors import UsageError
+from shared.store import Store
+from tests.services.simulated import replays
+
+
+def write(folder: Path, replay: Replay, **changes: Any) -> None:
+    document = {
+        "id": replay.id,
+        "formatid": replay.format,
+        "log": "\n".join(replay.log),
+        "inputlog": "\n".join(replay.inputlog or ()) or None,
+        "rating": replay.rating,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / f"{replay.id}.json").write_text(json.dumps(document | changes), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def played() -> Sequence[Replay]:
+    return asyncio.run(replays(range(40, 46)))
+
+
+@pytest.fixture(scope="module")
+def folder(played: Sequence[Replay], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six replays of four pairs of players: two exact, three only rebuilt, one without a rating, and much else."""
+    folder = tmp_path_factory.mktemp("battles") / "replays"
+    for number, replay in enumerate(played):
+        log = tuple(line.replace("Blue", f"Blue{number % 4}") for line in replay.log)
+        rated = replace(replay, log=log, rating=None if number == 5 else 1400 + 50 * number)
+        write(folder, rated if number < 4 else replace(rated, log=replay.log))
+    write(folder, replace(played[0], id="copy", log=(*played[0].log, "|c|☆Red|gg")))
+    write(folder, replace(played[0], id="doubles", format="gen9doublesou"))
+    (folder / "broken.json").write_text('{"log": "')
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+def built(sources: Sequence[Path], out: Path, wanted: Wanted | None = None, val_fraction: float = 0.3) -> DatasetCard:
+    found = find_sources([str(source) for source in sources], Store(str(out.parent / "store")))
+    return build(found, Reader(wanted or Wanted()), out, val_fraction=val_fraction, command="test", processes=1)
+
+
+def rows(dataset: Path, split: str) -> list[Row]:
+    return [Row.model_validate_json(line) for line in (dataset / f"{split}.jsonl").read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> tuple[DatasetCard, Path]:
+    out = folder.parent / "dataset"
+    return built([folder], out), out
+
+
+def test_every_battle_is_exact_rebuilt_or_left_out_with_a_reason(dataset: tuple[DatasetCard, Path]) -> None:
+    card, out = dataset
+    exact = {row.battle: row.exact for split in ("train", "validation") for row in rows(out, split)}
+
+    # The names were changed in four logs, so these are not what their input logs say.
+    assert card.rebuilt_because == {"another log when run again": 4}
+    assert sorted(exact.values()) == [False] * 4 + [True] * 2 + ([True] if "copy" in exact else [])
+    assert card.dropped.replays["another format"] == 1
+    assert card.dropped.replays["broken or cut-off JSON"] == 1
+    left = [json.loads(line)["replay"] for line in (out / "dropped.jsonl").read_text().splitlines()]
+    assert {"broken", "doubles"} <= set(left)
+
+
+def test_rematches_stay_on_one_side(folder: Path, played: Sequence[Replay], tmp_path: Path) -> None:
+    for number in range(6):
+        write(tmp_path / "a", replace(played[number], id=f"b{number}", log=_called(played[number], number % 3)))
+
+    built([tmp_path / "a"], tmp_path / "out", val_fraction=0.4)
+
+    sides = {split: {int(row.battle[1:]) % 3 for row in rows(tmp_path / "out", split)} for split in SPLITS}
+    assert sides["train"]
+    assert sides["validation"]
+    assert sides["train"].isdisjoint(sides["validation"])
+
+
+SPLITS = ("train", "validation")
+
+
+def _called(replay: Replay, number: int) -> tuple[str, ...]:
+    return tuple(line.replace("Blue", f"Blue {number}").replace("Red", f"Red {number}") for line in replay.log)
+
+
+def test_a_battle_found_twice_counts_once(played: Sequence[Replay], tmp_path: Path) -> None:
+    write(tmp_path / "a", played[0])
+    write(tmp_path / "a", replace(played[0], id="copy", log=(*played[0].log, "|c|☆Red|gg")))
+    write(tmp_path / "b", played[0])
+
+    card = built([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+
+    assert card.dropped.replays == {"the same battle came before": 2}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "holds"),
+    [
+        (Wanted(side="p2"), lambda row: row.side == "p2"),
+        (Wanted(contract="v1"), lambda row: row.contract == "v1" and row.kind == "move"),
+        (Wanted(min_rating=1500), lambda row: row.rating is not None and row.rating >= 1500),
+    ],
+)
+def test_only_what_is_wanted_becomes_rows(
+    folder: Path, tmp_path: Path, wanted: Wanted, holds: Callable[[Row], bool]
+) -> None:
+    card = built([folder], tmp_path / "out", wanted)
+
+    found = [row for split in SPLITS for row in rows(tmp_path / "out", split)]
+    assert found
+    assert all(map(holds, found))
+    left_out = {**card.dropped.replays, **card.dropped.decisions}
+    assert {"of the other side", "voluntary switch that v1 cannot express", "rated lower"}.intersection(left_out)
+
+
+def test_the_winners_decisions_are_those_of_the_seat_that_won(played: Sequence[Replay], tmp_path: Path) -> None:
+    write(tmp_path / "a", played[1])
+    winner = next(line[5:] for line in played[1].log if line.startswith("|win|"))
+
+    built([tmp_path / "a"], tmp_path / "out", Wanted(winner_only=True))
+
+    assert {row.side for row in rows(tmp_path / "out", "train")} == {"p1" if winner == "Red" else "p2"}
+
+
+def test_a_dataset_without_a_row_is_none(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no row comes of these battles: .*rated lower"):
+        built([folder], tmp_path / "out", Wanted(min_rating=9000))
+
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["store"])
+
+
+def test_an_earlier_dataset_is_replaced_whole(folder: Path, tmp_path: Path) -> None:
+    built([folder], tmp_path / "out", Wanted(side="p1"))
+    built([folder], tmp_path / "out", Wanted(side="p2"))
+
+    assert {row.side for row in rows(tmp_path / "out", "train")} == {"p2"}
+    assert check(tmp_path / "out").findings == {}
+
+
+def test_datasets_loads_it_whatever_is_null_where(folder: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    built([folder], tmp_path / "out")
+
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+
+    for split in SPLITS:
+        kept = rows(tmp_path / "out", split)
+        assert loaded[split]["prompt"][:] == [row.prompt for row in kept]
+        assert [tuple(legal) for legal in loaded[split]["legal"]] == [row.legal for row in kept]
+        assert loaded[split]["rating"][:] == [row.rating for row in kept]
+
+
+# ── the split ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.lists(st.sampled_from("abcdefghij"), max_size=60), st.floats(0, 0.9))
+def test_a_split_keeps_groups_whole_and_leaves_something_to_train_on(groups: list[str], fraction: float) -> None:
+    back = validation_groups(groups, fraction)
+
+    assert back <= set(groups)
+    assert back == validation_groups(list(reversed(groups)), fraction)
+    if len(set(groups)) >= 2 and fraction > 0:
+        assert back
+        assert back != set(groups)
+
+
+def test_a_split_of_many_small_groups_is_as_large_as_asked_for() -> None:
+    groups = [str(number // 2) for number in range(2000)]
+
+    assert len(validation_groups(groups, 0.05)) * 2 == 100
+
+
+# ── a look at it ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _repeat(dataset: Path) -> None:
+    lines = (dataset / "train.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (dataset / "train.jsonl").write_text("".join([*lines, lines[3]]), "utf-8")
+
+
+def _change(field: str, value: Any) -> Callable[[Path], None]:
+    def change(dataset: Path) -> None:
+        first, *rest = (dataset / "train.jsonl").read_text("utf-8").splitlines()
+        changed = json.dumps({**json.loads(first), field: value})
+        (dataset / "train.jsonl").write_text("\n".join([changed, *rest]) + "\n", "utf-8")
+
+    return change
+
+
+def _leak(dataset: Path) -> None:
+    row = (dataset / "validation.jsonl").read_text("utf-8").splitlines()[0]
+    with (dataset / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**json.loads(row), "completion": json.loads(row)["legal"][-1]}) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (_repeat, "a row is there twice"),
+        (_leak, "a prompt stands in both splits"),
+        (_leak, "a battle stands in both splits"),
+        (_change("prompt", "x" * 2000), "a prompt is longer than 1,500 characters"),
+        (_change("contract", "v1"), "a row is of another contract than the card"),
+        (_change("completion", "move Nothing"), "a label is not among the legal actions"),
+        (_change("prompt", "Gen 9\nChoose:\nmove Nothing"), "a label is not among the actions that its prompt offers"),
+        (_change("turn", "one"), "a line is no row"),
+        (lambda dataset: (dataset / "validation.jsonl").unlink(), "a file is missing"),
+        (lambda dataset: _edit(dataset, contract_hash="0" * 64), "the contract was another when this was built"),
+        (lambda dataset: _edit(dataset, pokedex_hash="0" * 64), "the pokedex was another when this was built"),
+    ],
+)
+def test_what_is_wrong_is_found(
+    dataset: tuple[DatasetCard, Path], tmp_path: Path, damage: Callable[[Path], None], finding: str
+) -> None:
+    copy = Path(shutil.copytree(dataset[1], tmp_path / "copy"))
+    assert check(copy).findings == {}
+
+    damage(copy)
+
+    assert check(copy).findings[finding].examples
+
+
+def _edit(dataset: Path, **changes: Any) -> None:
+    card = json.loads((dataset / "card.json").read_text())
+    (dataset / "card.json").write_text(json.dumps({**card, **changes}))
+
+
+def test_where_there_is_no_dataset_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no dataset"):
+        check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("completion", "offered"),
+    [
+        ("move Protect", True),
+        ("move Protect tera", True),
+        ("move Surf", True),
+        ("move Surf tera", False),
+        ("switch Dialga", True),
+        ("switch Dial", False),
+        ("move Earthquake", False),
+    ],
+)
+def test_a_prompt_offers_what_its_lines_name(completion: str, offered: bool) -> None:
+    prompt = "Gen 9 turn 1\nYou: X: Earthquake\nChoose:\nnormal move Protect +tera\nmove Surf\nfull: switch Dialga"
+
+    assert offers(prompt, completion) is offered
