@@ -29,7 +29,7 @@ def follow(
 
         def show(now: MatchupStatus) -> None:
             check()
-            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken), now.sequential_test)
+            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken), now.sequential_test, now.cost_usd)
 
         status = client.wait(status.id, show)
     if status.links.run is None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 from rich.console import Console
@@ -12,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from services.arena.schemas import MatchupStatus
 from services.reporter import models
 from services.reporter.verdict import verdict
-from services.reporter.words import count
+from services.reporter.words import count, duration, usd
 from shared.records import MatchupRequest, Run
 from shared.tally import Tally
-from shared.verdicts.until import SequentialTest
+from shared.verdicts.sequential import Decided
+from shared.verdicts.until import SequentialTest, probably_left
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -24,14 +26,14 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 class Advance(Protocol):
     """Called whenever the tally has changed."""
 
-    def __call__(self, tally: Tally, test: SequentialTest | None = None) -> None:
-        """Show it."""
+    def __call__(self, tally: Tally, test: SequentialTest | None = None, cost_usd: float | None = None) -> None:
+        """Show it. `cost_usd` is what was spent so far; None where nobody asked a model, or its price is unknown."""
         ...
 
 
 @contextmanager
 def progress(label: str, battles: int) -> Iterator[Advance]:
-    """A progress bar on standard error, or a line every tenth of the way where that is no terminal."""
+    """A progress bar on standard error, or a line every tenth of the way, or every look, where that is no terminal."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -44,21 +46,22 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
         disable=not err.is_terminal,
     ) as bar:
         task = bar.add_task(escape(label), total=battles, standing="")
-        shown = 0
+        shown, began = 0, monotonic()
 
-        def advance(tally: Tally, test: SequentialTest | None = None) -> None:
+        def advance(tally: Tally, test: SequentialTest | None = None, cost_usd: float | None = None) -> None:
             nonlocal shown
             standing = f"{tally.p1_wins}-{tally.p2_wins}-{tally.draws}" + (
                 f", {tally.broken} broken" if tally.broken else ""
             )
             total = battles
             if test is not None:
-                standing += f" · {ratios(test)}"
+                standing += f" · {ratios(test)}{_left(test, tally.played, monotonic() - began, cost_usd)}"
                 total = min(battles, max(tally.played, test.battles + (test.battles_left or battles)))
             bar.update(task, completed=tally.played, total=total, standing=standing)
-            tenth = tally.played * 10 // battles
-            if not err.is_terminal and tenth > shown:
-                shown = tenth
+            # Where it is played until decided, each look is a step of its own.
+            step = test.battles if test is not None else tally.played * 10 // battles
+            if not err.is_terminal and step > shown:
+                shown = step
                 err.print(f"{escape(label)}: {tally.played} of {battles} battles, {standing}")
 
         yield advance
@@ -91,6 +94,15 @@ def steps(label: str, total: int | None) -> Iterator[Callable[[int, Mapping[str,
         yield advance
 
 
+def _left(test: SequentialTest, played: int, seconds: float, cost_usd: float | None) -> str:
+    """What a matchup that is played until decided will probably still take; nothing where nothing tells."""
+    left = probably_left(test, played)
+    if not left or not played or test.decided is not Decided.UNDECIDED:
+        return ""
+    money = f", {usd(cost_usd / played * left)}" if cost_usd else ""
+    return f" · probably left: {count(left, 'battle')}, {duration(seconds / played * left)}{money}"
+
+
 def ratios(test: SequentialTest) -> str:
     """The likelihood ratios of a sequential test against their bounds, as logarithms."""
     leads = max(test.up, test.down)
@@ -120,8 +132,12 @@ def print_status(status: MatchupStatus) -> None:
     if status.sequential_test is not None:
         out.print(f"after {status.sequential_test.battles} battles: {ratios(status.sequential_test)}")
     if status.probably_left is not None and status.probably_left.battles is not None:
-        out.print(f"probably left: {status.probably_left.battles} battles, {status.probably_left.seconds:,.0f} s")
+        left = status.probably_left
+        money = f", {usd(left.cost_usd)}" if left.cost_usd else ""
+        out.print(f"probably left: {count(left.battles or 0, 'battle')}, {duration(left.seconds or 0)}{money}")
     out.print(f"substitutions: p1 {status.substitutions.p1}, p2 {status.substitutions.p2}")
+    if status.cost_usd:
+        out.print(f"cost: {usd(status.cost_usd)} so far")
     if status.stopped:
         out.print(f"ended early: {escape(status.stopped)}")
     for failure in status.failures:

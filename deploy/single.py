@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.interruption import interruptible
 from deploy.show import Advance
-from services.arena.budget import Budget
+from services.arena.budget import Budget, Spent
 from services.arena.matchup import make_battlefield, play
 from services.arena.policies import Connect, no_models
 from services.reporter.report import render
@@ -41,6 +41,7 @@ async def play_here(
     The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
     """
     records: list[BattleRecord] = []
+    spent: list[float | None] = []
     watch = _Watch(request)
     budget = Budget.of(request)
     matchup_id, created_at = matchup_id or new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
@@ -48,7 +49,9 @@ async def play_here(
     def keep(record: BattleRecord) -> None:
         records.append(record)
         watch.see(record)
-        advance(Tally.of(record.winner for record in records), watch.test)
+        spent.append(Spent.in_battle(record).cost_usd)
+        known = None if None in spent else sum(cost for cost in spent if cost)
+        advance(Tally.of(record.winner for record in records), watch.test, known)
 
     with interruptible(tell) as interrupted:
         async with AsyncExitStack() as exit_stack:

@@ -9,16 +9,21 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.tournament import play_tournament, read_suite
+from services.arena.backends import ServedModel
 from services.arena.policies import no_models
+from services.arena.policies.llm import LanguageModel
 from services.arena.tournament import Over, Pairing, go_on, next_matchup
 from services.reporter.standings import Table
 from shared.errors import Conflict, UsageError
+from shared.policies import PolicySpec
 from shared.records import MatchupRequest
 from shared.results import Decisions, Result
 from shared.settings import Settings
 from shared.store import Store
 from shared.tournaments import Ended, How, Suite, Tournaments
 from shared.verdicts.scores import Scores
+from tests.services.scripted import Scripted, first_legal
+from tests.standins.registry import promote, publish
 
 SUITE = """
 policies = ["heuristic", "max-damage", "random"]
@@ -223,6 +228,35 @@ def test_what_is_played_is_kept_and_more_budget_goes_on_from_there(tmp_path: Pat
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
     page = (tmp_path / "t" / "leaderboard.html").read_text()
     assert all((tmp_path / "t" / (run.link or "")).is_file() and (run.link or "?") in page for run in more.runs)
+
+
+def test_a_tournament_keeps_to_the_versions_of_the_day_it_began(tmp_path: Path) -> None:
+    published = tmp_path / "store"
+    for version in ("1", "2"):
+        publish(published, "smol", version)
+    promote(published, "smol", "1")
+    (tmp_path / "endpoints.toml").write_text('[registry]\nurl = "http://127.0.0.1:1"\n')
+    settings = Settings(store=str(published), endpoints_file=tmp_path / "endpoints.toml", _env_file=None)
+    two = SHORT.replace('["heuristic", "max-damage", "random"]', '["random", "tgi:smol"]')
+    suite = suite_of(two.replace("battles = 6", "battles = 2"), tmp_path)
+    asked: list[str] = []
+
+    def connect(spec: PolicySpec) -> LanguageModel:
+        asked.append(spec.text)
+        return LanguageModel(spec, Scripted(first_legal, served=[ServedModel(spec.model or "")]))
+
+    def play_one(folder: Path) -> None:
+        play_tournament(suite, folder, settings=settings, connect=connect)
+
+    play_one(tmp_path / "t")
+    promote(published, "smol", "2")
+    play_one(tmp_path / "t")
+    play_one(tmp_path / "new")
+
+    names = {folder: Tournaments(Store(str(tmp_path / folder))) for folder in ("t", "new")}
+    pinned = {folder: found.suite(found.ids()[0]).policies[1] for folder, found in names.items()}
+    assert pinned == {"t": "tgi:smol@1", "new": "tgi:smol@2"}
+    assert asked == ["tgi:smol@1", "tgi:smol@2"]
 
 
 def test_a_folder_of_another_tournament_is_left_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Matchups that are played until decided: through the queue, resumed, stopped cleanly."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from services.arena.resume import resume
 from services.arena.schemas import AskedUntilDecided, NewMatchup
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
 from services.reporter.tasks import write_report
+from shared.battle.asked import Asked
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.records import MatchupRequest, read_run
@@ -161,6 +163,30 @@ def test_the_api_tells_the_ratios_their_bounds_and_what_is_left(http: TestClient
     assert told["probably_left"]["seconds"] >= 0 and told["probably_left"]["cost_usd"] == 0
 
 
+def test_what_models_cost_so_far_tells_what_is_probably_left_in_money(http: TestClient, tmp_path: Path) -> None:
+    asked = http.post("/matchups", json={"p1": "heuristic", "p2": "random", "until_decided": {}}).json()
+    store = Store(str(tmp_path / "store"))
+
+    def cost(index: int, cost_usd: float | None) -> None:
+        played = record(index, "p1").model_copy(update={"pair": index // 2})
+        ask = Asked(prompt="", answer="", cost_usd=cost_usd)
+        paid = played.decisions[0].model_copy(update={"asked": (ask, ask)})
+        store.record_battle(asked["id"], played.model_copy(update={"decisions": (paid,)}))
+
+    for index in range(10):
+        cost(index, 0.02)
+    work = Context(Settings(store=store.url), store, lambda payload: True, lambda: False, "w")
+    look_at_matchup(LookAtMatchup(matchup_id=asked["id"], revision="x"), work)
+    told = http.get(f"/matchups/{asked['id']}").json()
+    # A battle more with an ask of unknown price, and nothing is known of the whole.
+    cost(10, None)
+    unknown = http.get(f"/matchups/{asked['id']}").json()
+
+    assert told["cost_usd"] == pytest.approx(0.40)
+    assert told["probably_left"]["battles"] == 6 and told["probably_left"]["cost_usd"] == pytest.approx(0.24)
+    assert (unknown["cost_usd"], unknown["probably_left"]["cost_usd"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -203,6 +229,7 @@ def test_in_one_process_nothing_is_played_beyond_the_verdict(tmp_path: Path) -> 
 
     run = read_run(path)
     assert result.exit_code == 0 and "Decided: it is heuristic that is stronger" in result.output
+    assert re.search(r"probably left: \d+ battles, ", result.output)
     assert run.summary.sequential_test is not None
     assert run.summary.n_games == run.summary.sequential_test.battles < 40
 

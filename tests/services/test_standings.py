@@ -4,17 +4,24 @@ import random
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import tests.standins.models as standins
+from services.arena.standings import Standings
 from services.reporter.leaderboard import render_leaderboard
 from services.reporter.run import assemble
-from services.reporter.standings import Source, Table, table
+from services.reporter.standings import Source, Table, result_of, table
 from shared.battle.decide import Outcome
 from shared.errors import UsageError
 from shared.records import MatchupRequest, Run
+from shared.results import Decisions, Result
+from shared.store import Store
 from shared.tally import Winner
 from tests.services.made import battle, move
+from tests.services.test_model_matchups import played, plays_on, policy
+from tests.standins.models import TGI, StandIn
 
 
 def run_of(
@@ -178,3 +185,37 @@ def test_names_are_text_and_links_lead_to_pages_alone() -> None:
 
     assert "script" not in page.tags and "<script>alert(1)</script>" in page.text
     assert [link for link in page.links if link != "data:,"] == ["reports/m1.html"]
+
+
+def rounded(result: Result) -> Result:
+    """Sums, but for the last digits, which hang on their order."""
+
+    def of(decisions: Decisions) -> Decisions:
+        sums = {"total_ms": round(decisions.total_ms, 6), "cost_usd": round(decisions.cost_usd, 9)}
+        return decisions.model_copy(update=sums)
+
+    both = {"p1_decisions": of(result.p1_decisions), "p2_decisions": of(result.p2_decisions)}
+    return result.model_copy(update=both)
+
+
+async def test_the_arena_and_the_reporter_say_the_same_of_a_matchup(tmp_path: Path) -> None:
+    # Of a model's, with substitutions and prices: what the queue's table is made of, and what `ratings` reads.
+    prices = tmp_path / "prices.toml"
+    prices.write_text('["tgi:stand-in"]\nin = 100.0\nout = 0.0\n')
+    model = StandIn(TGI, [standins.garbage, plays_on, standins.empty, plays_on])
+    records = await played(model, "?asks=1", prices_file=prices)
+    request = MatchupRequest(p1=policy(model, "?asks=1"), p2="random", battles=2, seed=5)
+    store = Store(str(tmp_path / "store"))
+    store.create_matchup("m", request)
+    for record in records:
+        store.record_battle("m", record)
+
+    of_records = Standings(store).of("m", frozenset({0, 1})).result("m", request)
+
+    of_run = result_of(assemble(request, records, matchup_id="m", created_at="2026-01-02T03:04:05+00:00"))
+    assert rounded(of_records) == rounded(of_run)
+    assert of_run.p1_decisions.substituted == 2 and (of_run.cost_usd or 0) > 0.1
+    page = render_leaderboard(table([Source(of_run)], anchor="random"))
+    line = next(line for line in table([Source(of_run)], anchor="random").lines if line.policy == request.p1)
+    assert f"${of_run.p1_decisions.cost_usd / 2:.2f}" in page, "the cost of a battle"
+    assert line.battles == 2 and "–" in page, "random asks no model"

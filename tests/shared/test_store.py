@@ -58,6 +58,23 @@ def test_of_two_requests_at_once_under_one_name_one_is_refused(store: Store) -> 
             assert sum(threads.map(partial(ask, name), range(8))) == 1
 
 
+@pytest.mark.parametrize("kind", ["disk", "bucket"])
+def test_of_two_stores_that_create_the_same_at_once_one_is_told_that_it_did(kind: str, tmp_path: Path) -> None:
+    # Each with its own idea of the same place, as two processes have it.
+    url = str(tmp_path / "store") if kind == "disk" else f"memory://{tmp_path.name}"
+    stores = [Store(url) for _ in range(8)]
+
+    def create(name: str, number: int) -> bool:
+        return stores[number].create(f"matchups/{name}/request.json", str(number).encode())
+
+    with ThreadPoolExecutor(8) as threads:
+        for name in (f"m{number}" for number in range(20)):
+            made = list(threads.map(partial(create, name), range(8)))
+            assert sum(made) == 1
+            assert stores[0].read(f"matchups/{name}/request.json", "gone") == str(made.index(True)).encode()
+    assert not list(tmp_path.glob("store/matchups/*/.*"))
+
+
 @pytest.mark.parametrize("url", ["nosuch://x", "s3://bucket"])
 def test_a_store_that_cannot_be_opened_is_told_by_its_address(url: str) -> None:
     if url == "s3://bucket" and find_spec("s3fs"):
