@@ -17,6 +17,11 @@ GENERATION = 9
 MAX_TURNS = 1_000
 """Where the simulator itself ends a battle."""
 MAX_TEAM = 24
+MAX_DISGUISES = 40
+"""Each costs another look at the battle from its beginning; a battle has a few."""
+MAX_ENTRIES_A_TURN = 8
+MAX_MOVES = 300
+"""Different ones in one battle; Metronome calls many."""
 MAX_LINES = 60_000
 MAX_LINE_CHARACTERS = 2_000
 TIERS: Mapping[str, str] = {"[Gen 9] Random Battle": "gen9randombattle", "[Gen 9] OU": "gen9ou"}
@@ -73,7 +78,11 @@ class Header:
     game_type: str = ""
     started: bool = False
     has_blocks: bool = False
-    has_moves: bool = False
+    entries: int = 0
+    disguises: int = 0
+    met: set[str] = field(default_factory=set)
+    """Everyone's name, with position."""
+    moves: set[str] = field(default_factory=set)
     called: dict[str, Seat] = field(default_factory=dict)
     """Every name that a player bore."""
 
@@ -120,8 +129,16 @@ class Header:
     def _clock(self, _: Line) -> None:
         self.has_blocks |= self.turns > 0
 
-    def _move(self, _: Line) -> None:
-        self.has_moves = True
+    def _move(self, line: Line) -> None:
+        self.moves.add(line[3])
+
+    def _enter(self, line: Line) -> None:
+        self.entries += 1
+        self.met.add(line[2])
+
+    def _unmask(self, line: Line) -> None:
+        self.disguises += 1
+        self.met.add(line[2])
 
     def _turn(self, line: Line) -> None:
         number = _number(line[2])
@@ -138,10 +155,21 @@ class Header:
             raise UnreadableReplay(Dropped.NO_BATTLE)
         if self.tier not in TIERS or self.game_type != "singles":
             raise UnreadableReplay(Dropped.OTHER_FORMAT)
-        if self.has_moves and not self.has_blocks:
+        if self.moves and not self.has_blocks:
             raise UnreadableReplay(Dropped.NO_BLOCKS)
-        if max((*self.sizes.values(), *map(len, self.preview.values()), 0)) > MAX_TEAM:
+        if self._is_beyond_measure():
             raise UnreadableReplay(Dropped.MALFORMED)
+
+    def _is_beyond_measure(self) -> bool:
+        # What no battle has, and what would make the work grow with the square of the log's length.
+        teams = (*self.sizes.values(), *map(len, self.preview.values()))
+        return (
+            max(teams, default=0) > MAX_TEAM
+            or len(self.met) > 2 * MAX_TEAM
+            or len(self.moves) > MAX_MOVES
+            or self.disguises > MAX_DISGUISES
+            or self.entries > MAX_ENTRIES_A_TURN * (self.turns + 1)
+        )
 
 
 _HEADER: Mapping[str, Callable[[Header, Line], None]] = {
@@ -153,6 +181,9 @@ _HEADER: Mapping[str, Callable[[Header, Line], None]] = {
     "gametype": Header._game_type,
     "t:": Header._clock,
     "move": Header._move,
+    "switch": Header._enter,
+    "drag": Header._enter,
+    "replace": Header._unmask,
     "turn": Header._turn,
     "win": Header._win,
 }

@@ -73,3 +73,18 @@ def test_a_log_of_another_format_is_dropped() -> None:
         rebuild(log)
 
     assert dropped.value.reason is Dropped.OTHER_FORMAT
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "|switch|p1a: Snorlax {n}|Snorlax, L80, M|400/400",
+        "|move|p1a: Snorlax|Move {n}|p2a: Gengar",
+        "|replace|p1a: Zoroark|Zoroark, L80, M",
+    ],
+)
+def test_what_no_battle_has_makes_no_work_without_end(line: str) -> None:
+    with pytest.raises(UnreadableReplay) as dropped:
+        read([line.format(n=n) for n in range(1_000)])
+
+    assert dropped.value.reason is Dropped.MALFORMED
