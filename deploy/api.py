@@ -11,6 +11,8 @@ from fastapi import FastAPI
 
 import services.arena.api
 import services.reporter.api
+import services.scraper.api
+import services.scraper.resume
 from deploy.listening import in_url, listen
 from services.arena.resume import resume
 from shared import logs
@@ -33,13 +35,17 @@ def build(settings: Settings) -> FastAPI:
 
     def resume_open_matchups() -> None:
         try:
-            if added := resume(store, queues.enqueue):
+            if added := resume(store, queues.enqueue) + services.scraper.resume.resume(store, queues.enqueue):
                 log.info("%s unfinished jobs are on their queues again.", added)
         except Unreachable as error:
             log.warning("Open matchups are not resumed: %s", error)
 
     return create_app(
-        [services.arena.api.router(store, queues, settings), services.reporter.api.router(store)],
+        [
+            services.arena.api.router(store, queues, settings),
+            services.reporter.api.router(store),
+            services.scraper.api.router(store, queues),
+        ],
         queues,
         host=settings.api_published_at or settings.api_host,
         token=settings.api_token,

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import dataset_commands, judging, model_commands, pokedex, registry_commands, selfplay, serving
+from deploy import dataset_commands, judging, model_commands, pokedex, registry_commands, scraping, selfplay, serving
 from deploy.client import find_redis
 from deploy.following import api_client, follow
 from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup, configure_logs
@@ -41,6 +41,7 @@ for command in (judging.report, judging.verify, judging.skew, judging.ratings, j
     app.command()(command)
 
 app.command()(selfplay.selfplay)
+app.command()(scraping.scrape)
 app.add_typer(dataset_commands.app, name="dataset")
 
 _OPTIONS = {
@@ -122,7 +123,7 @@ app.command()(pokedex.pokedex)
 
 @app.command()
 def up(arena: ArenaWorkers = 2, log_level: LogLevel = None) -> None:
-    """Run the local stack (Redis, API, arena workers, reporter) until interrupted."""
+    """Run the local stack (Redis, API, arena and scraper workers, reporter) until interrupted."""
     from deploy.local import LocalStack
 
     configure_logs(log_level)
@@ -143,7 +144,7 @@ def demo(arena: ArenaWorkers = 2) -> None:
     try:
         err.print("starting Redis, the API, arena workers and a reporter …")
         with TemporaryDirectory(prefix="alphastral-demo-") as folder:
-            settings = Settings()
+            settings = Settings().model_copy(update={"scraper_workers": 0})
             if settings.redis_url is None:
                 # A store of its own, so that nothing of an earlier matchup is resumed here.
                 settings = settings.model_copy(update={"store": f"{folder}/store"})
@@ -206,11 +207,14 @@ def cancel(matchup_id: MatchupId) -> None:
 def resume(
     retry_failed: Annotated[bool, typer.Option(help="Give shards that failed for good another try.")] = False,
 ) -> None:
-    """Enqueue the unfinished work of open matchups again, as every start of the API does."""
+    """Enqueue the unfinished work of open matchups, scrapes and datasets again, as every start of the API does."""
     from services.arena.resume import resume as resume_matchups
+    from services.scraper.resume import resume as resume_scrapes
     from shared.jobs.queues import Queues, connect
 
     settings = Settings()
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
-    added = resume_matchups(Store(settings.store), queues.enqueue, retry_failed=retry_failed)
+    store = Store(settings.store)
+    added = resume_matchups(store, queues.enqueue, retry_failed=retry_failed)
+    added += resume_scrapes(store, queues.enqueue, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")

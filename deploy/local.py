@@ -1,4 +1,4 @@
-"""The whole system without containers: Redis, the API, arena workers and a reporter, as processes of this machine.
+"""The whole system without containers: Redis, the API, arena and scraper workers and a reporter, as local processes.
 
 Every process holds a leash on the next: it ends when its standard input does. So nothing stays behind, whether this
 process returns, is interrupted, or is killed.
@@ -99,7 +99,8 @@ class LocalStack:
         address = private / ADDRESS_FILE
         api = ["deploy.api", "--address-file", str(address)]
         commands = [("api", api), ("reporter", ["deploy.worker", "reporter"])]
-        commands += [(f"arena-{number}", ["deploy.worker", "arena"]) for number in range(1, self._arena_workers + 1)]
+        for queue, workers in (("arena", self._arena_workers), ("scraper", self._settings.scraper_workers)):
+            commands += [(f"{queue}-{number}", ["deploy.worker", queue]) for number in range(1, workers + 1)]
         for name, command in commands:
             child = Child(name, [sys.executable, "-m", *command], logs / f"{name}.log", environment)
             self._children.append(child)

@@ -1,4 +1,4 @@
-"""One worker process: `python -m deploy.worker arena`, or `reporter`."""
+"""One worker process: `python -m deploy.worker arena`, or `reporter`, or `scraper`."""
 
 import sys
 

@@ -70,6 +70,11 @@ class Files:
         """Write or replace a small file, atomically."""
         self._write(f"{self._root}/{path}", raw)
 
+    def remove(self, path: str) -> None:
+        """Take a file away, where there is one."""
+        with suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{path}")
+
     def create(self, path: str, raw: bytes) -> bool:
         """Write a small file where there is none. False where there is, whichever process was first."""
         try:

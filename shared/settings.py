@@ -113,6 +113,13 @@ class Settings(BaseSettings):
     hf_url: str = "https://router.huggingface.co"
     hub_url: str = Field(default="https://huggingface.co", validation_alias=_either("HUB_URL", "HF_ENDPOINT"))
     """The Hub, where models and datasets are pushed to and pulled from: it gets the key of Hugging Face, too."""
+    replay_site_url: str = "https://replay.pokemonshowdown.com"
+    replay_site_connections: int = Field(default=4, ge=1, le=32)
+    """At once, over all scraper workers."""
+    replay_site_requests_per_second: float = Field(default=4.0, gt=0, le=100)
+    """The same."""
+    scraper_workers: int = Field(default=1, ge=0, le=64)
+    """How many the local stack runs."""
     openai_api_key: Key = Field(default=None, validation_alias=_either("OPENAI_API_KEY"))
     openai_url: str = Field(
         default="https://api.openai.com/v1", validation_alias=_either("OPENAI_URL", "OPENAI_BASE_URL")

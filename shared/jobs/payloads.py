@@ -51,3 +51,16 @@ class WriteLeaderboard(Payload):
     tournament_id: str = _MATCHUP_ID
     revision: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
     """Of which results."""
+
+
+class ScrapePages(Payload):
+    """Fetch the replays of one range of a scrape's pages, those that are not stored yet."""
+
+    scrape_id: str = _MATCHUP_ID
+    number: int = Field(ge=0, lt=100_000)
+
+
+class BuildDataset(Payload):
+    """Build a dataset from what the store holds."""
+
+    name: str = _MATCHUP_ID

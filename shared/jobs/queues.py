@@ -24,7 +24,16 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.jobs.payloads import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteLeaderboard, WriteReport
+from shared.jobs.payloads import (
+    BuildDataset,
+    LookAtMatchup,
+    LookAtTournament,
+    Payload,
+    PlayShard,
+    ScrapePages,
+    WriteLeaderboard,
+    WriteReport,
+)
 from shared.logs import one_line
 
 MAX_PAYLOAD_BYTES = 100_000
@@ -96,6 +105,24 @@ ROUTES: Mapping[str, Route] = {
         payload=WriteLeaderboard,
         job_id=lambda payload: f"{payload.tournament_id}-leaderboard-{payload.revision}",
         timeout_seconds=lambda payload: 600,
+    ),
+    "scrape_pages": Route(
+        queue="scraper",
+        function="services.scraper.tasks:scrape_pages",
+        give_up="services.scraper.tasks:give_up_pages",
+        payload=ScrapePages,
+        job_id=lambda payload: f"{payload.scrape_id}-pages-{payload.number:05d}",
+        # A site may ask to wait, and is asked slowly.
+        timeout_seconds=lambda payload: 7_200,
+    ),
+    "build_dataset": Route(
+        queue="scraper",
+        function="services.scraper.tasks:build_dataset",
+        give_up="services.scraper.tasks:give_up_dataset",
+        payload=BuildDataset,
+        job_id=lambda payload: f"{payload.name}-dataset",
+        timeout_seconds=lambda payload: 86_400,
+        retries=1,
     ),
 }
 

@@ -10,7 +10,9 @@ from shared.settings import Settings
 
 
 def make_stack(folder: Path, *, arena_workers: int = 2, **settings: Any) -> LocalStack:
-    given = Settings(**{"store": str(folder / "store"), "redis_url": None, "api_port": None, **settings})
+    given = Settings(
+        **{"store": str(folder / "store"), "redis_url": None, "api_port": None, "scraper_workers": 0, **settings}
+    )
     return LocalStack(given, arena_workers=arena_workers, folder=folder)
 
 
