@@ -92,9 +92,9 @@ def test_complete_legal_actions_are_those_that_there_were(both: Sequence[tuple[R
 
 def test_the_opponents_action_of_the_same_turn_changes_no_prompt(played: Sequence[Replay]) -> None:
     compared = 0
-    for replay in played[:4]:
-        before = {(made.seat, made.block): prompts(made) for made in rebuild(replay.log).decisions}
-        for made in rebuild(replay.log).decisions[::5]:
+    for replay in played[:3]:
+        decisions = rebuild(replay.log).decisions
+        for made in decisions[::8]:
             foe = "p2" if made.seat == "p1" else "p1"
             start, end = end_of(replay.log, made.block), end_of(replay.log, made.block + 1)
             changed = list(replay.log)
@@ -104,12 +104,12 @@ def test_the_opponents_action_of_the_same_turn_changes_no_prompt(played: Sequenc
                     fields[3] = OTHER_MOVES[number % len(OTHER_MOVES)]
                     changed[number] = "|".join(fields)
             changed.insert(start + 1, OTHER_LINES[made.block % len(OTHER_LINES)].format(foe=foe))
-            after = {(each.seat, each.block): prompts(each) for each in rebuild(changed).decisions}
-            if (made.seat, made.block) in after:
-                compared += 1
-                assert after[made.seat, made.block] == before[made.seat, made.block]
+            for each in rebuild(changed).decisions:
+                if (each.seat, each.block) == (made.seat, made.block):
+                    compared += 1
+                    assert prompts(each) == prompts(made)
 
-    assert compared > 40
+    assert compared > 15
 
 
 async def told_otherwise(

@@ -60,7 +60,7 @@ async def test_replays_of_the_pinned_simulator_are_run_again_exactly(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_two_hundred_of_two_hundred_are_run_again_exactly(simulators: Simulators) -> None:
     for replay in await replays(range(1000, 1200)):
         await rerun(replay, simulators)
