@@ -83,6 +83,7 @@ def battle(
     ] = None,
 ) -> None:
     """Play a matchup in this process and write its run and report."""
+    from deploy.local_models import local_models
     from deploy.single import check_output, play_here, write_result
     from services.arena.policies.models import connector
 
@@ -97,14 +98,18 @@ def battle(
     err.print(escape(describe(request)))
     if showdown_url is not None:
         settings = settings.model_copy(update={"showdown_url": showdown_url})
-    with progress("battles", request.battles) as advance:
+
+    def tell(sentence: str) -> None:
+        err.print(escape(sentence))
+
+    with local_models((request.p1, request.p2), tell) as reach, progress("battles", request.battles) as advance:
         run = asyncio.run(
             play_here(
                 request,
                 advance=advance,
-                tell=lambda sentence: err.print(escape(sentence)),
+                tell=tell,
                 settings=settings,
-                connect=connector(settings, LocalLimiter()),
+                connect=reach(connector(settings, LocalLimiter())),
                 showdown_port=showdown_port,
             )
         )

@@ -9,8 +9,9 @@ from rich.markup import escape
 
 from deploy.options import LogLevel, MaxCost, MaxTokens, PolicyFile, configure_logs
 from deploy.policy_files import read_policies
-from deploy.show import out
+from deploy.show import err, out
 from services.arena.pinning import pinned
+from shared.jobs.limits import LocalLimiter
 from shared.model_options import OPTIONS
 from shared.policies import FORMATS, KINDS
 from shared.registry import Registry
@@ -42,11 +43,15 @@ def try_policy(
     policies: PolicyFile = None,
 ) -> None:
     """Ask a model one question: prompt, constraint, raw answer, action, tokens and time."""
+    from deploy.local_models import local_models
     from deploy.trying import try_once
 
     configure_logs("WARNING")
     named = read_policies(policies) if policies else {}
-    if not asyncio.run(try_once(named.get(policy, policy), state, Settings(), out.print)):
+    asked = named.get(policy, policy)
+    with local_models((asked,), lambda sentence: err.print(escape(sentence))) as reach:
+        chosen = asyncio.run(try_once(asked, state, Settings(), out.print, reach))
+    if not chosen:
         raise typer.Exit(1)
 
 
@@ -62,16 +67,23 @@ def bench(
 ) -> None:
     """Play a suite's matchups, those battles that are not played yet, and print its table."""
     from deploy.bench import play_suite, read_suite
+    from deploy.local_models import local_models
+    from services.arena.policies.models import connector
 
     configure_logs(log_level or "WARNING")
     settings = Settings()
-    playing = play_suite(
-        read_suite(suite, lambda request: pinned(request, Registry(Store(settings.store)), settings)),
-        store,
-        settings,
-        max_cost=max_cost,
-        max_tokens=max_tokens,
-        retry_broken=retry_broken,
-    )
-    if not asyncio.run(playing):
+    asked = read_suite(suite, lambda request: pinned(request, Registry(Store(settings.store)), settings))
+    policies = [policy for row in asked.rows for policy in (row.request.p1, row.request.p2)]
+    with local_models(policies, lambda sentence: err.print(escape(sentence))) as reach:
+        playing = play_suite(
+            asked,
+            store,
+            settings,
+            max_cost=max_cost,
+            max_tokens=max_tokens,
+            retry_broken=retry_broken,
+            connect=reach(connector(settings, LocalLimiter())),
+        )
+        played = asyncio.run(playing)
+    if not played:
         raise typer.Exit(1)

@@ -55,7 +55,10 @@ def serve(
         def tell() -> None:
             log.info("%s at %s, on %s in %s.", ", ".join(each.name for each in served), url, device, loaded.dtype)
             if address_file is not None:
-                address_file.write_text(json.dumps({"url": url}))
+                whole = json.dumps({"url": url, "models": [each.name for each in served]})
+                new = address_file.with_suffix(".new")
+                new.write_text(whole)
+                new.replace(address_file)
 
         limits = Limits(concurrent_requests=max_concurrent_requests, batch_rows=max_batch_rows)
         run(loaded, served, listening, limits=limits, threads=threads, on_ready=tell)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from services.arena.pinning import pin
-from services.arena.policies import Conversation, make_policy
+from services.arena.policies import Connect, Conversation, make_policy
 from services.arena.policies.llm import LanguageModel
 from services.arena.policies.models import connector
 from services.reporter.words import milliseconds, shown, usd
@@ -29,14 +29,20 @@ PATIENCE_SECONDS = 10.0
 _CANDIDATES_SHOWN = 5
 
 
-async def try_once(policy: str, state_file: Path | None, settings: Settings, tell: Callable[[str], None]) -> bool:
+async def try_once(
+    policy: str,
+    state_file: Path | None,
+    settings: Settings,
+    tell: Callable[[str], None],
+    reach: Callable[[Connect], Connect] = lambda connect: connect,
+) -> bool:
     """Ask once, tell everything, and say whether the model chose a legal action. Raises UsageError, Unreachable."""
     patience = min(settings.server_patience_seconds, PATIENCE_SECONDS)
     patiences = {
         "server_patience_seconds": patience,
         "version_patience_seconds": min(settings.version_patience_seconds, PATIENCE_SECONDS),
     }
-    connect = connector(settings.model_copy(update=patiences), LocalLimiter())
+    connect = reach(connector(settings.model_copy(update=patiences), LocalLimiter()))
     model = make_policy(pin(policy, Registry(Store(settings.store)), settings), lambda spec: connect(_streamed(spec)))
     if not isinstance(model, LanguageModel):
         raise UsageError(f"{policy!r} asks no model, so there is nothing to try")

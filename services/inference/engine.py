@@ -47,26 +47,36 @@ class Engine:
         self._decodings: dict[str | None, Decoding] = {}
         self._rows: dict[Row, Ticket] = {}
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
+        """Whether its thread works on what comes."""
+        return self._thread.is_alive() and not self._ended.is_set()
 
     @property
     def waiting(self) -> int:
         """Requests that the model has not turned to."""
         return self._inbox.qsize() + len(self._to_score) + len(self._to_generate)
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self._rows or self.waiting)
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread after the forward that it is in; what is left fails."""
+    def halt(self) -> None:
+        """Have the thread end after the forward that it is in; what is left fails."""
         self._stopping.set()
         self._inbox.put(None)
+
+    def stop(self) -> None:
+        """Halt, and wait for it."""
+        self.halt()
         self._thread.join()
 
     def submit(self, work: Work) -> Ticket:
@@ -78,6 +88,10 @@ class Engine:
         self.in_flight += 1
         ticket = Ticket(work, self._release)
         self._inbox.put(ticket)
+        if self._ended.is_set():
+            # It may have looked into the inbox for the last time just before.
+            ticket.close()
+            raise GenerationFailed("the engine has ended")
         return ticket
 
     def _release(self) -> None:
@@ -91,10 +105,12 @@ class Engine:
                 self._look()
                 self._score_some()
                 self._generate_some()
+        except BaseException:
+            log.exception("The engine's thread ended.")
         finally:
+            self._ended.set()
             self._fail_all("the engine ended")
             if not self._stopping.is_set():
-                log.error("The engine's thread ended.")
                 self._on_death()
 
     def _look(self) -> None:
@@ -186,6 +202,9 @@ class Engine:
             log.exception("A forward of %d requests failed.", len(tickets))
             self.is_well = False
             self._fail(tickets, f"{type(error).__name__}: {error}")
+        except BaseException:
+            self._fail(tickets, "the engine ended")
+            raise
         else:
             self.is_well = True
 

@@ -7,7 +7,7 @@ import re
 
 MOST_MEMBERS = 512
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
-_TOKEN = re.compile(r"\\(.)|([|])|([.^$*+?{}\[\]()])|(.)", re.DOTALL)
+_TOKEN = re.compile(r"\\(.)|([|])|([.^$*+?{}\[\]()\\])|(.)", re.DOTALL)
 
 
 class NotFinite(ValueError):

@@ -1,5 +1,6 @@
 """Puts one built-in server together and runs it: base, adapters, engine, routes."""
 
+import asyncio
 import logging
 import socket
 import time
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_TOTAL_TOKENS = 4096
 """Of a prompt and its answer, where the model can take as much: the memory of one forward grows with its square."""
 STOP_SECONDS = 5
+FAIL_SECONDS = 3
+"""For the forward that the engine is in, and for the errors to get through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +86,22 @@ def run(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    server: uvicorn.Server
+    server: _Uvicorn
 
     def end() -> None:
         server.should_exit = True
 
     engine, app = assemble(loaded, served, limits=limits, on_death=end)
-    server = uvicorn.Server(
+    server = _Uvicorn(
         uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS + FAIL_SECONDS,
             server_header=False,
             lifespan="off",
-        )
+        ),
+        engine,
     )
     engine.start()
     on_ready()
@@ -108,3 +112,16 @@ def run(
         engine.stop()
     if died:
         raise AlphaStralError("the engine ended unexpectedly; its log says why")
+
+
+class _Uvicorn(uvicorn.Server):
+    """Ends the engine before the connections, so that whoever still waits gets an answer: that it failed."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new, and wait for what is in flight."""
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._engine.halt)
+        await super().shutdown(sockets)
