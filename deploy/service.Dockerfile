@@ -81,7 +81,7 @@ FROM ${PYTHON_IMAGE}
 # Volumes take over who may write into these folders.
 RUN groupadd --gid 10001 alphastral \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin alphastral \
- && install -d -o 10001 -g 10001 /store /hub
+ && install -d -o 10001 -g 10001 /store /hub /scratch
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=simulator /out/ /
 COPY --from=project /app /app

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from deploy.api import build
 from shared.errors import UsageError
+from shared.jobs.queues import ROUTES
 from shared.settings import Settings
 from tests.engine import no_compose
 
@@ -77,6 +78,15 @@ def test_each_image_has_a_lock_and_no_port_is_open_beyond_loopback() -> None:
         assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}
     assert set(shown["services"]["redis"]["networks"]) == {"inside"}
     assert shown["networks"]["inside"]["internal"] is True
+
+
+@needs_compose
+def test_every_queue_has_a_worker() -> None:
+    commands = [service.get("command") or [""] for service in configuration()["services"].values()]
+
+    assert {route.queue for route in ROUTES.values()} <= {
+        command[-1] for command in commands if "deploy.worker" in command
+    }
 
 
 @needs_compose

@@ -91,6 +91,14 @@ def test_a_worker_is_scaled_by_the_jobs_of_its_own_queue(name: str) -> None:
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
 
 
+def test_every_queue_has_a_worker() -> None:
+    commands = [container(one).get("command", ()) for one in WORKLOADS.values()]
+
+    assert {route.queue for route in ROUTES.values()} <= {
+        command[-1] for command in commands if "deploy.worker" in command
+    }
+
+
 def container(workload: Any) -> Any:
     [only] = workload["spec"]["template"]["spec"]["containers"]
     return only
