@@ -14,7 +14,9 @@ make check              format, lint, types and import contracts; never edits
 make fmt                format, and fix what can be fixed safely
 make bench              CPU a turn: the bare simulator, ours, poke-env on the official server
 make bench-verdicts     how often intervals, sequential tests and ratings are right, by simulation
+make loop               self-play, dataset, training, server, battles, one report: about 30 minutes on two cores
 make bench-decisions    how full the arena keeps a model server, and its CPU a decision
+make bench-training     tokens a second of our recipe against plain SFTTrainer
 make up                 the whole system in containers; returns when all are well
 make down               stop it; what it stored stays
 make e2e                the tests of the containers (minutes; they need a container engine)
@@ -24,7 +26,7 @@ make clean              remove .venv, node_modules and caches; runs, reports and
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo test unit-tests check fmt bench bench-decisions bench-verdicts secrets wheels up down e2e lock clean
+.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-verdicts secrets wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +41,9 @@ setup-run:
 
 demo: setup-run
 	@$(VENV_BIN)/alphastral demo
+
+loop: setup
+	@$(VENV_BIN)/alphastral loop $(ARGS)
 
 test: setup
 	$(VENV_BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
@@ -61,6 +66,9 @@ bench: setup
 
 bench-verdicts: setup
 	$(VENV_BIN)/python benchmarks/verdicts.py $(ARGS)
+
+bench-training: setup
+	$(VENV_BIN)/python benchmarks/training.py $(ARGS)
 
 bench-decisions: setup
 	$(VENV_BIN)/python benchmarks/decisions.py $(ARGS)

@@ -13,6 +13,7 @@ import services.arena.api
 import services.reporter.api
 import services.scraper.api
 import services.scraper.resume
+import services.trainer.api
 from deploy.listening import in_url, listen
 from services.arena.resume import resume
 from shared import logs
@@ -35,7 +36,11 @@ def build(settings: Settings) -> FastAPI:
 
     def resume_open_matchups() -> None:
         try:
-            if added := resume(store, queues.enqueue) + services.scraper.resume.resume(store, queues.enqueue):
+            if (
+                added := resume(store, queues.enqueue)
+                + services.scraper.resume.resume(store, queues.enqueue)
+                + services.trainer.api.resume(store, queues)
+            ):
                 log.info("%s unfinished jobs are on their queues again.", added)
         except Unreachable as error:
             log.warning("Open matchups are not resumed: %s", error)
@@ -45,6 +50,7 @@ def build(settings: Settings) -> FastAPI:
             services.arena.api.router(store, queues, settings),
             services.reporter.api.router(store),
             services.scraper.api.router(store, queues),
+            services.trainer.api.router(store, queues),
         ],
         queues,
         host=settings.api_published_at or settings.api_host,

@@ -15,7 +15,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import dataset_commands, judging, model_commands, pokedex, registry_commands, scraping, selfplay, serving
+from deploy import (
+    dataset_commands,
+    judging,
+    loop,
+    model_commands,
+    pokedex,
+    registry_commands,
+    scraping,
+    selfplay,
+    serving,
+    training_commands,
+)
 from deploy.client import find_redis
 from deploy.following import api_client, follow
 from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup, configure_logs
@@ -42,6 +53,9 @@ for command in (judging.report, judging.verify, judging.skew, judging.ratings, j
 
 app.command()(selfplay.selfplay)
 app.command()(scraping.scrape)
+app.command()(training_commands.train)
+app.command()(training_commands.evaluate)
+app.command()(loop.loop)
 app.add_typer(dataset_commands.app, name="dataset")
 
 _OPTIONS = {
@@ -127,7 +141,11 @@ app.command()(pokedex.pokedex)
 
 
 @app.command()
-def up(arena: ArenaWorkers = 2, log_level: LogLevel = None) -> None:
+def up(
+    arena: ArenaWorkers = 2,
+    trainer: Annotated[bool, typer.Option("--trainer", help="And a worker that trains; it needs torch.")] = False,
+    log_level: LogLevel = None,
+) -> None:
     """Run the local stack (Redis, API, arena and scraper workers, reporter) until interrupted."""
     from deploy.local import LocalStack
 
@@ -135,7 +153,7 @@ def up(arena: ArenaWorkers = 2, log_level: LogLevel = None) -> None:
     settings = Settings()
     if log_level is not None:
         settings = settings.model_copy(update={"log_level": log_level.upper()})
-    with suppress(KeyboardInterrupt), LocalStack(settings, arena_workers=arena) as stack:
+    with suppress(KeyboardInterrupt), LocalStack(settings, arena_workers=arena, trainers=int(trainer)) as stack:
         out.print(f"The API listens at {stack.url} (documentation: {stack.url}/docs). Ctrl-C ends everything.")
         stack.wait()
 

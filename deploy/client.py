@@ -13,6 +13,8 @@ import httpx
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus, NewMatchup, Page
 from services.arena.tournament_schemas import NewTournament, TournamentPage, TournamentStatus
+from services.scraper.schemas import DatasetStatus, NewDataset
+from services.trainer.trainings import NewTraining, TrainingStatus
 from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
 from shared.records import Run, parse_run
 from shared.settings import Settings
@@ -112,6 +114,25 @@ class ApiClient:
         """What waits on the queues, and who works."""
         answer: dict[str, Any] = self._ask("GET", "/health").json()
         return answer
+
+    def build_dataset(self, asked: NewDataset) -> DatasetStatus:
+        """Ask for a dataset; asking again for the same gives the same."""
+        body = asked.model_dump(mode="json", exclude_defaults=True)
+        return DatasetStatus.model_validate(self._ask("POST", "/datasets", json=body).json())
+
+    def dataset(self, name: str) -> DatasetStatus:
+        """How a dataset stands."""
+        return DatasetStatus.model_validate(self._ask("GET", f"/datasets/{quote(name, safe='')}").json())
+
+    def train(self, asked: NewTraining, *, idempotency_key: str | None = None) -> TrainingStatus:
+        """Ask for a training."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        body = asked.model_dump(mode="json", by_alias=True)
+        return TrainingStatus.model_validate(self._ask("POST", "/trainings", json=body, headers=headers).json())
+
+    def training(self, training_id: str) -> TrainingStatus:
+        """How a training stands."""
+        return TrainingStatus.model_validate(self._ask("GET", f"/trainings/{quote(training_id, safe='')}").json())
 
     def wait(
         self,

@@ -42,9 +42,12 @@ class LocalStack:
     A worker that dies is started again, up to RESTARTS times; `check` raises once the stack cannot go on.
     """
 
-    def __init__(self, settings: Settings, *, arena_workers: int = 2, folder: Path = Path("var")) -> None:
+    def __init__(
+        self, settings: Settings, *, arena_workers: int = 2, trainers: int = 0, folder: Path = Path("var")
+    ) -> None:
         self._settings = settings
         self._arena_workers = arena_workers
+        self._trainers = trainers
         self._folder = folder
         self._exit = ExitStack()
         self._children: list[Child] = []
@@ -99,7 +102,11 @@ class LocalStack:
         address = private / ADDRESS_FILE
         api = ["deploy.api", "--address-file", str(address)]
         commands = [("api", api), ("reporter", ["deploy.worker", "reporter"])]
-        for queue, workers in (("arena", self._arena_workers), ("scraper", self._settings.scraper_workers)):
+        for queue, workers in (
+            ("arena", self._arena_workers),
+            ("scraper", self._settings.scraper_workers),
+            ("train", self._trainers),
+        ):
             commands += [(f"{queue}-{number}", ["deploy.worker", queue]) for number in range(1, workers + 1)]
         for name, command in commands:
             child = Child(name, [sys.executable, "-m", *command], logs / f"{name}.log", environment)

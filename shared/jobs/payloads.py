@@ -64,3 +64,9 @@ class BuildDataset(Payload):
     """Build a dataset from what the store holds."""
 
     name: str = _MATCHUP_ID
+
+
+class TrainModel(Payload):
+    """Do a training, from its last checkpoint on."""
+
+    training_id: str = _MATCHUP_ID

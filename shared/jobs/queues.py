@@ -31,6 +31,7 @@ from shared.jobs.payloads import (
     Payload,
     PlayShard,
     ScrapePages,
+    TrainModel,
     WriteLeaderboard,
     WriteReport,
 )
@@ -123,6 +124,16 @@ ROUTES: Mapping[str, Route] = {
         job_id=lambda payload: f"{payload.name}-dataset",
         timeout_seconds=lambda payload: 86_400,
         retries=1,
+    ),
+    "train_model": Route(
+        queue="train",
+        function="services.trainer.tasks:train_model",
+        give_up="services.trainer.tasks:give_up_training",
+        payload=TrainModel,
+        job_id=lambda payload: f"{payload.training_id}-train",
+        timeout_seconds=lambda payload: 14 * 86_400,
+        # A machine that is taken away now and then should not end a training that goes on from its checkpoint.
+        retries=8,
     ),
 }
 

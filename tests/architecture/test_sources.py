@@ -11,8 +11,10 @@ ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unse
 READ_THE_ENVIRONMENT = {"shared/settings.py": "the only place that reads settings"}
 MOST_LINES = 300
 LONGER: dict[str, str] = {
+    "deploy/loop.py": "one run, read from its first step to its last",
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/reporter/charts.py": "one function a chart",
+    "shared/jobs/queues.py": "the table of routes, and how a job of it is written and read",
     "shared/records.py": "the shapes of what is stored, and two lines to read them",
 }
 """File → why it has one subject all the same."""

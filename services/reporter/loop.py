@@ -1,0 +1,114 @@
+"""The one report of a whole loop: who won, how sure that is, and how well the model decides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.reporter import numbers, words
+from services.reporter.page import environment, template_text
+from services.reporter.verdict import verdict
+from shared.records import Run
+
+KINDS = ("all", "move", "voluntary switch", "forced switch", "tera")
+SHOWN = {"tuned": "the tuned model", "base": "its base"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a loop came to."""
+
+    model: str
+    base: str
+    teacher: str
+    recipe: str
+    runs: Mapping[str, Run]
+    """Question → the run that answers it."""
+    accuracy: Mapping[str, Mapping[str, tuple[float, int]]]
+    """Who → kind of decision → hits, and of how many held-out decisions."""
+    legal_share: Mapping[str, float]
+    perplexity: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Fought:
+    """One matchup's line."""
+
+    question: str
+    battles: int
+    rate: float
+    low: float
+    high: float
+    sentence: str
+    substitutions: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The page, and the same in figures and in lines for a terminal."""
+
+    html: str
+    figures: dict[str, Any]
+    lines: tuple[str, ...]
+
+
+def render_loop(loop: Loop) -> Rendered:
+    """The report of a loop."""
+    fought = [_fought(question, run) for question, run in loop.runs.items()]
+    counts = loop.accuracy["tuned"]
+    heads = [f"{kind} ({counts[kind][1] if kind in counts else 0})" for kind in KINDS]
+    rows = [
+        (SHOWN.get(who, who), [words.percent(_share(kinds, kind), 1) if kind in kinds else "–" for kind in KINDS])
+        for who, kinds in loop.accuracy.items()
+    ]
+    html = (
+        environment()
+        .get_template("loop.html.j2")
+        .render(found=loop, fought=fought, heads=heads, rows=rows, words=words, style=template_text("leaderboard.css"))
+    )
+    return Rendered(html, _figures(loop, fought), tuple(_lines(loop, fought)))
+
+
+def _fought(question: str, run: Run) -> Fought:
+    found, said = numbers.rate(run), verdict(run)
+    return Fought(
+        question=question,
+        battles=found.battles if found else 0,
+        rate=found.estimate if found else 0.0,
+        low=found.interval.low if found else 0.0,
+        high=found.interval.high if found else 1.0,
+        sentence=f"{said.result} {said.judgement}",
+        substitutions=said.substitutions,
+    )
+
+
+def _figures(loop: Loop, fought: list[Fought]) -> dict[str, Any]:
+    return {
+        "model": loop.model,
+        "recipe": loop.recipe,
+        "matchups": {
+            each.question: {"battles": each.battles, "win_rate": each.rate, "interval": [each.low, each.high]}
+            for each in fought
+        },
+        "decision_accuracy": {
+            who: {kind: _share(kinds, kind) for kind in kinds} for who, kinds in loop.accuracy.items()
+        },
+        "legal_share_without_constraint": dict(loop.legal_share),
+        "perplexity": dict(loop.perplexity),
+    }
+
+
+def _lines(loop: Loop, fought: list[Fought]) -> list[str]:
+    lines = [
+        f"{each.question}: {words.percent(each.rate, 1)} of {each.battles} "
+        f"({words.percent(each.low, 1)} to {words.percent(each.high, 1)})"
+        for each in fought
+    ]
+    for who, kinds in loop.accuracy.items():
+        parts = ", ".join(f"{kind} {_share(kinds, kind):.3f}" for kind in KINDS if kind in kinds)
+        lines.append(f"decision accuracy of {SHOWN.get(who, who)}: {parts}")
+    return lines
+
+
+def _share(kinds: Mapping[str, tuple[float, int]], kind: str) -> float:
+    hits, decisions = kinds[kind]
+    return hits / decisions if decisions else 0.0

@@ -1,0 +1,67 @@
+"""The trainer's routes: ask for a training, and see how it stands."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from services.trainer.trainings import NewTraining, Trainings, TrainingStatus
+from shared.errors import Conflict, NotFound, UsageError
+from shared.jobs.payloads import TrainModel
+from shared.jobs.queues import Queues
+from shared.store import Store
+
+
+def router(store: Store, queues: Queues) -> APIRouter:
+    """The routes, over this store and these queues."""
+    routes = APIRouter(tags=["trainer"])
+    trainings = Trainings(store)
+
+    @routes.post("/trainings", status_code=202)
+    def train(
+        asked: NewTraining,
+        response: Response,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+    ) -> TrainingStatus:
+        """Ask for a training. 422 where the recipe or a changed value cannot be, or the dataset is not in the store.
+
+        The same `Idempotency-Key` is answered by the same training, whatever became of it.
+        """
+        asked.resolved()
+        if not store.exists(f"datasets/{asked.dataset}/card.json"):
+            raise UsageError(f"no dataset {asked.dataset!r} is in the store", field="dataset")
+        training_id = trainings.create(asked, _named_by(idempotency_key) if idempotency_key else None)
+        if trainings.request(training_id) != asked:
+            raise Conflict(f"training {training_id} was asked for with another body")
+        if trainings.is_open(training_id):
+            queues.enqueue(TrainModel(training_id=training_id))
+        response.headers["Location"] = f"/trainings/{training_id}"
+        return trainings.status(training_id)
+
+    @routes.get("/trainings")
+    def list_trainings(limit: int = 50) -> list[TrainingStatus]:
+        """Trainings, newest first."""
+        return [trainings.status(training_id) for training_id in trainings.ids()[: max(1, min(limit, 200))]]
+
+    @routes.get("/trainings/{training_id}")
+    def training(training_id: str) -> TrainingStatus:
+        """How a training stands."""
+        return trainings.status(training_id)
+
+    return routes
+
+
+def resume(store: Store, queues: Queues) -> int:
+    """Enqueue the open trainings again, as a start of the API does; how many were not on the queue."""
+    trainings, added = Trainings(store), 0
+    for training_id in trainings.ids():
+        try:
+            if trainings.is_open(training_id):
+                added += queues.enqueue(TrainModel(training_id=training_id))
+        except NotFound:
+            continue  # A folder that a process left behind that died before it wrote the request.
+    return added
+
+
+def _named_by(idempotency_key: str) -> str:
+    return f"key-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:20]}"

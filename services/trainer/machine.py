@@ -1,0 +1,80 @@
+"""Whether this machine can do what a recipe asks, found out before anything is begun."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from services.trainer.recipes import CPU_RECIPE, Recipe
+from shared.errors import UsageError
+
+_BYTES: dict[str, float] = {"float32": 4, "bfloat16": 2}
+_FOUR_BIT_BYTES = 0.6
+_ADAM_BYTES = 16
+"""A trained parameter in float32, its gradient, and Adam's two moments."""
+_SAMPLE_BYTES = 200
+"""About what a token of a batch keeps, per hidden unit and layer, until the gradients are taken."""
+CHECKPOINTS_KEPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a model is."""
+
+    parameters: int
+    trained: int
+    hidden: int
+    layers: int
+
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> "Size":
+        """Of a model with its adapter on."""
+        config = model.config.get_text_config()
+        counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+        return cls(
+            parameters=sum(count for count, _ in counts),
+            trained=sum(count for count, trained in counts if trained),
+            hidden=int(config.hidden_size),
+            layers=int(config.num_hidden_layers),
+        )
+
+
+def check_device(recipe: Recipe, *, cuda: bool | None = None) -> None:
+    """Raises UsageError where a recipe for CUDA meets a machine without, and names the one to use instead."""
+    here = torch.cuda.is_available() if cuda is None else cuda
+    if recipe.device == "cuda" and not here:
+        raise UsageError(
+            f"the recipe {recipe.name} needs CUDA, and no CUDA device is here: use --recipe {CPU_RECIPE}",
+            field="recipe",
+        )
+
+
+def check_room(recipe: Recipe, size: Size, folder: Path, *, memory: int | None = None, disk: int | None = None) -> None:
+    """Raises UsageError where disk or memory cannot hold the training, with both figures in GB."""
+    weight = _FOUR_BIT_BYTES if recipe.quantization else _BYTES[recipe.dtype]
+    kept = recipe.batch_size * recipe.max_length * size.hidden * size.layers * _SAMPLE_BYTES / 4
+    needed = size.parameters * weight + size.trained * _ADAM_BYTES + kept
+    there = _free_memory(recipe) if memory is None else memory
+    if needed > there:
+        raise UsageError(
+            f"the recipe {recipe.name} needs about {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free: "
+            "lower batch_size by --set",
+            field="recipe",
+        )
+    wanted = size.trained * _ADAM_BYTES * CHECKPOINTS_KEPT + (size.parameters * 2 if recipe.merge else 0)
+    free = shutil.disk_usage(folder).free if disk is None else disk
+    if wanted > free:
+        raise UsageError(
+            f"checkpoints and model need about {wanted / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free",
+            field="output",
+        )
+
+
+def _free_memory(recipe: Recipe) -> int:
+    if recipe.device == "cuda":
+        return int(torch.cuda.mem_get_info()[1])
+    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 1 << 62

@@ -1,0 +1,140 @@
+"""Recipes: everything that decides how a model is trained, as TOML files, checked when they are read.
+
+A recipe is an exact record. Its values, with those changed by `--set`, stand on the card of the model that came of it.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import UsageError
+
+FOLDER = Path(__file__).parent / "recipes"
+CPU_RECIPE = "cpu-smollm2"
+
+Device = Literal["cpu", "cuda"]
+Target = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Lora(_Frozen):
+    """The adapter. https://arxiv.org/abs/2106.09685"""
+
+    r: int = Field(ge=1, le=1024)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    bias: Literal["none", "all", "lora_only"] = "none"
+    targets: tuple[Target, ...] = Field(min_length=1)
+    """Linear layers of the language model, by the end of their names; never of a vision tower."""
+    last_layers: int | None = Field(default=None, ge=1)
+    """Adapt only so many layers, the last ones; all when not given."""
+
+
+class Quantization(_Frozen):
+    """The base in four bits while it is trained. https://arxiv.org/abs/2305.14314"""
+
+    type: Literal["nf4", "fp4"] = "nf4"
+    double: bool = False
+
+
+class Recipe(_Frozen):
+    """How a model is trained."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    base: str = Field(min_length=1, max_length=500)
+    """A model's name on the Hub, a folder with one, or `smollm2`."""
+    contract: Literal["v1", "v2"]
+    """The contract that its datasets must be made for."""
+    device: Device
+    loss: Literal["all", "completion"]
+    """Learn the whole chat text, as the original project did, or the completion alone."""
+    lora: Lora
+    quantization: Quantization | None = None
+    max_steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, le=1)
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    warmup_steps: int = Field(ge=0)
+    batch_size: int = Field(ge=1, le=1024)
+    accumulation: int = Field(default=1, ge=1)
+    optimizer: Literal["adamw_torch", "adamw_torch_fused", "paged_adamw_8bit"]
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    evaluate_every: int = Field(ge=1)
+    save_every: int = Field(ge=1)
+    scored_decisions: int = Field(default=200, ge=1)
+    """Of how many validation decisions the accuracy is taken at each evaluation, drawn once by the seed."""
+    max_length: int = Field(ge=16)
+    """Tokens of prompt and completion; samples over it are left out and counted."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    packing: bool = False
+    """Several samples in one row, none of which sees another. Needs flash attention, and is left out without it."""
+    group_by_length: bool = False
+    """Batches of samples of about one length, so that little is padding."""
+    merge: bool = False
+    """Publish whole weights in place of the adapter."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _evaluates_what_it_saves(self) -> "Recipe":
+        # The best checkpoint can only be told where each one was evaluated.
+        if self.save_every % self.evaluate_every:
+            raise ValueError("save_every must be a multiple of evaluate_every")
+        if self.device == "cpu" and (self.quantization or self.optimizer == "paged_adamw_8bit"):
+            raise ValueError("four bits and paged_adamw_8bit are for CUDA: on a CPU they lose gradients silently")
+        return self
+
+
+def names() -> list[str]:
+    """The recipes there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
+    """The recipe of that name, or in that TOML file, with `changes`: `{"lora.r": "32"}`.
+
+    Raises UsageError for an unknown one, and for a value that cannot be.
+    """
+    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    if path.suffix != ".toml" or not path.is_file():
+        raise UsageError(f"no recipe is called {name!r}; the recipes are: {', '.join(names())}", field="recipe")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        for key, text in (changes or {}).items():
+            _change(values, key.split("."), text)
+        return Recipe.model_validate({"name": path.stem, **values})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"the recipe {name}: {f'{where}: ' if where else ''}{first['msg']}", field="recipe") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the recipe {name} cannot be read: {error}", field="recipe") from error
+
+
+def parse_changes(given: list[str]) -> dict[str, str]:
+    """`["max_steps=40", …]` as a mapping. Raises UsageError for one without `=`."""
+    changes = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UsageError(f"--set takes key=value, not {text!r}", field="set")
+        changes[key.strip()] = value.strip()
+    return changes
+
+
+def _change(values: dict[str, Any], path: list[str], text: str) -> None:
+    *outer, last = path
+    for key in outer:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"{'.'.join(path)} is no value of a recipe", field="set")
+        values = inner
+    try:
+        values[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[last] = text

@@ -1,0 +1,168 @@
+"""Training for real, with tiny models: killed and gone on with, adapted where it should be, merged without a change."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+from services.trainer.adapters import lora_config
+from services.trainer.machine import Size, check_room
+from services.trainer.progress import Standing, read_metrics
+from services.trainer.publishing import publish
+from services.trainer.samples import tokens
+from services.trainer.sft import train
+from shared.battle.contract import CONTRACTS
+from shared.errors import Conflict, UsageError
+from shared.jobs.worker import HandedBack
+from shared.language.load import load
+from shared.registry import Registry
+from shared.store import Store
+from tests.language.tiny import save_tiny, tiny_tokenizer
+from tests.trainer.learned import LAYERS, dataset, recipe, rows
+
+
+class Killed(BaseException):
+    """As good as kill -9: nothing in the training expects it."""
+
+
+def test_killed_at_step_25_of_40_and_resumed_it_ends_at_the_same_loss(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data", train=60)
+    forty = recipe(base, max_steps=40, evaluate_every=10, save_every=10)
+
+    def kill(standing: Standing) -> None:
+        if standing.step == 25:
+            raise Killed
+
+    train(forty, data, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(forty, data, tmp_path / "killed", on_standing=kill)
+    train(forty, data, tmp_path / "killed", resume=True)
+
+    whole, killed = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed"))
+    assert [line["step"] for line in killed if "eval_loss" in line] == [10, 20, 30, 40]
+    for figure in ("eval_loss", "loss"):
+        expected, found = ([line[figure] for line in lines if figure in line] for lines in (whole, killed))
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_told_to_stop_it_leaves_a_checkpoint_and_hands_itself_back(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    seen: list[int] = []
+
+    with pytest.raises(HandedBack):
+        train(
+            recipe(base),
+            data,
+            tmp_path / "run",
+            on_standing=lambda standing: seen.append(standing.step),
+            stopping=lambda: len(seen) >= 3,
+        )
+
+    assert (tmp_path / "run" / "checkpoint-3").is_dir()
+    assert train(recipe(base), data, tmp_path / "run", resume=True).metrics["steps"] == 4
+
+
+def test_what_was_trained_is_published_with_its_card(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    registry = Registry(Store(str(tmp_path / "store")))
+
+    trained = train(recipe(base), data, tmp_path / "run")
+    version = publish(registry, "tiny", recipe(base), trained)
+
+    card = registry.check("tiny", version)
+    assert registry.current("tiny") == version
+    assert (card.kind, card.base, card.contract) == ("adapter", str(base), {"v2": CONTRACTS["v2"].hash})
+    assert card.recipe is not None and card.recipe.values["max_steps"] == 4
+    assert 0 <= card.metrics["decision_accuracy"] <= 1
+    assert "uniform_guess_accuracy" in card.metrics
+    assert "<svg" in (tmp_path / "run" / "loss.svg").read_text()
+    folder = registry.fetch("tiny", version, tmp_path)
+    assert load(base, adapters={"tiny": folder}).adapters
+
+
+def test_merged_and_unmerged_say_the_same(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    merging = recipe(base, merge=True, dtype="float32")
+
+    trained = train(merging, data, tmp_path / "run")
+
+    assert not (trained.folder / "adapter_config.json").exists()
+    apart = train(recipe(base, dtype="float32"), data, tmp_path / "apart")
+    ids = torch.tensor([tokens(rows("held", 1), tiny_tokenizer(), loss="all", max_length=2000).input_ids[0]])
+    adapted = load(base, adapters={"own": apart.folder})
+    adapted.wear("own")
+    with torch.inference_mode():
+        expected = adapted.model(input_ids=ids).logits
+        found = load(trained.folder).model(input_ids=ids).logits
+    assert torch.allclose(found, expected, atol=1e-3)
+
+
+def test_no_layer_of_the_vision_tower_is_adapted(tmp_path: Path) -> None:
+    from peft import get_peft_model
+
+    torch.manual_seed(0)
+    model = Mistral3ForConditionalGeneration(
+        Mistral3Config(
+            text_config={
+                "model_type": "mistral",
+                "vocab_size": 64,
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "head_dim": 8,
+            },
+            vision_config={
+                "model_type": "pixtral",
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "image_size": 32,
+                "patch_size": 16,
+                "head_dim": 8,
+            },
+        )
+    )
+    bears_the_names = {name for name, _ in model.named_modules() if name.endswith(("q_proj", "gate_proj"))}
+    adapted = get_peft_model(model, lora_config(recipe(tmp_path), model))
+
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert any("vision_tower" in name for name in bears_the_names)
+    assert trained and all(".language_model." in name for name in trained)
+    assert len(trained) == 2 * 2 * len(LAYERS)
+
+
+def test_a_folder_of_another_training_is_left_alone(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    train(recipe(base), data, tmp_path / "run")
+
+    with pytest.raises(Conflict, match="--resume"):
+        train(recipe(base), data, tmp_path / "run")
+    with pytest.raises(Conflict, match="another recipe"):
+        train(recipe(base, seed=1), data, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(("room", "named"), [({"memory": 1}, "GB of memory"), ({"disk": 1}, "checkpoints and model")])
+def test_too_little_room_is_said_before_anything_begins(tmp_path: Path, room: dict[str, int], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        check_room(
+            recipe(tmp_path), Size(10**9, 10**7, 576, 30), tmp_path, **{"memory": 1 << 60, "disk": 1 << 60, **room}
+        )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: no CUDA device is here")
+@pytest.mark.parametrize("name", ["t4-qlora", "a100-lora"])
+def test_the_recipes_for_cuda_train_for_real(tmp_path: Path, name: str) -> None:
+    from services.trainer import recipes
+
+    if name == "t4-qlora":
+        pytest.importorskip("bitsandbytes", reason="t4-qlora needs bitsandbytes: pip install 'alphastral[qlora]'")
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    changes = {"max_steps": 4, "evaluate_every": 2, "save_every": 2, "max_length": 2000, "contract": "v2"}
+
+    trained = train(recipes.load(name).model_copy(update={"base": str(base), **changes}), data, tmp_path / "run")
+
+    assert trained.metrics["steps"] == 4
