@@ -8,9 +8,11 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
+from deploy.following import api_client
 from deploy.options import PolicyFile
 from deploy.policy_files import read_policies
 from deploy.show import err, out
+from services.arena.tournament_schemas import NewTournament
 from shared import logs
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
@@ -124,29 +126,40 @@ def tournament(
         Path | None, typer.Option("-o", "--output", help="Its folder; default: tournaments/<name of the suite>.")
     ] = None,
     policies: PolicyFile = None,
+    enqueue: Annotated[bool, typer.Option("--enqueue", help="Ask the API for it instead, and show its id.")] = False,
 ) -> None:
     """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
     from deploy.tournament import play_tournament, read_suite
     from services.arena.policies.models import connector
+    from services.reporter.words import one_line
 
     logs.configure("WARNING")
     settings = Settings()
     suite = read_suite(suite_file, read_policies(policies) if policies else None)
+    if enqueue:
+        with api_client() as client:
+            told = client.enqueue_tournament(NewTournament.model_validate(suite.model_dump()))
+        out.print(told.id)
+        err.print(escape(f"how it stands: {client.url}{told.links.self}, its page: {told.links.self}/leaderboard"))
+        return
     folder = output or Path("tournaments") / suite_file.stem
-    found, ended = play_tournament(suite, folder, settings=settings, connect=connector(settings, LocalLimiter()))
-    print_table(found)
+    played = play_tournament(suite, folder, settings=settings, connect=connector(settings, LocalLimiter()))
+    print_table(played.table)
+    for note in played.notes:
+        out.print(escape(one_line(note, 400)))
     out.print(f"Leaderboard: {escape(str(folder / 'leaderboard.html'))}")
-    if not ended:
+    if not played.over:
         err.print("interrupted; the same command goes on from here")
         raise typer.Exit(1)
 
 
 def print_table(found: "Table") -> None:
     """The table of ratings, on standard output."""
-    from services.reporter.leaderboard import place, told
+    from services.reporter.leaderboard import cost, place, told
+    from services.reporter.words import milliseconds
 
     ranks = [line.as_played.rank for line in found.lines]
-    rows = [("", "policy", "as played", "own choices", "win rate", "battles")]
+    rows = [("", "policy", "as played", "own choices", "win rate", "battles", "a decision", "cost a battle")]
     for line in found.lines:
         rate = line.as_played.win_rate
         rows.append(
@@ -157,6 +170,8 @@ def print_table(found: "Table") -> None:
                 told(line.own_choices),
                 "–" if rate is None else f"{rate:.0%}",
                 f"{line.as_played.battles:,}",
+                "–" if line.decisions.mean_ms is None else milliseconds(line.decisions.mean_ms),
+                cost(line.decisions, line.battles),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

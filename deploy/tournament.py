@@ -11,6 +11,7 @@ interrupted, or killed, goes on with the very battle that was missing, and no mo
 import asyncio
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -60,15 +61,25 @@ def read_suite(path: Path, named: Mapping[str, str] | None = None) -> Suite:
     return suite
 
 
-def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: Connect) -> tuple[Table, bool]:
-    """Play on from what is in `folder`; the table, and whether nothing is left to be played.
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a tournament came to."""
 
-    False where Ctrl-C ended it before. Raises Conflict when the folder holds another tournament, and UsageError where
-    there is nothing to rate yet.
+    table: Table
+    notes: tuple[str, ...]
+    """What was spent, and what did not end as it should: a sentence each."""
+    over: bool
+    """False where Ctrl-C ended it before."""
+
+
+def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: Connect) -> Played:
+    """Play on from what is in `folder`.
+
+    Raises Conflict when the folder holds another tournament, and UsageError where there is nothing to rate yet.
     """
     store = Store(str(folder))
     tournament_id = _open(store, suite, folder, settings)
-    ended = asyncio.run(_play_on(store, tournament_id, settings, connect))
+    over = asyncio.run(_play_on(store, tournament_id, settings, connect))
     results = go_on(store, tournament_id).results
     for each in results:
         # It was killed when all was played and nothing written.
@@ -76,8 +87,9 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
             write_run_and_report(store, each.result.matchup_id)
     suite = Tournaments(store).suite(tournament_id)
     table = tournament_table(suite, results, "matchups", "report.html")
-    write_file(folder / "leaderboard.html", render_leaderboard(table, tuple(notes(suite, results))))
-    return table, ended
+    said = tuple(notes(suite, results))
+    write_file(folder / "leaderboard.html", render_leaderboard(table, said))
+    return Played(table, said, over)
 
 
 def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:

@@ -38,12 +38,12 @@ def router(store: Store, queues: Queues, settings: Settings) -> APIRouter:
     routes.add_api_route("/matchups/{matchup_id}/run", desk.run)
     tournaments = TournamentDesk(store, queues, settings, desk.may_be_asked)
     routes.add_api_route(
-        "/tournaments", tournaments.ask, methods=["POST"], status_code=202, name="ask for a tournament"
+        "/tournaments", tournaments.ask, methods=["POST"], status_code=202, summary="Ask for a tournament."
     )
     routes.add_api_route("/tournaments", tournaments.tournaments)
     routes.add_api_route("/tournaments/{tournament_id}", tournaments.tournament)
     routes.add_api_route(
-        "/tournaments/{tournament_id}", tournaments.cancel, methods=["DELETE"], name="end a tournament"
+        "/tournaments/{tournament_id}", tournaments.cancel, methods=["DELETE"], summary="Cancel a tournament."
     )
     routes.add_api_route("/policies", Known.here, name="policies", summary="The policies and the formats.")
     return routes

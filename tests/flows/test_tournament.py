@@ -208,9 +208,9 @@ def test_a_suite_that_cannot_be_played_is_refused_with_the_reason(text: str, sai
 
 
 def play(suite: Suite, folder: Path) -> Table:
-    found, done = play_tournament(suite, folder, settings=Settings(_env_file=None), connect=no_models)
-    assert done
-    return found
+    played = play_tournament(suite, folder, settings=Settings(_env_file=None), connect=no_models)
+    assert played.over
+    return played.table
 
 
 SHORT = SUITE.replace("battles = 4", "battles = 2").replace("battles = 20", "battles = 6")
@@ -272,7 +272,7 @@ def test_the_command_shows_the_table_and_ratings_reads_its_runs(tmp_path: Path) 
     result = CliRunner().invoke(app, ["tournament", str(tmp_path / "suite.toml"), "-o", str(tmp_path / "out")])
     rated = CliRunner().invoke(app, ["ratings", str(tmp_path / "out"), "-o", str(tmp_path / "all.html")])
 
-    assert result.exit_code == 0 and "Leaderboard:" in result.output
+    assert result.exit_code == 0 and "6 battles of 6 were played.\nLeaderboard:" in result.stdout
     assert rated.exit_code == 0 and rated.stdout.splitlines()[:4] == result.stdout.splitlines()[:4]
     assert (tmp_path / "all.html").read_text().count("/report.html") == 3
 

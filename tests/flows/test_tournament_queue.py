@@ -47,8 +47,7 @@ def without_times(lines: tuple[TableLine, ...]) -> list[TableLine]:
 def table_in(folder: Path) -> RatingTable:
     """Played in one process, undisturbed."""
     suite = Suite.model_validate(FOUR)
-    _, done = play_tournament(suite, folder, settings=Settings(_env_file=None), connect=no_models)
-    assert done
+    assert play_tournament(suite, folder, settings=Settings(_env_file=None), connect=no_models).over
     return kept(folder, suite.id)
 
 
