@@ -19,12 +19,14 @@ from tests.engine import no_compose
 ROOT = Path(__file__).parents[2]
 BASE = ("--file", "docker-compose.yml")
 WATCH = ("--profile", "watch")
+GPU = ("--file", "deploy/compose.gpu.yml")
 S3 = ("--file", "deploy/compose.s3.yml")
 COMBINATIONS = {
     "as it comes": (),
     "watch": WATCH,
     "bucket": (*BASE, *S3),
-    "bucket, watch": (*BASE, *S3, *WATCH),
+    "gpu": (*BASE, *GPU),
+    "bucket, gpu, watch": (*BASE, *S3, *GPU, *WATCH),
 }
 needs_compose = pytest.mark.skipif(no_compose() is not None, reason=f"no compose: {no_compose()}")
 

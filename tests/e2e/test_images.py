@@ -20,12 +20,18 @@ LARGEST = {
     "alphastral-redis": 1,
 }
 """Megabytes on top of the base image, whose public build weighs about 125: together under 500."""
-SECRETS = re.compile(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{100}"
-    rb"|_authToken=|\bAKIA[0-9A-Z]{16}\b|\bhf_[A-Za-z]{34}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bsk-[A-Za-z0-9]{40}\b"
-)
-LITERALS = (b"PRIVATE KEY-----", b"_authToken=", b"AKIA", b"hf_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"sk-")
-"""One stands in whatever SECRETS finds; to look for them is a hundred times quicker."""
+SECRETS = [
+    re.compile(pattern)
+    for pattern in (
+        rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/=\n]{100}",
+        rb"_authToken=",
+        rb"AKIA[0-9A-Z]{16}",
+        rb"hf_[A-Za-z]{34}",
+        rb"gh[pousr]_[A-Za-z0-9]{36}",
+        rb"sk-[A-Za-z0-9]{40}",
+    )
+]
+"""Each begins with its own letters, which makes the search a hundred times quicker than one for all of them."""
 FORBIDDEN_FILES = re.compile(r"(^|/)(\.env|\.netrc|\.pypirc|pip\.conf|redis_password|id_rsa)$")
 
 
@@ -58,7 +64,8 @@ def ours(name: str, folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def has_secret(content: bytes) -> bool:
-    return any(literal in content for literal in LITERALS) and SECRETS.search(content) is not None
+    found = (match.start() for pattern in SECRETS for match in pattern.finditer(content))
+    return any(start == 0 or not content[start - 1 : start].isalnum() for start in found)
 
 
 @pytest.mark.parametrize(
