@@ -20,13 +20,14 @@ make bench-training     tokens a second of our recipe against plain SFTTrainer
 make up                 the whole system in containers; returns when all are well
 make down               stop it; what it stored stays
 make e2e                the tests of the containers (minutes; they need a container engine)
+make bench-dataset      how fast battles become samples, exactly and rebuilt
 make lock               write the lock files again (UPGRADE=1 renews every pin)
 make clean              remove .venv, node_modules and caches; runs, reports and var stay
 
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-verdicts secrets wheels up down e2e lock clean
+.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-dataset bench-verdicts secrets wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -102,6 +103,9 @@ down:
 
 e2e: setup wheels
 	$(VENV_BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+bench-dataset: setup
+	$(VENV_BIN)/python benchmarks/dataset.py $(ARGS)
 
 lock: setup
 	scripts/lock

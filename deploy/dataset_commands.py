@@ -37,6 +37,9 @@ def build(
     simulator: Annotated[
         list[Path] | None, typer.Option(help="A further build of the simulator, for replays of its commit.")
     ] = None,
+    push: Annotated[
+        str | None, typer.Option(help="OWNER/NAME: send it to the Hugging Face Hub, as a private dataset.")
+    ] = None,
 ) -> None:
     """Make a dataset of battles: exactly where they can be run again, otherwise rebuilt from their public logs."""
     from services.scraper.dataset import Reader, build, check_out
@@ -48,6 +51,8 @@ def build(
     if contract not in CONTRACTS:
         raise UsageError(f"no contract is called {contract!r}; the contracts are: {', '.join(CONTRACTS)}")
     settings = Settings()
+    if push is not None and settings.hf_token is None:
+        raise UsageError("pushing needs a key that may write: set HF_TOKEN", field="push")
     check_out(folder)
     found = find_sources(sources, Store(settings.store))
     wanted = Wanted(contract=contract, min_rating=min_rating, winner_only=winner_only, side=side)
@@ -61,6 +66,13 @@ def build(
             advance=advance,
         )
     print_card(card, folder)
+    if push is not None:
+        from shared.hub import Hub
+
+        files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+        message = f"{sum(card.rows.values()):,} rows of contract {card.contract}"
+        address = Hub(settings.hub_url, settings.hf_token).push(push, files, message, kind="dataset")
+        out.print(f"Pushed: {escape(address)}")
 
 
 def print_card(card: DatasetCard, folder: Path) -> None:

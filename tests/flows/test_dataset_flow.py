@@ -11,14 +11,15 @@ import pytest
 from shared.datasets import DatasetCard, Row
 from shared.records import read_run
 from shared.settings import child_environment
+from tests.standins.hub import hub
 
 ROOT = Path(__file__).parents[2]
 
 
-def alphastral(*arguments: object, folder: Path, status: int = 0) -> str:
+def alphastral(*arguments: object, folder: Path, status: int = 0, **settings: str) -> str:
     """Run the command in `folder`; what it said on standard output, or on standard error where it failed."""
     command = [sys.executable, "-c", "from deploy.cli import main; main()", *map(str, arguments)]
-    environment = child_environment(PYTHONPATH=str(ROOT), ALPHASTRAL_STORE=str(folder / "store"))
+    environment = child_environment(PYTHONPATH=str(ROOT), ALPHASTRAL_STORE=str(folder / "store"), **settings)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
@@ -100,3 +101,23 @@ def test_nothing_but_a_dataset_is_replaced(played: Path, tmp_path: Path) -> None
 
     assert "holds something else" in said
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_dataset_is_pushed_to_the_hub_with_its_card(played: Path, tmp_path: Path) -> None:
+    with hub("hf_secret") as there:
+        settings = {"ALPHASTRAL_HUB_URL": there.url, "ALPHASTRAL_HF_TOKEN": "hf_secret"}
+        asked = ("dataset", "build", played, "--out", "pushed", "--push", "me/battles")
+        said = alphastral(*asked, folder=tmp_path, **settings)
+
+    repository = there.repos["datasets", "me/battles"]
+    assert "me/battles" in said
+    assert repository.private
+    assert {"README.md", "card.json", "train.jsonl", "validation.jsonl"} <= set(repository.files)
+    assert repository.files["train.jsonl"] == (tmp_path / "pushed" / "train.jsonl").read_bytes()
+
+
+def test_without_a_key_nothing_is_built_to_be_pushed(played: Path, tmp_path: Path) -> None:
+    said = alphastral("dataset", "build", played, "--out", "x", "--push", "me/x", folder=tmp_path, status=2)
+
+    assert "HF_TOKEN" in said
+    assert not (tmp_path / "x").exists()
