@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from tests.standins.hub import hub
 ROOT = Path(__file__).parents[2]
 
 
-def alphastral(*arguments: object, folder: Path, status: int = 0, **settings: str) -> str:
+def alphastral(*arguments: object, folder: Path, status: int = 0, settings: Mapping[str, str] | None = None) -> str:
     """Run the command in `folder`; what it said on standard output, or on standard error where it failed."""
     command = [sys.executable, "-c", "from deploy.cli import main; main()", *map(str, arguments)]
-    environment = child_environment(PYTHONPATH=str(ROOT), ALPHASTRAL_STORE=str(folder / "store"), **settings)
+    environment = child_environment(PYTHONPATH=str(ROOT), ALPHASTRAL_STORE=str(folder / "store"), **(settings or {}))
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
@@ -107,7 +108,7 @@ def test_a_dataset_is_pushed_to_the_hub_with_its_card(played: Path, tmp_path: Pa
     with hub("hf_secret") as there:
         settings = {"ALPHASTRAL_HUB_URL": there.url, "ALPHASTRAL_HF_TOKEN": "hf_secret"}
         asked = ("dataset", "build", played, "--out", "pushed", "--push", "me/battles")
-        said = alphastral(*asked, folder=tmp_path, **settings)
+        said = alphastral(*asked, folder=tmp_path, settings=settings)
 
     repository = there.repos["datasets", "me/battles"]
     assert "me/battles" in said
