@@ -17,6 +17,7 @@ make bench-verdicts     how often intervals, sequential tests and ratings are ri
 make loop               self-play, dataset, training, server, battles, one report: about 30 minutes on two cores
 make bench-decisions    how full the arena keeps a model server, and its CPU a decision
 make bench-training     tokens a second of our recipe against plain SFTTrainer
+make bench-inference    what a decision costs at the built-in server, and decisions a second
 make up                 the whole system in containers; returns when all are well
 make down               stop it; what it stored stays
 make e2e                the tests of the containers (minutes; they need a container engine)
@@ -27,7 +28,7 @@ make clean              remove .venv, node_modules and caches; runs, reports and
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-dataset bench-verdicts secrets wheels up down e2e lock clean
+.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-verdicts secrets wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -73,6 +74,9 @@ bench-training: setup
 
 bench-decisions: setup
 	$(VENV_BIN)/python benchmarks/decisions.py $(ARGS)
+
+bench-inference: setup
+	$(VENV_BIN)/python benchmarks/inference.py $(ARGS)
 
 # What pip trusts here, builds trust too.
 ifneq ($(PIP_CERT),)
