@@ -21,7 +21,7 @@ CANARY = "canary-5f1d0c3b9a7e4628"
 """Stands in a build's secret, and may stand in no image."""
 SLOWLY = 0.03
 """Seconds before each order: a battle is then in play long enough for something to happen to it."""
-START_SECONDS = 240
+START_SECONDS = 600
 
 
 def eventually(condition: Callable[[], object], seconds: float = 120) -> None:
