@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.errors import UsageError
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+EngineName = Literal["auto", "tgi", "vllm", "builtin"]
 # A variable that is set to nothing is no key.
 Key = Annotated[SecretStr | None, BeforeValidator(lambda given: given or None)]
 
@@ -134,6 +135,10 @@ class Settings(BaseSettings):
     """How long a model's server may serve another version than the one asked for before a matchup fails for it."""
     prices_file: Path | None = None
     """Prices of models that replace or join those of services/arena/backends/prices.toml."""
+    engine: EngineName = "auto"
+    """What the supervisor starts; `auto` goes by the model's architecture."""
+    engine_arguments: str = ""
+    """More arguments for it, as in a shell."""
     log_level: LogLevel = Field(default="INFO", validation_alias=_either("LOG_LEVEL"))
 
     def endpoint(self, address: str) -> Endpoint:

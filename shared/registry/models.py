@@ -140,6 +140,9 @@ class Registry:
                     self._point(name, before)
                     return before[0]
                 before.pop(0)
+            if to not in (None, now) and self._is_whole(name, to):
+                self._point(name, [to])
+                return to
         raise Conflict(f"no version of {name} was promoted before {now or 'any other'}, or none that is whole")
 
     def _point(self, name: str, versions: list[str]) -> None:

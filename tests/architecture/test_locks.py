@@ -43,7 +43,7 @@ def requirements(*extras: str) -> Iterator[Requirement]:
 
 
 def test_there_is_a_lock_for_each_use() -> None:
-    assert PIP_LOCKS.keys() == {"run", "models", "dev", "node", "tgi"}
+    assert PIP_LOCKS.keys() == {"run", "models", "dev", "node", "supervisor", "tgi"}
 
 
 @pytest.mark.parametrize("lock", [*PIP_LOCKS.values(), *IMAGE_LOCKS.values(), NPM_LOCK], ids=lambda path: path.name)

@@ -1,0 +1,80 @@
+"""Which engine serves a model, and the command that starts it: a table, and the only place that knows their flags.
+
+TGI 3.3.7 and vLLM have not been run by us: the flags are those of their documentation.
+https://huggingface.co/docs/text-generation-inference/reference/launcher   https://docs.vllm.ai/en/latest/cli/serve
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UsageError
+from shared.registry import ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be served, and where."""
+
+    model: str
+    """NAME@VERSION: what the engine has to call it."""
+    card: ModelCard
+    folder: Path
+    """The published files."""
+    host: str
+    port: int
+    device: str = "cuda"
+    more: Sequence[str] = ()
+    """Arguments of the operator's, passed on as they are."""
+
+
+Command = Callable[[Plan], list[str]]
+
+
+def tgi(plan: Plan) -> list[str]:
+    """Text Generation Inference shows the model under the path that it was given: so that is NAME@VERSION."""
+    if plan.card.kind == "adapter":
+        # Its chat route would take NAME@VERSION for an adapter's name, which TGI splits at the @.
+        raise UsageError(f"TGI cannot serve the adapter {plan.model} under its name: publish it merged, or use vLLM")
+    where = ["--hostname", plan.host, "--port", str(plan.port)]
+    return ["text-generation-launcher", "--model-id", plan.model, *where, *plan.more]
+
+
+def vllm(plan: Plan) -> list[str]:
+    """What vLLM calls a model is an argument of its own."""
+    where = ["--host", plan.host, "--port", str(plan.port)]
+    if plan.card.kind == "adapter":
+        rank = _field(plan.folder / "adapter_config.json", "r")
+        lora = ["--enable-lora", "--max-lora-rank", str(rank or 16), "--lora-modules", f"{plan.model}={plan.folder}"]
+        return ["vllm", "serve", plan.card.base, *where, *lora, *plan.more]
+    return ["vllm", "serve", str(plan.folder), "--served-model-name", plan.model, *where, *plan.more]
+
+
+def builtin(plan: Plan) -> list[str]:
+    """Our own server reads the registry itself."""
+    where = ["--host", plan.host, "--port", str(plan.port), "--device", plan.device]
+    return [sys.executable, "-m", "deploy.serving", plan.model, *where, *plan.more]
+
+
+COMMANDS: Mapping[str, Command] = {"tgi": tgi, "vllm": vllm, "builtin": builtin}
+IN_A_FOLDER_OF_LINKS = frozenset({"tgi"})
+"""Engines that are started where `Plan.model` is a path."""
+BY_ARCHITECTURE: Mapping[str, str] = {"llama": "tgi", "mistral": "tgi", "ministral3": "vllm", "mistral3": "vllm"}
+"""`model_type` of the configuration → engine; the built-in server for all others."""
+
+
+def choose(card: ModelCard, folder: Path) -> str:
+    """The engine for a version: by its architecture, and for adapters one that can name them."""
+    architecture = card.architecture or _field(folder / "config.json", "model_type")
+    engine = BY_ARCHITECTURE.get(str(architecture), "builtin")
+    return "builtin" if engine == "tgi" and card.kind == "adapter" else engine
+
+
+def _field(path: Path, name: str) -> object:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found.get(name) if isinstance(found, dict) else None
