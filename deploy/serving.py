@@ -34,6 +34,9 @@ def serve(
         int, typer.Option(help="Waiting and worked on together; more are refused with 429.", min=1)
     ] = 128,
     max_batch_rows: Annotated[int, typer.Option(help="Requests in one forward.", min=1)] = 32,
+    max_batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of prompts in one forward [1024; on a GPU 16384].", min=1)
+    ] = None,
     address_file: Annotated[Path | None, typer.Option(help="Where to write its address, as JSON, when ready.")] = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -60,7 +63,11 @@ def serve(
                 new.write_text(whole)
                 new.replace(address_file)
 
-        limits = Limits(concurrent_requests=max_concurrent_requests, batch_rows=max_batch_rows)
+        limits = Limits(
+            max_concurrent_requests,
+            max_batch_rows,
+            max_batch_tokens or (16_384 if device.startswith("cuda") else Limits().batch_tokens),
+        )
         run(loaded, served, listening, limits=limits, threads=threads, on_ready=tell)
 
 
