@@ -50,7 +50,7 @@ def build(settings: Settings) -> FastAPI:
             services.arena.api.router(store, queues, settings),
             services.reporter.api.router(store),
             services.scraper.api.router(store, queues),
-            services.trainer.api.router(store, queues),
+            services.trainer.api.router(store, queues, settings.recipes),
         ],
         queues,
         host=settings.api_published_at or settings.api_host,

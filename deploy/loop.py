@@ -128,7 +128,7 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
         stack = closing.enter_context(LocalStack(own, arena_workers=2, trainers=1, folder=folder / "stack"))
         client = closing.enter_context(stack.client())
         selfplay = _selfplay(plan, client, stack.check)
-        dataset = _dataset(plan, client, stack.check, selfplay.id)
+        dataset = _dataset(plan, client, stack.check, selfplay.id, own)
         version = _trained(plan, client, stack.check, dataset)
         model = f"{plan.name}@{version}"
         evaluation = _evaluated(plan, folder, store, dataset, model, own)
@@ -173,7 +173,7 @@ def _selfplay(plan: Plan, client: ApiClient, check: Callable[[], None]) -> Match
     return _followed(client, asked, f"loop-{plan.digest}-selfplay", "self-play", check)
 
 
-def _dataset(plan: Plan, client: ApiClient, check: Callable[[], None], matchup_id: str) -> str:
+def _dataset(plan: Plan, client: ApiClient, check: Callable[[], None], matchup_id: str, settings: Settings) -> str:
     """The dataset that was built of the self-play, by its name in the store."""
     from services.trainer import recipes
 
@@ -182,7 +182,7 @@ def _dataset(plan: Plan, client: ApiClient, check: Callable[[], None], matchup_i
         NewDataset(
             name=name,
             sources=(f"store:matchups/{matchup_id}",),
-            contract=recipes.load(plan.recipe, plan.changes).contract,
+            contract=recipes.load(plan.recipe, plan.changes, settings.recipes).contract,
             val_fraction=0.1,
         )
     )
@@ -204,7 +204,6 @@ def _trained(plan: Plan, client: ApiClient, check: Callable[[], None], dataset: 
         recipe=plan.recipe,
         dataset=dataset,
         name=plan.name,
-        base=plan.base if plan.base == "smollm2" else None,
         set=plan.changes,
     )
     status = client.train(asked, idempotency_key=f"loop-{plan.digest}-training")

@@ -43,7 +43,7 @@ def train(
     from services.trainer import recipes
 
     configure_logs(log_level or "WARNING")
-    chosen = recipes.load(recipe, recipes.parse_changes(changes or []))
+    chosen = recipes.load(recipe, recipes.parse_changes(changes or []), Settings().recipes)
     if base is not None:
         chosen = chosen.model_copy(update={"base": base})
     if not is_id(name):

@@ -1,6 +1,7 @@
 """The trainer's routes: ask for a training, and see how it stands."""
 
 import hashlib
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -12,7 +13,7 @@ from shared.jobs.queues import Queues
 from shared.store import Store
 
 
-def router(store: Store, queues: Queues) -> APIRouter:
+def router(store: Store, queues: Queues, own_recipes: Path | None = None) -> APIRouter:
     """The routes, over this store and these queues."""
     routes = APIRouter(tags=["trainer"])
     trainings = Trainings(store)
@@ -27,7 +28,7 @@ def router(store: Store, queues: Queues) -> APIRouter:
 
         The same `Idempotency-Key` is answered by the same training, whatever became of it.
         """
-        asked.resolved()
+        asked.resolved(own_recipes)
         if not store.exists(f"datasets/{asked.dataset}/card.json"):
             raise UsageError(f"no dataset {asked.dataset!r} is in the store", field="dataset")
         training_id = trainings.create(asked, _named_by(idempotency_key) if idempotency_key else None)

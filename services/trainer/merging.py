@@ -8,6 +8,7 @@ import torch
 from services.trainer.recipes import Recipe
 from services.trainer.samples import Tokens
 from shared.errors import AlphaStralError
+from shared.language.export import save
 from shared.language.load import load
 
 TOLERANCE = 1e-3
@@ -29,8 +30,7 @@ def merge(recipe: Recipe, folder: Path, samples: Tokens) -> None:
         raise AlphaStralError(f"merged and unmerged weights disagree: their logits differ by {difference:.1e}")
     whole = folder.with_name(f".{folder.name}.merged")
     shutil.rmtree(whole, ignore_errors=True)
-    merged.to(torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32).save_pretrained(whole)
-    loaded.tokenizer.save_pretrained(whole)
+    save(merged.to(torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32), loaded.tokenizer, whole)
     shutil.rmtree(folder)
     whole.rename(folder)
 

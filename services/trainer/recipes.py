@@ -90,19 +90,19 @@ class Recipe(_Frozen):
         return self
 
 
-def names() -> list[str]:
-    """The recipes there are."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+def names(own: Path | None = None) -> list[str]:
+    """The recipes there are: ours, and those in the operator's own folder."""
+    return sorted(_paths(own))
 
 
-def load(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
+def load(name: str, changes: Mapping[str, str] | None = None, own: Path | None = None) -> Recipe:
     """The recipe of that name, or in that TOML file, with `changes`: `{"lora.r": "32"}`.
 
     Raises UsageError for an unknown one, and for a value that cannot be.
     """
-    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    path = _paths(own).get(name, Path(name))
     if path.suffix != ".toml" or not path.is_file():
-        raise UsageError(f"no recipe is called {name!r}; the recipes are: {', '.join(names())}", field="recipe")
+        raise UsageError(f"no recipe is called {name!r}; the recipes are: {', '.join(names(own))}", field="recipe")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         for key, text in (changes or {}).items():
@@ -125,6 +125,11 @@ def parse_changes(given: list[str]) -> dict[str, str]:
             raise UsageError(f"--set takes key=value, not {text!r}", field="set")
         changes[key.strip()] = value.strip()
     return changes
+
+
+def _paths(own: Path | None) -> dict[str, Path]:
+    folders = (FOLDER, own) if own else (FOLDER,)
+    return {path.stem: path for folder in folders for path in folder.glob("*.toml")}
 
 
 def _change(values: dict[str, Any], path: list[str], text: str) -> None:

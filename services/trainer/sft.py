@@ -35,6 +35,7 @@ from services.trainer.recipes import Recipe
 from services.trainer.samples import IGNORED, Splits, Tokens, read_splits, tokens
 from shared.datasets import Row
 from shared.errors import Conflict, UsageError
+from shared.language.export import save
 from shared.language.load import load
 from shared.logs import one_line
 
@@ -130,8 +131,7 @@ def train(
     guess = guess_accuracy(scored)[ALL].rate
     figures = {**_best(metrics, trainer.state.best_model_checkpoint), "uniform_guess_accuracy": guess}
     result = folder / "model"
-    trainer_model.save_pretrained(result)
-    tokenizer.save_pretrained(result)
+    save(trainer_model, tokenizer, result)
     if recipe.merge:
         from services.trainer.merging import merge
 

@@ -27,7 +27,7 @@ def train_model(payload: TrainModel, context: Context) -> None:
     if not trainings.is_open(training_id):
         return
     asked = trainings.request(training_id)
-    recipe, folder = asked.resolved(), trainings.folder(training_id)
+    recipe, folder = asked.resolved(context.settings.recipes), trainings.folder(training_id)
     told = 0.0
 
     def tell(standing: Standing) -> None:

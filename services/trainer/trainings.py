@@ -41,15 +41,16 @@ class NewTraining(_Frozen):
     changes: dict[str, str] = Field(default_factory=dict, max_length=40, alias="set")
     """Values of the recipe that are to be others: `{"max_steps": "40"}`."""
 
-    def resolved(self) -> Recipe:
-        """The recipe with these changes. Raises UsageError."""
-        if self.recipe not in recipes.names():
+    def resolved(self, own: Path | None) -> Recipe:
+        """The recipe with these changes; `own` is the folder of the operator's recipes. Raises UsageError."""
+        known = recipes.names(own)
+        if self.recipe not in known:
             raise UsageError(
-                f"no recipe is called {self.recipe!r}; the recipes are: {', '.join(recipes.names())}", field="recipe"
+                f"no recipe is called {self.recipe!r}; the recipes are: {', '.join(known)}", field="recipe"
             )
         if "base" in self.changes:
             raise UsageError("the base is given as `base`", field="set")
-        changed = recipes.load(self.recipe, self.changes)
+        changed = recipes.load(self.recipe, self.changes, own)
         return changed if self.base is None else changed.model_copy(update={"base": self.base})
 
 
