@@ -5,6 +5,7 @@ from importlib.metadata import version
 from services.trainer.recipes import Recipe
 from services.trainer.sft import Trained
 from shared.battle.contract import CONTRACTS
+from shared.language.export import make_loadable
 from shared.registry import Dataset, ModelCard, Registry
 from shared.registry import Recipe as RecipeOnCard
 
@@ -17,6 +18,7 @@ def publish(registry: Registry, name: str, recipe: Recipe, trained: Trained, *, 
     for page in trained.folder.glob("README.md"):
         # What peft writes there knows nothing; the registry writes a page from the card.
         page.unlink()
+    make_loadable(trained.folder)
     became = registry.publish(
         name,
         trained.folder,
