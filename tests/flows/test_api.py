@@ -92,7 +92,7 @@ def test_a_matchup_that_is_asked_for_is_stored_and_cut_into_jobs(desk: Desk) -> 
     assert response.headers["location"] == told["links"]["self"] == f"/matchups/{told['id']}"
     assert (told["state"], told["recorded"], told["p1_win_rate"]) == ("queued", 0, None)
     assert desk.store.request(told["id"]).seed == told["request"]["seed"]
-    assert desk.queues.depths() == {"arena": 5, "reporter": 0}
+    assert desk.queues.depths() == {"arena": 5, "reporter": 0, "scraper": 0, "train": 0}
 
 
 def test_each_matchup_draws_a_seed_of_its_own_unless_given_one(desk: Desk) -> None:
@@ -232,7 +232,11 @@ def test_the_policies_and_formats_are_listed(desk: Desk) -> None:
 
 def test_health_shows_what_waits_and_who_works(desk: Desk) -> None:
     desk.ask()
-    assert desk.http.get("/health").json() == {"status": "ok", "queues": {"arena": 5, "reporter": 0}, "workers": []}
+    assert desk.http.get("/health").json() == {
+        "status": "ok",
+        "queues": {"arena": 5, "reporter": 0, "scraper": 0, "train": 0},
+        "workers": [],
+    }
 
 
 def test_health_is_503_when_redis_is_away(tmp_path: Path) -> None:
@@ -320,9 +324,11 @@ def test_on_start_the_api_puts_open_matchups_on_the_queues_again(redis_url: str,
         before.store.record_battle(open_id, record(index, "p1"))
     connect(redis_url).flushall()
     with Desk(redis_url, tmp_path).http:
-        assert before.queues.depths() == {"arena": 4, "reporter": 0}
+        assert before.queues.depths() == {"arena": 4, "reporter": 0, "scraper": 0, "train": 0}
     with Desk(redis_url, tmp_path).http:
-        assert before.queues.depths() == {"arena": 4, "reporter": 0}, "a second start changes nothing"
+        assert before.queues.depths() == {"arena": 4, "reporter": 0, "scraper": 0, "train": 0}, (
+            "a second start changes nothing"
+        )
 
 
 def test_a_matchup_that_cannot_be_read_stands_in_nobodys_way(redis_url: str, tmp_path: Path) -> None:
