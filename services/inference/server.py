@@ -1,6 +1,6 @@
 """The HTTP API of Text Generation Inference over our engine: its routes, error bodies, headers and limits.
 
-python -m services.inference.server    is not what starts it: `alphastral serve` is (deploy/serving.py)
+`alphastral serve` starts it (deploy/serving.py).
 """
 
 import asyncio

@@ -64,7 +64,8 @@ def test_a_base_and_its_adapters_are_served_by_one_process(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_local_model_plays_and_the_run_calls_it_as_it_was_written(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "mine")
+    # Its tokens are mostly single bytes: a prompt is long.
+    folder = save_tiny(tmp_path / "mine", max_position_embeddings=8192)
     (folder / "card.json").write_text(json.dumps(CARD))
     command = [sys.executable, "-c", "from deploy.cli import main; main()", "battle", "--n", "2", "--seed", "5"]
     policy = f"local:{folder}?substitute=forfeit"

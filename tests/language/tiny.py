@@ -78,9 +78,9 @@ def tiny(seed: int = 1) -> Loaded:
     return Loaded(tiny_model(seed), tokenizer, {}, end_ids(tokenizer), "cpu", "float32")
 
 
-def save_tiny(folder: Path, seed: int = 1) -> Path:
+def save_tiny(folder: Path, seed: int = 1, **changes: Any) -> Path:
     """A folder with a whole model, as a trainer publishes one."""
-    tiny_model(seed).save_pretrained(folder)
+    tiny_model(seed, **changes).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 
