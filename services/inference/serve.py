@@ -102,9 +102,9 @@ def run(
             lifespan="off",
         ),
         engine,
+        on_ready,
     )
     engine.start()
-    on_ready()
     try:
         server.run(sockets=[listening])
     finally:
@@ -117,9 +117,15 @@ def run(
 class _Uvicorn(uvicorn.Server):
     """Ends the engine before the connections, so that whoever still waits gets an answer: that it failed."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: Engine, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._engine = engine
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and only then say so."""
+        await super().startup(sockets)
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing new, and wait for what is in flight."""
