@@ -23,6 +23,7 @@ from types import TracebackType
 from deploy.client import ADDRESS_FILE, ApiClient
 from deploy.redis_server import redis_process
 from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.files import replace_file
 from shared.jobs.queues import Queues, connect
 from shared.settings import Settings, child_environment
 
@@ -243,9 +244,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _published(addresses: Mapping[str, str], path: Path) -> Iterator[None]:
     """The addresses of API and Redis in a file, for the command line in another terminal."""
     text = json.dumps({**addresses, "pid": os.getpid()})
-    new = path.with_suffix(f".{os.getpid()}")
-    new.write_text(text)
-    new.replace(path)
+    replace_file(path, text.encode())
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from services.scraper.pokeapi import URL, Compared, PokeApi, compare, written
 from services.scraper.website import Website
 from shared.battle.pokedex import SNAPSHOT
 from shared.errors import SimulatorError, UsageError
+from shared.files import replace_file
 from shared.logs import one_line
 from shared.settings import Settings
 from shared.simulator.node import find_node, find_simulator
@@ -50,9 +51,7 @@ def pokedex(
     if text == before:
         out.print(f"{escape(str(output))} is so already")
         return
-    half = output.with_name(f".{output.name}.part")
-    half.write_text(text, encoding="utf-8")
-    half.replace(output)
+    replace_file(output, text.encode())
     out.print(f"{escape(str(output))} is written")
 
 

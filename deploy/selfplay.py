@@ -8,7 +8,6 @@ A run file is there once all of its battles are, so that the command, given agai
 
 import asyncio
 import gzip
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from services.arena.matchup import play
 from services.arena.policies.models import connector
 from services.reporter.run import assemble
 from shared.errors import AlphaStralError, UsageError
+from shared.files import replace_file
 from shared.jobs.limits import LocalLimiter
 from shared.policies import KINDS, parse_policy
 from shared.processes import cores, in_processes
@@ -138,12 +138,9 @@ def _play_part(part: Part, settings: Settings) -> list[Winner | None]:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        new.write_bytes(raw)
-        new.replace(path)
+        replace_file(path, raw)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise AlphaStralError(f"cannot write {path}: {error.strerror}") from error
 
 

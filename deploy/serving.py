@@ -12,6 +12,7 @@ import typer
 from deploy.listening import in_url, listen
 from deploy.options import LogLevel, configure_logs
 from shared.errors import AlphaStralError, UsageError
+from shared.files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,7 @@ def serve(
             log.info("%s at %s, on %s in %s.", ", ".join(each.name for each in served), url, device, loaded.dtype)
             if address_file is not None:
                 whole = json.dumps({"url": url, "models": [each.name for each in served]})
-                new = address_file.with_suffix(".new")
-                new.write_text(whole)
-                new.replace(address_file)
+                replace_file(address_file, whole.encode())
 
         limits = Limits(
             max_concurrent_requests,

@@ -25,6 +25,20 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def replace_file(path: Path, raw: bytes) -> None:
+    """Write or replace a file of this machine: whoever reads it sees all of it, or what was there before.
+
+    Its folder has to be there. Raises OSError, and leaves no half behind.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(raw)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 class Files:
     """What lies at `url`: a folder's path or anything that fsspec opens. Made on first write.
 

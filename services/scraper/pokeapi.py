@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from services.scraper.website import Website
 from shared.battle.pokedex import LATEST_GENERATION
 from shared.errors import AlphaStralError, BrokenRecord, NotFound
+from shared.files import replace_file
 
 URL = "https://pokeapi.co/api/v2"
 Kind = Literal["pokemon", "move"]
@@ -140,9 +141,7 @@ class PokeApi:
         except ValueError as error:
             raise BrokenRecord(f"{self._site.url}/{kind}/{name} answers with something that is not JSON") from error
         kept.parent.mkdir(parents=True, exist_ok=True)
-        half = kept.with_suffix(".part")
-        half.write_bytes(gzip.compress(raw))
-        half.replace(kept)
+        replace_file(kept, gzip.compress(raw))
         return raw
 
 
