@@ -109,6 +109,7 @@ class SharedLimiter:
         self._lines: dict[str, _LeasedLine] = {}
         self._hurry = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @asynccontextmanager
     async def place(self, endpoint: str, most: int) -> AsyncIterator[None]:
@@ -132,7 +133,10 @@ class SharedLimiter:
 
     async def aclose(self) -> None:
         """See Limiter."""
+        self._is_closed = True
         if self._keeper is not None:
+            # redis-py waits by wait_for, which before Python 3.12 loses a cancellation that meets the end of its wait:
+            # hence the flag beside it.
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
@@ -142,9 +146,9 @@ class SharedLimiter:
         await self._redis.aclose()
 
     async def _keep(self) -> None:
-        """Renew all leases for ever, sooner where places are wanted."""
+        """Renew all leases until closed, sooner where places are wanted."""
         away = False
-        while True:
+        while not self._is_closed:
             try:
                 for endpoint, line in list(self._lines.items()):
                     await self._renew(endpoint, line)
@@ -158,7 +162,8 @@ class SharedLimiter:
             if not in_need or away:
                 self._hurry.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), RENEW_SECONDS)
+                    async with asyncio.timeout(RENEW_SECONDS):
+                        await self._hurry.wait()
 
     async def _renew(self, endpoint: str, line: _LeasedLine) -> None:
         line.note()

@@ -138,6 +138,26 @@ async def test_a_closed_limiter_leaves_nothing_behind(redis_url: str) -> None:
     assert held.hlen(LEASES) == 0
 
 
+async def test_closing_ends_whatever_the_keeper_of_the_leases_is_doing(redis_url: str) -> None:
+    async def closes_after(lull_seconds: float, turns: int) -> bool:
+        limiter = shared_limiter(redis_url)
+        await Watch().work(limiter, 8, 1)
+        await asyncio.sleep(lull_seconds)
+        working = asyncio.ensure_future(Watch().work(limiter, 8, 1))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing = asyncio.ensure_future(limiter.aclose())
+        done, waiting = await asyncio.wait([closing], timeout=5)
+        for each in (working, *waiting):
+            each.cancel()
+        await asyncio.wait([working, closing])
+        return bool(done)
+
+    moments = [(tenths / 10, turns) for tenths in range(1, 8) for turns in range(6)]
+    closed = await asyncio.gather(*(closes_after(*moment) for moment in moments))
+    assert all(closed)
+
+
 async def test_two_workers_share_one_limit_and_the_server_never_sees_a_ninth(redis_url: str) -> None:
     model = StandIn(TGI, service_seconds=0.03)
     async with model.server:
