@@ -15,14 +15,27 @@ from shared.registry import ModelCard
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """A version of the registry."""
+
+    card: ModelCard
+    folder: Path
+    """Its files."""
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it needs its base beside it."""
+        return self.card.kind == "adapter"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be served, and where."""
 
     model: str
-    """NAME@VERSION: what the engine has to call it."""
-    card: ModelCard
-    folder: Path
-    """The published files."""
+    """NAME@VERSION: what the engine has to call it. Or what the engine itself finds, a model of the Hub."""
+    published: Published | None
+    """None for what the engine itself finds."""
     host: str
     port: int
     device: str = "cuda"
@@ -35,7 +48,7 @@ Command = Callable[[Plan], list[str]]
 
 def tgi(plan: Plan) -> list[str]:
     """Text Generation Inference shows the model under the path that it was given: so that is NAME@VERSION."""
-    if plan.card.kind == "adapter":
+    if plan.published and plan.published.is_adapter:
         # Its chat route would take NAME@VERSION for an adapter's name, which TGI splits at the @.
         raise UsageError(f"TGI cannot serve the adapter {plan.model} under its name: publish it merged, or use vLLM")
     where = ["--hostname", plan.host, "--port", str(plan.port)]
@@ -44,18 +57,22 @@ def tgi(plan: Plan) -> list[str]:
 
 def vllm(plan: Plan) -> list[str]:
     """What vLLM calls a model is an argument of its own."""
-    where = ["--host", plan.host, "--port", str(plan.port)]
-    if plan.card.kind == "adapter":
-        rank = _field(plan.folder / "adapter_config.json", "r")
-        lora = ["--enable-lora", "--max-lora-rank", str(rank or 16), "--lora-modules", f"{plan.model}={plan.folder}"]
-        return ["vllm", "serve", plan.card.base, *where, *lora, *plan.more]
-    return ["vllm", "serve", str(plan.folder), "--served-model-name", plan.model, *where, *plan.more]
+    where, published = ["--host", plan.host, "--port", str(plan.port)], plan.published
+    if published is None:
+        return ["vllm", "serve", plan.model, *where, *plan.more]
+    folder = published.folder
+    if published.is_adapter:
+        rank = _field(folder / "adapter_config.json", "r")
+        lora = ["--enable-lora", "--max-lora-rank", str(rank or 16), "--lora-modules", f"{plan.model}={folder}"]
+        return ["vllm", "serve", published.card.base, *where, *lora, *plan.more]
+    return ["vllm", "serve", str(folder), "--served-model-name", plan.model, *where, *plan.more]
 
 
 def builtin(plan: Plan) -> list[str]:
-    """Our own server reads the registry itself."""
+    """Our own server reads the registry itself. An adapter's base is served beside it: it is loaded anyway."""
     where = ["--host", plan.host, "--port", str(plan.port), "--device", plan.device]
-    return [sys.executable, "-m", "deploy.serving", plan.model, *where, *plan.more]
+    base = [plan.published.card.base] if plan.published and plan.published.is_adapter else []
+    return [sys.executable, "-m", "deploy.serving", *base, plan.model, *where, *plan.more]
 
 
 COMMANDS: Mapping[str, Command] = {"tgi": tgi, "vllm": vllm, "builtin": builtin}
@@ -65,11 +82,13 @@ BY_ARCHITECTURE: Mapping[str, str] = {"llama": "tgi", "mistral": "tgi", "ministr
 """`model_type` of the configuration → engine; the built-in server for all others."""
 
 
-def choose(card: ModelCard, folder: Path) -> str:
+def choose(published: Published | None) -> str:
     """The engine for a version: by its architecture, and for adapters one that can name them."""
-    architecture = card.architecture or _field(folder / "config.json", "model_type")
+    if published is None:
+        return "builtin"
+    architecture = published.card.architecture or _field(published.folder / "config.json", "model_type")
     engine = BY_ARCHITECTURE.get(str(architecture), "builtin")
-    return "builtin" if engine == "tgi" and card.kind == "adapter" else engine
+    return "builtin" if engine == "tgi" and published.is_adapter else engine
 
 
 def _field(path: Path, name: str) -> object:

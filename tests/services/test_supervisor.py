@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from services.inference import engines
-from services.inference.engines import COMMANDS, Command, Plan
+from services.inference.engines import COMMANDS, Command, Plan, Published
 from services.inference.status import Status
 from services.inference.supervision import Place, Supervisor, Timing
 from shared.errors import UsageError
@@ -68,8 +68,8 @@ class Site:
         self._stopping = threading.Event()
         self.supervisor = self.made()
 
-    def made(self) -> Supervisor:
-        place = Place(self.folder / "engine", port=self.port)
+    def made(self, stand_in: str | None = None) -> Supervisor:
+        place = Place(self.folder / "engine", port=self.port, engine="tgi" if stand_in else None, stand_in=stand_in)
         return Supervisor(self.registry, "smol", place, self.timing, self.commands)
 
     def publish(self, second: int, start: str = "ok", **changes: object) -> str:
@@ -124,6 +124,28 @@ def test_what_is_promoted_is_served_under_its_name(site: Site) -> None:
     second = site.promote(2)
     site.until_serving(second)
     assert site.served()["data"] == [{"id": f"smol@{second}"}]
+
+
+def test_something_stands_in_until_a_version_comes_up(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "behaviour.json").write_text('{"start": "ok"}')
+    site = Site(tmp_path)
+    site.supervisor = site.made(stand_in=str(theirs))
+    site.start()
+    try:
+        status = site.until(lambda now: now.state == "serving")
+        assert (status.version, status.serves, status.last_healthy) == (None, str(theirs), None)
+        assert site.served()["data"] == [{"id": str(theirs)}]
+
+        site.promote(1, "die")
+        site.until(lambda now: now.state == "serving" and "given up" in (now.failure or ""))
+        assert site.served()["data"] == [{"id": str(theirs)}]
+
+        good = site.promote(2)
+        assert site.until_serving(good).serves == f"smol@{good}"
+    finally:
+        site.stop()
 
 
 def test_an_engine_that_is_killed_while_it_answers_is_started_again(site: Site) -> None:
@@ -300,15 +322,16 @@ def test_a_port_that_is_taken_is_told_and_waited_for(tmp_path: Path) -> None:
     ],
 )
 def test_the_engine_goes_by_the_architecture(tmp_path: Path, architecture: str | None, kind: str, engine: str) -> None:
-    folder = trained(tmp_path)
+    published = Published(card(architecture=architecture, kind=kind), trained(tmp_path))
 
-    assert engines.choose(card(architecture=architecture, kind=kind), folder) == engine
+    assert engines.choose(published) == engine
 
 
 def test_each_engine_is_told_the_models_name(tmp_path: Path) -> None:
     folder = trained(tmp_path, adapter_config__json=b'{"r": 32}')
-    whole = Plan("smol@1", card(), folder, "0.0.0.0", 80, "cpu", ("--more", "1"))
-    adapter = Plan("smol@1", card(kind="adapter", base="them/big"), folder, "::", 80)
+    whole = Plan("smol@1", Published(card(), folder), "0.0.0.0", 80, "cpu", ("--more", "1"))
+    adapter = Plan("smol@1", Published(card(kind="adapter", base="them/big"), folder), "::", 80)
+    theirs = Plan("them/big", None, "::", 80)
 
     where = ["0.0.0.0", "--port", "80"]
     assert engines.tgi(whole)[1:] == ["--model-id", "smol@1", "--hostname", *where, "--more", "1"]
@@ -317,6 +340,9 @@ def test_each_engine_is_told_the_models_name(tmp_path: Path) -> None:
     assert engines.vllm(adapter)[2] == "them/big"
     assert engines.vllm(adapter)[-4:] == ["--max-lora-rank", "32", "--lora-modules", f"smol@1={folder}"]
     assert engines.builtin(whole)[3:] == ["smol@1", "--host", *where, "--device", "cpu", "--more", "1"]
+    assert engines.builtin(adapter)[3:5] == ["them/big", "smol@1"]
+    assert engines.choose(None) == "builtin" and engines.builtin(theirs)[3:5] == ["them/big", "--host"]
+    assert engines.vllm(theirs)[2:4] == ["them/big", "--host"] and "them/big" in engines.tgi(theirs)
     with pytest.raises(UsageError, match="publish it merged"):
         engines.tgi(adapter)
 
