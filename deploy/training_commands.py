@@ -43,11 +43,14 @@ def train(
     from services.trainer import recipes
 
     configure_logs(log_level or "WARNING")
-    chosen = recipes.load(recipe, recipes.parse_changes(changes or []), Settings().recipes)
+    settings = Settings()
+    chosen = recipes.load(recipe, recipes.parse_changes(changes or []), settings.recipes)
     if base is not None:
         chosen = chosen.model_copy(update={"base": base})
     if not is_id(name):
         raise UsageError(f"a model cannot be called {name!r}: letters a to z, digits and dashes", field="name")
+    if push is not None and settings.hf_token is None:
+        raise UsageError("pushing needs a key that may write: set HF_TOKEN", field="push")
     from services.trainer.machine import check_device
 
     check_device(chosen)
@@ -56,7 +59,6 @@ def train(
     from services.trainer.sft import train as train_model
     from shared.registry import Registry
 
-    settings = Settings()
     folder = output or Path("var/trainings") / name
     with training_bar() as show:
         trained = train_model(

@@ -55,6 +55,15 @@ class System:
         assert not check or ran.returncode == 0, f"{' '.join(command)}: {ran.stderr[-3000:]}"
         return ran.stdout
 
+    def build_engine(self, image: str, name: str) -> None:
+        """The supervisor on top of an image."""
+        ca = self._environment["CONTAINERS_BUILD_CA"] or "/dev/null"
+        network = self._environment.get("CONTAINERS_BUILD_NETWORK", "default")
+        docker(
+            *("build", "--quiet", "--file", str(ROOT / "deploy/engine.Dockerfile"), "--tag", name),
+            *("--network", network, "--secret", f"id=ca,src={ca}", "--build-arg", f"ENGINE_IMAGE={image}", str(ROOT)),
+        )
+
     def up(self, *, arena: int = 1) -> None:
         self.compose("up", "--detach", "--wait", "--wait-timeout", str(START_SECONDS), "--scale", f"arena={arena}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import CANARY, System, docker
+from tests.e2e.system import CANARY, ROOT, System, docker, eventually
 
 OURS = 10001
 MEGABYTE = 10**6
@@ -118,6 +118,37 @@ def test_torch_and_the_simulator_are_only_where_they_are_needed(names: list[str]
 
 def finds(name: str, question: str) -> bool:
     return docker("run", "--rm", "--network", "none", name, "sh", "-c", f"{question} && echo yes || true") == "yes\n"
+
+
+def test_an_engine_s_own_image_takes_the_supervisor_beside_it(images: System, tmp_path: Path) -> None:
+    """A Python image stands for the engine's, and for the engine a program that answers to its name."""
+    (tmp_path / "behaviour.json").write_text('{"start": "ok"}')
+    program = tmp_path / "text-generation-launcher"
+    program.write_text('#!/bin/sh\nexec python3 /standin/engine.py "$0" "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "engine.py").write_bytes((ROOT / "tests/standins/engine.py").read_bytes())
+    tmp_path.chmod(0o755)
+    images.build_engine("python:3.11-slim-bookworm", "alphastral-e2e-engine")
+    supervisor = ["/opt/supervisor/bin/python", "-m", "services.inference.supervisor", "smol", "--engine=tgi"]
+    shown = ["run", "--detach", "--rm", "--network", "none", "--read-only", "--user", f"{OURS}:{OURS}"]
+    mounted = ["--volume", f"{tmp_path}:/standin:ro", "--tmpfs", "/tmp", "--env", "PATH=/standin:/usr/local/bin:/bin"]
+    container = docker(
+        *shown, *mounted, "alphastral-e2e-engine", *supervisor, "--stand-in=/standin", "--folder=/tmp/engine"
+    ).strip()
+    try:
+        ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8081/status').read().decode())"
+
+        def status() -> dict[str, object]:
+            asked = docker("exec", container, "sh", "-c", f'python3 -c "{ask}" 2>/dev/null || echo "{{}}"')
+            told: dict[str, object] = json.loads(asked)
+            return told
+
+        eventually(lambda: status().get("state") == "serving", 60)
+        assert (status()["serves"], status()["engine"], status()["version"]) == ("/standin", "tgi", None)
+        unseen = docker("exec", container, "python3", "-c", "import importlib.util as u; print(u.find_spec('shared'))")
+        assert unseen == "None\n"
+    finally:
+        docker("kill", container)
 
 
 @pytest.mark.parametrize("name", LARGEST)
