@@ -126,7 +126,8 @@ class Decoding:
                 position_ids=positions.to(device),
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
+                # Not the number 1, which makes a slice of it: torch copies the vocabulary's matrix for each row then.
+                logits_to_keep=torch.tensor([ids.shape[1] - 1], device=device),
             )
         return said.logits[:, -1].float(), [(layer.keys, layer.values) for layer in cache.layers]
 

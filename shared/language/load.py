@@ -170,9 +170,11 @@ def _class_for(source: str, options: Mapping[str, Any]) -> Any:
 
 
 def _put_on(model: Any, folder: Path, name: str, device: str) -> Any:
+    # In the base's own type: in float32, as peft has them for training, every layer would go there and back.
+    options = {"adapter_name": name, "torch_device": device, "autocast_adapter_dtype": False}
     if not isinstance(model, PeftModel):
-        return PeftModel.from_pretrained(model, str(folder), adapter_name=name, torch_device=device)
-    model.load_adapter(str(folder), adapter_name=name, torch_device=device)
+        return PeftModel.from_pretrained(model, str(folder), **options)
+    model.load_adapter(str(folder), **options)
     return model
 
 

@@ -65,13 +65,15 @@ def score_tokens(model: Any, sets: Sequence[FiniteSet]) -> list[list[list[float]
         for node, parent in enumerate(tree.parents):
             if parent >= 0:
                 seen[row, tree_start + node, tree_start:] |= seen[row, tree_start + parent, tree_start:]
-    # (B, kept, vocabulary): the prompt's last token and the tree's, which stand last in every row.
+    # (B, kept, vocabulary): the prompt's last token and the tree's, which stand last in every row. Named one by one: a
+    # mere number makes a slice of them, for which torch copies the matrix of the whole vocabulary once for each row.
+    last = torch.arange(total - kept, total)
     with torch.inference_mode():
         logits = model(
             input_ids=ids.to(model.device),
             attention_mask=_additive(seen, model),
             position_ids=positions.to(model.device),
-            logits_to_keep=kept,
+            logits_to_keep=last.to(model.device),
             use_cache=False,
         ).logits.float()
         return [
