@@ -77,9 +77,11 @@ class System:
     def client(self) -> ApiClient:
         return ApiClient(f"http://127.0.0.1:{self.port}")
 
-    def ask(self, *, seed: int, p2: str = "random", move_delay: float = 0.0, battles: int = 40) -> str:
+    def ask(
+        self, *, seed: int, p1: str = "random", p2: str = "random", move_delay: float = 0.0, battles: int = 40
+    ) -> str:
         """The id of a new matchup."""
-        asked = NewMatchup(p1="random", p2=p2, battles=battles, seed=seed, concurrency=4, move_delay=move_delay)
+        asked = NewMatchup(p1=p1, p2=p2, battles=battles, seed=seed, concurrency=4, move_delay=move_delay)
         with self.client() as client:
             return client.enqueue(asked).id
 
@@ -114,6 +116,13 @@ def docker(*arguments: str) -> str:
     ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"docker {' '.join(arguments)}: {ran.stderr[-3000:]}"
     return ran.stdout
+
+
+def logs(container: str) -> str:
+    """What a container has written."""
+    return subprocess.run(
+        ["docker", "logs", container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    ).stdout
 
 
 def free_ports(number: int) -> list[int]:

@@ -3,7 +3,9 @@
 import json
 import urllib.request
 
-from tests.e2e.system import SLOWLY, System, assert_whole, docker, eventually, hosts
+from services.scraper.schemas import NewDataset
+from services.trainer.trainings import NewTraining, TrainingState
+from tests.e2e.system import SLOWLY, System, assert_whole, docker, eventually, hosts, logs
 
 
 def post(url: str, body: dict[str, object]) -> dict[str, object]:
@@ -121,6 +123,27 @@ def test_a_model_plays_from_the_built_in_server(system: System) -> None:
 
     assert_whole(run, 2)
     assert run.summary.p1_substitutions == 0
+
+
+def test_what_was_trained_on_battles_is_served_at_once_and_plays(system: System) -> None:
+    learned = system.await_run(system.ask(seed=10, p2="heuristic", battles=20))
+    few = {"max_steps": "2", "warmup_steps": "1", "evaluate_every": "2", "save_every": "2", "scored_decisions": "2"}
+    with system.client() as client:
+        client.build_dataset(NewDataset(name="played", sources=(f"store:matchups/{learned.matchup_id}",)))
+        eventually(lambda: client.dataset("played").state != "running")
+        asked = client.train(NewTraining(recipe="cpu-smollm2", dataset="played", name="smollm2-tuned", set=few))
+        eventually(lambda: client.training(asked.id).state not in (TrainingState.OPEN, TrainingState.RUNNING), 300)
+        ended = client.training(asked.id)
+    assert ended.result is not None, ended.failure
+    model = f"smollm2-tuned@{ended.result.version}"
+    [inference] = system.containers("inference")
+    eventually(lambda: f"{model} is served" in logs(inference))
+
+    played = system.await_run(system.ask(seed=11, p1="tgi:smollm2-tuned", p2="heuristic", battles=2), seconds=600)
+
+    assert_whole(played, 2)
+    assert played.request and played.request.p1 == f"tgi:{model}"
+    assert played.summary.p1_substitutions == 0
 
 
 def test_battles_can_be_watched_on_a_showdown_server_of_their_own(system: System) -> None:
