@@ -4,7 +4,9 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,9 @@ def load(
     named = {name: f"adapter_{number}" for number, name in enumerate(adapters or {})}
     try:
         tokenizer = load_tokenizer(base)
-        model = _class_for(source, options).from_pretrained(source, dtype=DTYPES[chosen], **options)
+        # What reads SmolLM2's file draws a bar of three seconds, and cannot be told not to.
+        with redirect_stderr(StringIO()) if "gguf_file" in options else nullcontext():
+            model = _class_for(source, options).from_pretrained(source, dtype=DTYPES[chosen], **options)
         if quantization is None:
             model = model.to(device)
         for name, folder in (adapters or {}).items():
