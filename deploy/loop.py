@@ -57,7 +57,7 @@ class Plan(BaseModel):
     base: str = "smollm2"
     """What is tuned, and what the tuned model plays against."""
     name: str = Field(default="smollm2-tuned", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
-    battles: int = Field(default=32, ge=2, le=10_000)
+    battles: int = Field(default=24, ge=2, le=10_000)
     """Of each matchup, in pairs."""
     held_out_decisions: int = Field(default=250, ge=1)
     dtype: str = "bfloat16"
@@ -85,7 +85,7 @@ def loop(
         "var/loop"
     ),
     selfplay: Annotated[int, typer.Option(help="Self-play battles to learn from.")] = 400,
-    battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.")] = 32,
+    battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.")] = 24,
     recipe: Annotated[str, typer.Option(help="A recipe for this machine.")] = "cpu-smollm2",
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe: max_steps=400.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same battles to learn from.", min=0)] = 0,

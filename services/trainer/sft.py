@@ -13,6 +13,7 @@ FOLDER/model/           the result
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from datasets import Dataset
 from peft import get_peft_model, prepare_model_for_kbit_training
 from peft.helpers import disable_input_dtype_casting
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTConfig, SFTTrainer
 
 from services.trainer.accuracy import ALL, Share, choices, drawn, guess_accuracy, model_accuracy
@@ -35,6 +36,7 @@ from services.trainer.recipes import Recipe
 from services.trainer.samples import IGNORED, Splits, Tokens, read_splits, tokens
 from shared.datasets import Row
 from shared.errors import Conflict, UsageError
+from shared.files import replace_file
 from shared.language.export import save
 from shared.language.load import load
 from shared.logs import one_line
@@ -235,7 +237,7 @@ def _claim(folder: Path, recipe: Recipe, splits: Splits, *, resume: bool) -> str
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(json.dumps(claim, indent=2))
+            replace_file(path, json.dumps(claim, indent=2).encode())
             return None
         if json.loads(path.read_text()) != json.loads(json.dumps(claim)):
             raise Conflict(
@@ -245,8 +247,19 @@ def _claim(folder: Path, recipe: Recipe, splits: Splits, *, resume: bool) -> str
         raise UsageError(f"cannot train in {folder}: {one_line(error)}", field="output") from error
     if not resume:
         raise Conflict(f"{folder} holds a training already: go on with it by --resume, or choose another --output")
-    last: str | None = get_last_checkpoint(str(folder))
-    return last
+    return _last_whole(folder)
+
+
+def _last_whole(folder: Path) -> str | None:
+    """The last checkpoint that is whole. Halves, left by a training that was killed as it wrote, are removed."""
+    whole: dict[int, Path] = {}
+    for path in folder.glob("checkpoint-*"):
+        try:
+            # What transformers writes last.
+            whole[int(json.loads((path / TRAINER_STATE_NAME).read_text())["global_step"])] = path
+        except (OSError, ValueError, KeyError, TypeError):
+            shutil.rmtree(path, ignore_errors=True)
+    return str(whole[max(whole)]) if whole else None
 
 
 def _dataset(samples: Tokens, *, scored: int | None = None, seed: int = 0) -> Dataset:

@@ -46,6 +46,28 @@ def test_killed_at_step_25_of_40_and_resumed_it_ends_at_the_same_loss(tmp_path: 
         assert found == pytest.approx(expected, abs=1e-4)
 
 
+def test_killed_while_it_wrote_a_checkpoint_it_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    six = recipe(base, max_steps=6)
+
+    def kill(standing: Standing) -> None:
+        if standing.step == 5:
+            raise Killed
+
+    train(six, data, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(six, data, tmp_path / "killed", on_standing=kill)
+    half = tmp_path / "killed" / "checkpoint-4"
+    state = half / "trainer_state.json"
+    state.write_text(state.read_text()[:-20])
+    (tmp_path / "killed" / "checkpoint-5").mkdir()
+    train(six, data, tmp_path / "killed", resume=True)
+
+    whole, killed = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed"))
+    losses, again = ([line["eval_loss"] for line in lines if "eval_loss" in line] for lines in (whole, killed))
+    assert again == pytest.approx(losses, abs=1e-4)
+
+
 def test_told_to_stop_it_leaves_a_checkpoint_and_hands_itself_back(tmp_path: Path) -> None:
     base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
     seen: list[int] = []
