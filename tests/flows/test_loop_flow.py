@@ -1,0 +1,119 @@
+"""The whole loop in miniature, and a training whose worker is killed: the real queue, real processes, tiny models."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from deploy.local import LocalStack
+from deploy.loop import Plan, run
+from services.trainer.trainings import NewTraining, Trainings, TrainingState
+from shared.battle.pokedex import SNAPSHOT
+from shared.errors import UsageError
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.store import Store
+from tests.flows.conftest import eventually
+from tests.language.tiny import tiny_model, tiny_tokenizer
+from tests.trainer.learned import dataset
+
+RECIPE = """
+base = "{base}"
+contract = "v2"
+device = "cpu"
+loss = "completion"
+max_steps = {steps}
+learning_rate = 1e-2
+warmup_steps = 1
+batch_size = 2
+optimizer = "adamw_torch"
+evaluate_every = {every}
+save_every = {every}
+scored_decisions = 4
+max_length = 2000
+[lora]
+r = 8
+alpha = 8
+targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""
+
+
+def operator(folder: Path, *, steps: int, every: int) -> Settings:
+    """Settings of an operator who has a recipe of their own for a tiny model of their own."""
+    base = folder / "tiny-base"
+    tokenizer = tiny_tokenizer()
+    # A name is one token: all actions are of a length, and a model that knows nothing has no liking for short ones.
+    snapshot = json.loads(SNAPSHOT.read_bytes())
+    generations = [*snapshot["species"].values(), *snapshot["moves"].values()]
+    names = sorted({facts[0] for generation in generations for facts in generation.values()})
+    tokenizer.add_tokens([f" {name}" for name in names])
+    tiny_model(max_position_embeddings=4096, vocab_size=len(tokenizer)).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "tiny.toml").write_text(RECIPE.format(base=base, steps=steps, every=every))
+    return Settings(
+        store=str(folder / "store"),
+        redis_url=None,
+        api_port=None,
+        scraper_workers=1,
+        recipes=folder / "recipes",
+        _env_file=None,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_path: Path) -> None:
+    # Enough to learn that one attacks more often than one switches: otherwise battles would last for ever.
+    settings = operator(tmp_path, steps=25, every=25)
+    plan = Plan(
+        selfplay_battles=6,
+        recipe="tiny",
+        base=str(tmp_path / "tiny-base"),
+        name="tiny-tuned",
+        battles=2,
+        held_out_decisions=5,
+        dtype="float32",
+        concurrency=2,
+    )
+
+    report = run(plan, tmp_path / "loop", settings)
+
+    figures = json.loads((tmp_path / "loop" / "report.json").read_text())
+    assert {question: line["battles"] for question, line in figures["matchups"].items()} == {
+        "tuned vs base": 2,
+        "tuned vs random": 2,
+        "base vs random": 2,
+        "tuned vs heuristic": 2,
+    }
+    assert {"tuned", "base", "a uniform guess", "most power times effectiveness"} <= figures["decision_accuracy"].keys()
+    html = report.read_text()
+    assert "tuned vs base" in html and "most power times effectiveness" in html
+    with pytest.raises(UsageError, match="asked for otherwise"):
+        run(plan.model_copy(update={"battles": 4}), tmp_path / "loop", settings)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    settings = operator(tmp_path, steps=60, every=5)
+    store = Store(settings.store)
+    dataset(tmp_path / "store" / "datasets" / "small")
+    with LocalStack(settings, trainers=1, arena_workers=1, folder=tmp_path) as stack, stack.client() as client:
+        status = client.train(NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
+        work = Trainings(store).folder(status.id)
+        eventually(lambda: (work / "checkpoint-10").is_dir(), 120)
+        [worker] = [each for each in client.health()["workers"] if each["queue"] == "train"]
+
+        os.kill(worker["pid"], signal.SIGKILL)
+
+        eventually(lambda: client.training(status.id).state is not TrainingState.RUNNING, 120)
+        ended = client.training(status.id)
+        assert ended.state is TrainingState.FINISHED, ended.failure
+        again = client.train(NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
+    assert ended.result is not None and again.result == ended.result
+    assert Registry(store).current("mine") == ended.result.version
+    with pytest.raises(UsageError, match="no recipe is called"):
+        NewTraining(recipe="other", dataset="small", name="mine").resolved(settings.recipes)
