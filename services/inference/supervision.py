@@ -243,12 +243,9 @@ class Supervisor:
         self._try_later(why)
 
     def _started_in_vain(self, version: str, why: str) -> None:
-        if version == STAND_IN:
-            self._try_later(why)
-            return
         self._vain_starts[version] = self._vain_starts.get(version, 0) + 1
         self._try_later(why)
-        if self._vain_starts[version] >= self._timing.starts and version != self._last_healthy:
+        if self._vain_starts[version] >= self._timing.starts and version not in (self._last_healthy, STAND_IN):
             self._vain_starts.pop(version)
             self._give_up(version, why)
 

@@ -58,12 +58,24 @@ def render_loop(loop: Loop) -> Rendered:
     heads = [f"{kind} ({counts[kind][1] if kind in counts else 0})" for kind in KINDS]
     rows = [
         (SHOWN.get(who, who), [words.percent(_share(kinds, kind), 1) if kind in kinds else "–" for kind in KINDS])
-        for who, kinds in loop.accuracy.items()
+        for who, kinds in sorted(loop.accuracy.items(), key=lambda each: (each[0] not in SHOWN, each[0] != "tuned"))
     ]
+    substitutions: dict[str, list[str]] = {}
+    for each in fought:
+        substitutions.setdefault(each.substitutions, []).append(each.question)
     html = (
         environment()
         .get_template("loop.html.j2")
-        .render(found=loop, fought=fought, heads=heads, rows=rows, words=words, style=template_text("leaderboard.css"))
+        .render(
+            found=loop,
+            fought=fought,
+            substitutions=substitutions,
+            heads=heads,
+            rows=rows,
+            shown=SHOWN,
+            words=words,
+            style=template_text("report.css") + template_text("leaderboard.css"),
+        )
     )
     return Rendered(html, _figures(loop, fought), tuple(_lines(loop, fought)))
 
