@@ -36,7 +36,7 @@ def serve(
     ] = 128,
     max_batch_rows: Annotated[int, typer.Option(help="Requests in one forward.", min=1)] = 32,
     max_batch_tokens: Annotated[
-        int | None, typer.Option(help="Tokens of prompts in one forward [1024; on a GPU 16384].", min=1)
+        int | None, typer.Option(help="Tokens of prompts in one forward [4096; on a GPU 16384].", min=1)
     ] = None,
     address_file: Annotated[Path | None, typer.Option(help="Where to write its address, as JSON, when ready.")] = None,
     log_level: LogLevel = None,

@@ -76,8 +76,8 @@ class Limits:
     """Waiting and worked on, together; more are refused."""
     batch_rows: int = 32
     """Generated for at once."""
-    batch_tokens: int = 1024
-    """In one forward of prompts, padding included. A CPU gains nothing from more: whoever is first would only wait."""
+    batch_tokens: int = 4096
+    """In one forward of prompts, padding included. On two cores sixteen prompts of 200 tokens gain most by then."""
 
 
 class Ticket:
