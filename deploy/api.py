@@ -18,6 +18,7 @@ from deploy.listening import in_url, listen
 from services.arena.resume import resume
 from shared import logs
 from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.files import replace_file
 from shared.jobs.leash import end_with_parent
 from shared.jobs.queues import Queues, connect
 from shared.settings import Settings
@@ -68,7 +69,7 @@ def serve(settings: Settings, address_file: Path | None = None) -> None:
     listening = listen(settings.api_host, settings.api_port or 0)
     url = f"http://{in_url(settings.api_host)}:{listening.getsockname()[1]}"
     if address_file is not None:
-        address_file.write_text(json.dumps({"url": url}))
+        replace_file(address_file, json.dumps({"url": url}).encode())
     log.info("The API listens at %s.", url)
     server.run(sockets=[listening])
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from deploy.options import check_push
 from deploy.show import out, steps
 from shared import logs
 from shared.datasets import DatasetCard
@@ -51,8 +52,7 @@ def build(
     if contract not in CONTRACTS:
         raise UsageError(f"no contract is called {contract!r}; the contracts are: {', '.join(CONTRACTS)}")
     settings = Settings()
-    if push is not None and settings.hf_token is None:
-        raise UsageError("pushing needs a key that may write: set HF_TOKEN", field="push")
+    check_push(push, settings)
     check_out(folder)
     found = find_sources(sources, Store(settings.store))
     wanted = Wanted(contract=contract, min_rating=min_rating, winner_only=winner_only, side=side)

@@ -37,6 +37,7 @@ from services.arena.schemas import MatchupStatus, NewMatchup
 from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.files import replace_file
 from shared.settings import Settings, child_environment
 from shared.store import Store
 from shared.tally import Tally
@@ -156,7 +157,7 @@ def pitted_of(plan: Plan, model: str) -> tuple[Pitted, ...]:
 def _claim(plan: Plan, folder: Path) -> None:
     path = folder / "loop.json"
     if not path.exists():
-        path.write_text(plan.model_dump_json(indent=2))
+        replace_file(path, plan.model_dump_json(indent=2).encode())
         return
     try:
         before = Plan.model_validate_json(path.read_text())
@@ -251,7 +252,7 @@ def _evaluated(plan: Plan, folder: Path, store: Store, name: str, model: str, se
         "legal_share": {who: each.legal.rate for who, each in measured.items()},
         "perplexity": {who: each.perplexity for who, each in measured.items()},
     }
-    path.write_text(json.dumps(found, indent=1))
+    replace_file(path, json.dumps(found, indent=1).encode())
     return found
 
 

@@ -122,6 +122,12 @@ def read_team(path: Path, field: str) -> str:
         raise UsageError(f"cannot read the team file {path}: {error}", field=field) from error
 
 
+def check_push(push: str | None, settings: Settings) -> None:
+    """Raise UsageError where something is to be sent to the Hub without a key: before the work, not after it."""
+    if push is not None and settings.hf_token is None:
+        raise UsageError("pushing needs a key that may write: set HF_TOKEN", field="push")
+
+
 def configure_logs(level: str | None) -> None:
     """Log from `level` on, or from the level in the environment. Raises UsageError for an unknown one."""
     wanted = (level or Settings().log_level).upper()

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from deploy.options import LogLevel, configure_logs
+from deploy.options import LogLevel, check_push, configure_logs
 from deploy.show import err, out
 from shared.errors import UsageError
 from shared.files import is_id
@@ -49,8 +49,7 @@ def train(
         chosen = chosen.model_copy(update={"base": base})
     if not is_id(name):
         raise UsageError(f"a model cannot be called {name!r}: letters a to z, digits and dashes", field="name")
-    if push is not None and settings.hf_token is None:
-        raise UsageError("pushing needs a key that may write: set HF_TOKEN", field="push")
+    check_push(push, settings)
     from services.trainer.machine import check_device
 
     check_device(chosen)

@@ -17,6 +17,7 @@ from services.inference.engine_process import EngineProcess, folder_of_links, is
 from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, Published, choose
 from services.inference.status import State, Status
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
+from shared.files import replace_file
 from shared.logs import one_line
 from shared.registry import Registry
 
@@ -227,7 +228,7 @@ class Supervisor:
         self._last_healthy = engine.version
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-            self._memory.write_text(engine.version, encoding="utf-8")
+            replace_file(self._memory, engine.version.encode())
         except OSError as error:
             log.warning("cannot remember that %s was healthy: %s", engine.version, error)
 

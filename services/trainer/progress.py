@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from shared.files import replace_file
 from shared.jobs.worker import HandedBack
 
 _WIDTH, _HEIGHT, _EDGE = 720, 300, 46
@@ -45,7 +46,7 @@ class Telling(TrainerCallback):  # type: ignore[misc]
         self._began = (self.clock(), state.global_step, self.tokens_seen())
         if self.metrics_file.exists():
             kept = [line for line in read_metrics(self.metrics_file) if line["step"] <= state.global_step]
-            self.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            replace_file(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """After each step: tell how far it is, and save before ending where somebody said stop."""

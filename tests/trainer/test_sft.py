@@ -1,5 +1,6 @@
 """Training for real, with tiny models: killed and gone on with, adapted where it should be, merged without a change."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,17 +27,21 @@ class Killed(BaseException):
     """As good as kill -9: nothing in the training expects it."""
 
 
+def killed_at(step: int) -> Callable[[Standing], None]:
+    def kill(standing: Standing) -> None:
+        if standing.step == step:
+            raise Killed
+
+    return kill
+
+
 def test_killed_at_step_25_of_40_and_resumed_it_ends_at_the_same_loss(tmp_path: Path) -> None:
     base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data", train=60)
     forty = recipe(base, max_steps=40, evaluate_every=10, save_every=10)
 
-    def kill(standing: Standing) -> None:
-        if standing.step == 25:
-            raise Killed
-
     train(forty, data, tmp_path / "whole")
     with pytest.raises(Killed):
-        train(forty, data, tmp_path / "killed", on_standing=kill)
+        train(forty, data, tmp_path / "killed", on_standing=killed_at(25))
     train(forty, data, tmp_path / "killed", resume=True)
 
     whole, killed = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed"))
@@ -50,13 +55,9 @@ def test_killed_while_it_wrote_a_checkpoint_it_goes_on_from_the_one_before(tmp_p
     base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
     six = recipe(base, max_steps=6)
 
-    def kill(standing: Standing) -> None:
-        if standing.step == 5:
-            raise Killed
-
     train(six, data, tmp_path / "whole")
     with pytest.raises(Killed):
-        train(six, data, tmp_path / "killed", on_standing=kill)
+        train(six, data, tmp_path / "killed", on_standing=killed_at(5))
     half = tmp_path / "killed" / "checkpoint-4"
     state = half / "trainer_state.json"
     state.write_text(state.read_text()[:-20])
