@@ -95,27 +95,14 @@ class Supervisor:
         self._failure: str | None = None
         self._unread: str | None = None
         """Why the registry does not say what to serve."""
-        self._state: State = "waiting"
-        self._since = datetime.now(UTC)
         self._memory = place.folder / f"{name}.healthy"
         self._last_healthy = self._remembered()
+        self._state: State | None = None
+        self._say()
 
     def status(self) -> Status:
-        """How it stands now; may be asked from any thread."""
-        engine = self._engine
-        return Status(
-            model=self._name,
-            state=self._state,
-            version=(engine.version or None) if engine else None,
-            serves=self._called(engine.version) if engine else None,
-            current=self._current,
-            last_healthy=self._last_healthy,
-            engine=engine.engine if engine else None,
-            pid=engine.process.pid if engine else None,
-            restarts=self._restarts,
-            failure=self._failure or self._unread,
-            since=self._since,
-        )
+        """How it stood when it last did something; may be asked from any thread."""
+        return self._status
 
     def run(self, stopping: threading.Event) -> None:
         """Serve until told to stop, and end the engine then."""
@@ -134,7 +121,7 @@ class Supervisor:
         running = self._engine.version if self._engine else None
         if wanted not in (None, running) and self._clock() >= self._not_before:
             self._start(wanted)
-        self._say_state()
+        self._say()
 
     # ── what is wanted ──────────────────────────────────────────────────────────────────────────────
 
@@ -159,9 +146,7 @@ class Supervisor:
     @property
     def _otherwise(self) -> str | None:
         """What to serve where the name stands for nothing that can be."""
-        if self._last_healthy is None and self._place.stand_in:
-            return STAND_IN
-        return self._last_healthy
+        return STAND_IN if self._last_healthy is None and self._place.stand_in else self._last_healthy
 
     # ── the engine ──────────────────────────────────────────────────────────────────────────────────
 
@@ -270,8 +255,9 @@ class Supervisor:
 
     def _end(self) -> None:
         if self._engine is not None:
-            self._engine.end(self._timing.grace_seconds)
-            self._engine = None
+            engine, self._engine = self._engine, None
+            self._say()
+            engine.end(self._timing.grace_seconds)
 
     # ── what is said ────────────────────────────────────────────────────────────────────────────────
 
@@ -285,16 +271,29 @@ class Supervisor:
             log.warning("%s", one_line(why))
         self._failure = one_line(why)
 
-    def _say_state(self) -> None:
-        state: State = "failing" if self._failure else "waiting"
-        if self._engine is not None:
-            state = "serving" if self._engine.healthy_since is not None else "starting"
+    def _say(self) -> None:
+        """Replace the status by one that is whole: whoever asks never sees an engine with another one's state."""
+        engine = self._engine
+        idle: State = "failing" if self._failure else "waiting"
+        state = idle if engine is None else "starting" if engine.healthy_since is None else "serving"
         if state != self._state:
             self._state, self._since = state, datetime.now(UTC)
+        self._status = Status(
+            model=self._name,
+            state=state,
+            version=(engine.version or None) if engine else None,
+            serves=self._called(engine.version) if engine else None,
+            current=self._current,
+            last_healthy=self._last_healthy,
+            engine=engine.engine if engine else None,
+            pid=engine.process.pid if engine else None,
+            restarts=self._restarts,
+            failure=self._failure or self._unread,
+            since=self._since,
+        )
 
     def _remembered(self) -> str | None:
-        with suppress(OSError):
+        with suppress(AlphaStralError, OSError):
             version = self._memory.read_text(encoding="utf-8").strip()
-            with suppress(AlphaStralError, OSError):
-                return version if version in self._registry.versions(self._name) else None
+            return version if version in self._registry.versions(self._name) else None
         return None

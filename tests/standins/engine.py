@@ -37,12 +37,12 @@ def main() -> None:
 def serve(host: str, port: int, model: str) -> None:
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/slow":
-                time.sleep(3600)
             body = json.dumps({"data": [{"id": model}], "arguments": sys.argv[1:]}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            if self.path == "/slow":
+                time.sleep(3600)
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
