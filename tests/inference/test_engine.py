@@ -162,12 +162,11 @@ async def test_an_engine_that_is_stopped_fails_what_is_left(hooked: Loaded) -> N
     engine.start()
     gate(hooked).open.clear()
     ticket = engine.submit(question(hooked, "Gen 9", max_new_tokens=400))
-    stopping = asyncio.create_task(asyncio.to_thread(engine.stop))
-    await asyncio.sleep(0.05)
+    engine.halt()
     gate(hooked).open.set()
     with pytest.raises(GenerationFailed, match="ended"):
         await collected(ticket)
-    await stopping
+    engine.stop()
 
 
 async def test_a_stop_sequence_ends_the_answer_behind_itself() -> None:
