@@ -35,6 +35,14 @@ def killed_at(step: int) -> Callable[[Standing], None]:
     return kill
 
 
+def told(run: Path, figure: str) -> dict[float, float]:
+    """What a run's metrics say of a figure at each step, once."""
+    lines = [line for line in read_metrics(run / "metrics.jsonl") if figure in line]
+    by_step = {line["step"]: line[figure] for line in lines}
+    assert len(by_step) == len(lines)
+    return by_step
+
+
 def test_killed_at_step_25_of_40_and_resumed_it_ends_at_the_same_loss(tmp_path: Path) -> None:
     base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data", train=60)
     forty = recipe(base, max_steps=40, evaluate_every=10, save_every=10)
@@ -44,11 +52,9 @@ def test_killed_at_step_25_of_40_and_resumed_it_ends_at_the_same_loss(tmp_path: 
         train(forty, data, tmp_path / "killed", on_standing=killed_at(25))
     train(forty, data, tmp_path / "killed", resume=True)
 
-    whole, killed = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed"))
-    assert [line["step"] for line in killed if "eval_loss" in line] == [10, 20, 30, 40]
+    assert list(told(tmp_path / "killed", "eval_loss")) == [10, 20, 30, 40]
     for figure in ("eval_loss", "loss"):
-        expected, found = ([line[figure] for line in lines if figure in line] for lines in (whole, killed))
-        assert found == pytest.approx(expected, abs=1e-4)
+        assert told(tmp_path / "killed", figure) == pytest.approx(told(tmp_path / "whole", figure), abs=1e-4)
 
 
 def test_killed_while_it_wrote_a_checkpoint_it_goes_on_from_the_one_before(tmp_path: Path) -> None:
@@ -64,9 +70,7 @@ def test_killed_while_it_wrote_a_checkpoint_it_goes_on_from_the_one_before(tmp_p
     (tmp_path / "killed" / "checkpoint-5").mkdir()
     train(six, data, tmp_path / "killed", resume=True)
 
-    whole, killed = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "killed"))
-    losses, again = ([line["eval_loss"] for line in lines if "eval_loss" in line] for lines in (whole, killed))
-    assert again == pytest.approx(losses, abs=1e-4)
+    assert told(tmp_path / "killed", "eval_loss") == pytest.approx(told(tmp_path / "whole", "eval_loss"), abs=1e-4)
 
 
 def test_told_to_stop_it_leaves_a_checkpoint_and_hands_itself_back(tmp_path: Path) -> None:
