@@ -9,15 +9,20 @@ from collections.abc import Sequence
 import torch
 from tokenizers.decoders import DecodeStream
 
-from services.inference.decoding import Token
+from services.inference.decoding import Token, finite
 from services.inference.sampling import Chooser
 from services.inference.work import Candidate, Member, Ticket
 from shared.language.load import Loaded
 
 
 def choose(ticket: Ticket, scores: Sequence[Sequence[float]], loaded: Loaded) -> None:
-    """Choose a member by the scores of all, and tell it as if it had been generated."""
+    """Choose a member by the scores of all, and tell it as if it had been generated.
+
+    Raises FloatingPointError where a score is no finite number: it would pass for certainty.
+    """
     work = ticket.work
+    for tokens in scores:
+        finite(sum(tokens))
     candidates = [
         Candidate(member.text, min(0.0, sum(tokens)), len(member.ids))
         for member, tokens in zip(work.members, scores, strict=True)

@@ -4,6 +4,7 @@ The rows of one adapter share a key-value cache, padded on the left to the longe
 those that join with it, then laid beside the others; one that leaves takes its part of the cache along.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,10 +78,12 @@ class Decoding:
             ids[number, longest - len(row.prompt) :] = torch.tensor(row.prompt)
             mask[number, longest - len(row.prompt) :] = 1
         logits, cache = self._forward(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), [])
+        # Before they join: what goes wrong with them so far is no matter of those who are here.
+        said = self._say(rows, logits)
         self._cache = _beside(self._cache, cache) if self.rows else cache
         self._mask = _beside_mask(self._mask, mask) if self.rows else mask
         self.rows.extend(rows)
-        return self._say(rows, logits)
+        return said
 
     def step(self) -> list[tuple[Row, Token]]:
         """The next token of every row. Rows that have finished are gone afterwards."""
@@ -137,6 +140,7 @@ class Decoding:
 
     def _next(self, row: Row, logits: torch.Tensor, logprobs: torch.Tensor) -> Token:
         chosen = row.chooser.choose(logits, torch.tensor(row.ids, device=logits.device))
+        logprob = finite(float(logprobs[chosen]))
         row.ids.append(chosen)
         ends = chosen in self._ends
         text = "" if ends else row.stream.step(self._tokenizer.backend_tokenizer, chosen) or ""
@@ -153,7 +157,14 @@ class Decoding:
                 zip(*(part.tolist() for part in logprobs.topk(row.top_n)), strict=True) if row.top_n else ()
             )
         )
-        return Token(chosen, text, float(logprobs[chosen]), ends, top)
+        return Token(chosen, text, logprob, ends, top)
+
+
+def finite(logprob: float) -> float:
+    """A log-probability that is one. Raises FloatingPointError: weights that have diverged say NaN to everything."""
+    if not math.isfinite(logprob):
+        raise FloatingPointError("a score is no finite number; the weights may have diverged")
+    return logprob
 
 
 def _until_stop(before: str, piece: str, stops: Sequence[str]) -> tuple[str, str, bool]:

@@ -209,15 +209,16 @@ class Engine:
             self.is_well = True
 
     def _fail(self, tickets: Sequence[Ticket], why: str) -> None:
-        for ticket in tickets:
+        concerned = set(tickets)
+        # The cache of rows whose forward failed may be of any shape now: all that share it go, and are told.
+        for adapter, decoding in list(self._decodings.items()):
+            sharing = {self._rows[row] for row in decoding.rows if row in self._rows}
+            if concerned & sharing:
+                concerned |= sharing
+                del self._decodings[adapter]
+        for ticket in concerned:
             ticket.tell(GenerationFailed(why))
-        # The cache of rows whose forward failed may be of any shape now: they all go.
-        gone = {row for row, ticket in self._rows.items() if ticket in set(tickets)}
-        self._decodings = {
-            adapter: decoding for adapter, decoding in self._decodings.items() if not gone & set(decoding.rows)
-        }
-        for row in gone:
-            del self._rows[row]
+        self._rows = {row: ticket for row, ticket in self._rows.items() if ticket not in concerned}
 
     def _fail_all(self, why: str) -> None:
         left = [*self._to_score, *self._to_generate, *self._rows.values()]

@@ -60,5 +60,9 @@ class Chooser:
             row = self._penalty(before[None], row.clone())
         if self._dice is None:
             return int(row.argmax())
-        row = self._warpers(before[None] if before is not None else None, row)
-        return int(torch.multinomial(row[0].softmax(-1).cpu(), 1, generator=self._dice))
+        warped = self._warpers(before[None] if before is not None else None, row)
+        probabilities = warped[0].softmax(-1).cpu()
+        if not probabilities.isfinite().all():
+            # Divided by next to nothing they are beyond all numbers: what is left is the limit, the most probable.
+            return int(row.argmax())
+        return int(torch.multinomial(probabilities, 1, generator=self._dice))

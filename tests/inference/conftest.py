@@ -32,13 +32,17 @@ class Running:
 
 
 class Hooked:
-    """A model with a gate before each forward: to hold it up, or to make it fail."""
+    """A model with a gate before each forward: to hold it up, to make it fail, or to spoil what it says."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self.open = threading.Event()
         self.open.set()
         self.raises: BaseException | None = None
+        self.raises_from = 1
+        """The number of the first forward that raises."""
+        self.spoils: Callable[[int], bool] = lambda number: False
+        """Whether a forward of that number says nothing but NaN."""
         self.forwards = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -46,10 +50,14 @@ class Hooked:
 
     def __call__(self, **given: Any) -> Any:
         self.forwards += 1
+        number = self.forwards
         self.open.wait(20)
-        if self.raises is not None:
+        if self.raises is not None and number >= self.raises_from:
             raise self.raises
-        return self._model(**given)
+        said = self._model(**given)
+        if self.spoils(number):
+            said.logits = torch.full_like(said.logits, torch.nan)
+        return said
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,62 @@ async def test_a_forward_that_fails_fails_those_in_it_and_the_engine_goes_on(hoo
 
     assert (was_well, engine.in_flight) == (False, 0)
     engine.stop()
+
+
+async def test_a_temperature_next_to_nothing_takes_the_most_probable_and_hurts_nobody(hooked: Loaded) -> None:
+    coldest = (Sampling(seed=1, temperature=1e-40), Sampling(seed=1, temperature=1e-320, top_p=0.9, typical_p=0.9))
+    works = [
+        question(hooked, "Gen 9", members=members, sampling=how)
+        for members in (True, False)
+        for how in (Sampling(), *coldest)
+    ]
+    engine = Engine(hooked)
+    engine.start()
+    gate(hooked).open.clear()
+    beside = asyncio.create_task(collected(engine.submit(question(hooked, "x", max_new_tokens=12))))
+    await until(lambda: gate(hooked).forwards == 1)
+    asking = asyncio.create_task(answered(engine, works))
+    await until(lambda: engine.in_flight == 1 + len(works))
+    gate(hooked).open.set()
+    found = [ids for ids, _ in await asking]
+    said, _ = await beside
+    engine.stop()
+
+    assert found == [found[0]] * 3 + [found[3]] * 3
+    assert [token.id for token in said] == greedy(hooked, question(hooked, "x", max_new_tokens=12))
+
+
+async def test_one_that_joins_and_fails_leaves_those_who_were_there_alone(hooked: Loaded) -> None:
+    endless = replace(hooked, ends=frozenset())
+    engine = Engine(endless)
+    engine.start()
+    gate(endless).open.clear()
+    # A's prompt, A's second token, and then B's prompt.
+    gate(endless).spoils = lambda number: number == 3
+    first = asyncio.create_task(collected(engine.submit(question(endless, "Gen 9", max_new_tokens=12))))
+    await until(lambda: gate(endless).forwards == 1)
+    joining = asyncio.create_task(collected(engine.submit(question(endless, "x"))))
+    await until(lambda: engine.in_flight == 2)
+    gate(endless).open.set()
+    with pytest.raises(GenerationFailed, match="no finite number"):
+        await joining
+    said, finished = await first
+    await until(lambda: not engine.busy)
+    engine.stop()
+
+    assert (len(said), finished.reason, engine.in_flight) == (12, "length", 0)
+
+
+@pytest.mark.parametrize("members", [True, False])
+async def test_weights_that_say_nothing_but_nan_are_no_certainty(hooked: Loaded, members: bool) -> None:
+    engine = Engine(hooked)
+    engine.start()
+    gate(hooked).spoils = lambda number: True
+    with pytest.raises(GenerationFailed, match="no finite number"):
+        await collected(engine.submit(question(hooked, "Gen 9", members=members)))
+    engine.stop()
+
+    assert not engine.is_well
 
 
 async def test_an_engine_that_dies_fails_all_that_it_had_and_says_so(hooked: Loaded) -> None:
