@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from deploy.client import ADDRESS_FILE, ApiClient
+from deploy.interruption import terminated_as_interrupted
 from deploy.redis_server import redis_process
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.files import replace_file
@@ -58,7 +59,7 @@ class LocalStack:
         self.url = ""
 
     def __enter__(self) -> "LocalStack":
-        self._exit.enter_context(_terminated_as_interrupted())
+        self._exit.enter_context(terminated_as_interrupted())
         try:
             self._start()
         except BaseException as error:
@@ -251,19 +252,6 @@ def _published(addresses: Mapping[str, str], path: Path) -> Iterator[None]:
         with suppress(OSError):
             if path.read_text() == text:
                 path.unlink()
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends this process the way Ctrl-C does: through every `finally`."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

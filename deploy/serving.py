@@ -4,11 +4,13 @@ import json
 import logging
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deploy.interruption import terminated_as_interrupted
 from deploy.listening import in_url, listen
 from deploy.options import LogLevel, configure_logs
 from shared.errors import AlphaStralError, UsageError
@@ -52,7 +54,8 @@ def serve(
     listening = listen(host, port)
     url = f"http://{in_url(host)}:{listening.getsockname()[1]}"
 
-    with tempfile.TemporaryDirectory(prefix="alphastral-models-") as folder:
+    # However it is told to end, copies of a bucket's models go: they would fill the disk, start by start.
+    with terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="alphastral-models-") as folder:
         found = [resolve(name, Settings(), Path(folder)) for name in models or ["smollm2"]]
         loaded, served = load_models(found, device=device, dtype=dtype)
 
@@ -67,7 +70,8 @@ def serve(
             max_batch_rows,
             max_batch_tokens or (16_384 if device.startswith("cuda") else Limits().batch_tokens),
         )
-        run(loaded, served, listening, limits=limits, threads=threads, on_ready=tell)
+        with suppress(KeyboardInterrupt):
+            run(loaded, served, listening, limits=limits, threads=threads, on_ready=tell)
 
 
 def main() -> None:

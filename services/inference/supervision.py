@@ -7,14 +7,13 @@ import logging
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from services.inference.engine_process import EngineProcess, folder_of_links, is_healthy, is_taken, start
 from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, Published, choose
+from services.inference.place import Place, Timing
 from services.inference.status import State, Status
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.files import replace_file
@@ -25,45 +24,6 @@ log = logging.getLogger(__name__)
 
 STAND_IN = ""
 """In the place of a version: what is served until the first promotion."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How often a supervisor looks, and how long it waits."""
-
-    poll_seconds: float = 1.0
-    start_seconds: float = 900.0
-    """Until an engine must be healthy; loading a model takes minutes."""
-    look_seconds: float = 5.0
-    """Between two looks at an engine that is healthy."""
-    answer_seconds: float = 10.0
-    """For one answer of /health."""
-    bad_looks: int = 3
-    """So many in a row, and the engine hangs."""
-    first_pause_seconds: float = 1.0
-    longest_pause_seconds: float = 60.0
-    """Before another start; doubled each time, and short again after an engine was healthy for as long."""
-    grace_seconds: float = 20.0
-    """For an engine that is told to end."""
-    starts: int = 2
-    """So many in vain, and a version is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where engines listen and files go."""
-
-    folder: Path
-    """For copies of a bucket's versions, and to remember which version was healthy last."""
-    host: str = "127.0.0.1"
-    port: int = 8080
-    device: str = "cuda"
-    engine: str | None = None
-    """The one to use, whatever the architecture."""
-    stand_in: str | None = None
-    """What is served until the name stands for a version: `smollm2`, or a model of the Hub."""
-    more: Sequence[str] = ()
-    """Arguments for the engine."""
 
 
 class Supervisor:
@@ -155,7 +115,7 @@ class Supervisor:
         place, model, published = self._place, self._called(version), None
         if version != STAND_IN:
             try:
-                folder = self._registry.fetch(self._name, version, place.folder / "models")
+                folder = self._registry.fetch(self._name, version, place.copies)
                 published = Published(self._registry.card(self._name, version), folder)
             except (BrokenRecord, NotFound) as error:
                 self._give_up(version, error.message)
@@ -210,6 +170,7 @@ class Supervisor:
             self._failure = None
         if engine.version == STAND_IN:
             return
+        self._place.prune(self._name, keep={engine.version, self._last_healthy})
         self._last_healthy = engine.version
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)

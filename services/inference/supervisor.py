@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from services.inference.place import Place
 from services.inference.status import shown
-from services.inference.supervision import Place, Supervisor
+from services.inference.supervision import Supervisor
 from shared.errors import AlphaStralError, UsageError
 from shared.files import Files
 from shared.logs import configure

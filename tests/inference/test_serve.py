@@ -18,7 +18,7 @@ from services.inference.serve import Model, load_models
 from shared.battle.contract import CONTRACTS
 from shared.errors import UsageError
 from shared.records import read_run
-from shared.settings import Settings
+from shared.settings import Settings, child_environment
 from tests.language.tiny import save_adapter, save_tiny
 
 CARD = {"base": "tiny", "kind": "merged", "contract": {"v2": CONTRACTS["v2"].hash}}
@@ -29,7 +29,8 @@ def serving(*arguments: str, folder: Path) -> Iterator[tuple[str, "subprocess.Po
     address = folder / "address.json"
     command = [sys.executable, "-m", "deploy.serving", *arguments, "--port", "0", "--address-file", str(address)]
     with (folder / "log").open("wb") as log:
-        child = subprocess.Popen([*command, "--threads", "1"], stdin=subprocess.PIPE, stderr=log)
+        environment = child_environment(TMPDIR=str(folder))
+        child = subprocess.Popen([*command, "--threads", "1"], stdin=subprocess.PIPE, stderr=log, env=environment)
     try:
         while not address.exists():
             assert child.poll() is None, (folder / "log").read_text()
@@ -47,6 +48,7 @@ def test_a_base_and_its_adapters_are_served_by_one_process(tmp_path: Path) -> No
     body: Any = {"messages": [{"role": "user", "content": "Gen 9"}], "temperature": 0}
     body["response_format"] = {"type": "regex", "value": "(move Psychic|switch Rotom-Wash)"}
     with serving(str(base), str(tmp_path / "mine"), folder=tmp_path) as (url, child):
+        copies = list(tmp_path.glob("alphastral-models-*"))
         named = [line["id"] for line in httpx.get(f"{url}/v1/models").json()["data"]]
         scores = {
             name: httpx.post(f"{url}/v1/chat/completions", json={**body, "model": name}, timeout=30).json()["choices"][
@@ -59,7 +61,8 @@ def test_a_base_and_its_adapters_are_served_by_one_process(tmp_path: Path) -> No
 
     assert named == ["base", "mine"]
     assert scores["base"] != scores["mine"]
-    assert status in (0, -signal.SIGTERM)
+    assert (status, len(copies)) == (0, 1)
+    assert not list(tmp_path.glob("alphastral-models-*"))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -19,8 +20,9 @@ import pytest
 
 from services.inference import engines
 from services.inference.engines import COMMANDS, Command, Plan, Published
+from services.inference.place import Place, Timing
 from services.inference.status import Status
-from services.inference.supervision import Place, Supervisor, Timing
+from services.inference.supervision import Supervisor
 from shared.errors import UsageError
 from shared.files import Files
 from shared.registry import Registry
@@ -58,10 +60,19 @@ STANDING_IN: Mapping[str, Command] = {name: standing_in(command) for name, comma
 class Site:
     """A registry, a supervisor in a thread of its own, and the port of its engine."""
 
-    def __init__(self, folder: Path, timing: Timing = QUICK, commands: Mapping[str, Command] = STANDING_IN) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        timing: Timing = QUICK,
+        commands: Mapping[str, Command] = STANDING_IN,
+        *,
+        bucket: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.folder = folder
         self.store = folder / "store"
-        self.registry = Registry(Files(str(self.store)))
+        self.registry = Registry(Files(bucket or str(self.store)))
+        self.clock = clock
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = int(taken.getsockname()[1])
         self.timing, self.commands = timing, commands
@@ -70,7 +81,7 @@ class Site:
 
     def made(self, stand_in: str | None = None) -> Supervisor:
         place = Place(self.folder / "engine", port=self.port, engine="tgi" if stand_in else None, stand_in=stand_in)
-        return Supervisor(self.registry, "smol", place, self.timing, self.commands)
+        return Supervisor(self.registry, "smol", place, self.timing, self.commands, self.clock)
 
     def publish(self, second: int, start: str = "ok", **changes: object) -> str:
         behaviour = json.dumps({"start": start}).encode()
@@ -244,6 +255,21 @@ def test_the_last_version_that_was_healthy_is_served_where_the_registry_cannot_b
     site.until(lambda now: now.state == "serving" and now.current == bad and "given up" in (now.failure or ""))
     assert site.supervisor.status().version == good
     site.stop()
+
+
+def test_copies_of_a_bucket_s_versions_are_kept_no_longer_than_they_may_be_served(tmp_path: Path) -> None:
+    site = Site(tmp_path, bucket=f"memory://{uuid.uuid4().hex}")
+    copies = tmp_path / "engine/models/smol"
+    (copies / ".20261122-120000-abcdef.half").mkdir(parents=True)
+    (copies / "mine").mkdir()
+    site.start()
+    versions = []
+    for second in (1, 2, 3):
+        versions.append(site.promote(second))
+        site.until_serving(versions[-1])
+    site.stop()
+
+    assert {copy.name for copy in copies.iterdir()} == {"mine", *versions[1:]}
 
 
 def test_two_promotions_at_once_end_with_one_of_them_served(site: Site) -> None:
