@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import fsspec
 
-from shared.errors import Conflict, NotFound, Unreachable, UsageError
+from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -39,18 +39,70 @@ def replace_file(path: Path, raw: bytes) -> None:
         raise
 
 
+@contextmanager
+def _reached(url: str) -> Iterator[None]:
+    """What a bucket's own library raises (no connection, no credentials) is no OSError: it becomes Unreachable."""
+    try:
+        yield
+    except (OSError, AlphaStralError):
+        raise
+    except Exception as error:
+        if type(error).__module__ == "builtins":
+            raise
+        raise Unreachable(f"the store {url} cannot be reached: {error}") from error
+
+
+class _Backend:
+    """One of fsspec's filesystems, each of its methods within `_reached`."""
+
+    def __init__(self, files: Any, url: str) -> None:
+        self._files = files
+        self._url = url
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._files, name)
+
+        def reach(*given: Any, **named: Any) -> Any:
+            with _reached(self._url):
+                return method(*given, **named)
+
+        return reach
+
+
+class Opened:
+    """A large file that is read piece by piece, within `_reached`, and closed by its context."""
+
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        self._file = file
+        self._url = url
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _reached(self._url):
+            self._file.close()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, or all. Raises OSError, and Unreachable."""
+        with _reached(self._url):
+            return self._file.read(size)
+
+
 class Files:
     """What lies at `url`: a folder's path or anything that fsspec opens. Made on first write.
 
-    Paths are relative to it. Writing raises Unreachable where the disk or the bucket does not take it.
+    Paths are relative to it. Writing raises Unreachable where the disk or the bucket does not take it. Reading raises
+    OSError, and Unreachable where the bucket's own library gives up.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            self._files, self._root = fsspec.core.url_to_fs(url)
+            files, self._root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
             raise UsageError(f"cannot open the store {url}: {error}") from error
+        self._files = _Backend(files, url)
         self._root = self._root.rstrip("/")
         self._local = urlsplit(url).scheme in ("", "file", "local")
         self._turns = Lock()
@@ -110,10 +162,9 @@ class Files:
             raise NotFound(absent) from error
         return written.astimezone(UTC)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> Opened:
         """A large file, to be read piece by piece. Raises FileNotFoundError."""
-        opened: BinaryIO = self._files.open(f"{self._root}/{path}", "rb")
-        return opened
+        return Opened(self._files.open(f"{self._root}/{path}", "rb"), self.url)
 
     def on_disk(self, path: str) -> Path | None:
         """Where a path lies on this machine; None in a bucket."""
@@ -191,8 +242,8 @@ class Files:
                     self._files.pipe_file(f"{folder}/{name}", content)
                 else:
                     self._files.put_file(str(content), f"{folder}/{name}")
-        except OSError:
-            with suppress(OSError):
+        except (OSError, Unreachable):
+            with suppress(OSError, Unreachable):
                 self._files.rm(folder, recursive=True)
             raise
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.errors import BrokenRecord, UsageError
+from shared.errors import BrokenRecord, Unreachable, UsageError
+from shared.files import Opened
 from shared.registry.card import ModelCard, PublishedFile
 
 CARD = "card.json"
@@ -48,20 +49,25 @@ def inspect(folder: Path, card: ModelCard) -> dict[str, PublishedFile]:
     return {path.name: PublishedFile(bytes=path.stat().st_size, sha256=_sha256(path.open("rb"))) for path in paths}
 
 
-def check(card: ModelCard, open_file: Callable[[str], BinaryIO], where: str) -> None:
-    """Compare every file with its digest on the card. Raises BrokenRecord for the first that differs or is gone."""
+def check(card: ModelCard, open_file: Callable[[str], BinaryIO | Opened], where: str) -> None:
+    """Compare every file with its digest on the card.
+
+    Raises BrokenRecord for the first that differs or is gone, and Unreachable where one cannot be read now.
+    """
     for name, published in card.files.items():
         if not is_file_name(name):
             raise BrokenRecord(f"{where} is broken: its card names a file that none may be called")
         try:
             digest = _sha256(open_file(name))
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise BrokenRecord(f"{where} is broken: {name} is gone") from error
         except OSError as error:
-            raise BrokenRecord(f"{where} is broken: {name} cannot be read ({error})") from error
+            raise Unreachable(f"{name} of {where} cannot be read: {error.strerror or error}") from error
         if digest != published.sha256:
             raise BrokenRecord(f"{where} is broken: {name} is not what was published")
 
 
-def _sha256(file: BinaryIO) -> str:
+def _sha256(file: BinaryIO | Opened) -> str:
     digest = hashlib.sha256()
     with file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -1,6 +1,7 @@
 """The registry itself: publishes, promotes, rolls back, and looks models up."""
 
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -73,7 +74,10 @@ class Registry:
         return self._parsed(_Contract, name, version).contract
 
     def check(self, name: str, version: str) -> ModelCard:
-        """Read a version through and compare it with its card. Raises NotFound, and BrokenRecord where it differs."""
+        """Read a version through and compare it with its card.
+
+        Raises NotFound, BrokenRecord where it differs, and Unreachable where it cannot be read now.
+        """
         card = self.card(name, version)
         check(card, lambda file: self._files.open(f"{_folder(name, version)}/{file}"), f"{name}@{version}")
         return card
@@ -81,7 +85,8 @@ class Registry:
     def fetch(self, name: str, version: str, into: Path) -> Path:
         """A folder on this machine with the version, checked: the published one, or a copy below `into` of a bucket's.
 
-        Raises NotFound, and BrokenRecord where a file is not what was published.
+        A damaged copy is replaced. Raises NotFound, BrokenRecord where a file is not what was published, and
+        Unreachable where it cannot be read or copied now.
         """
         published = self._files.on_disk(_folder(name, version))
         if published is not None:
@@ -90,8 +95,13 @@ class Registry:
         card = self.card(name, version)
         copy = into / name / version
         if copy.is_dir():
-            check(card, lambda file: (copy / file).open("rb"), str(copy))
-            return copy
+            try:
+                check(card, lambda file: (copy / file).open("rb"), str(copy))
+            except BrokenRecord:
+                # The copy is damaged, which says nothing of the version.
+                shutil.rmtree(copy, ignore_errors=True)
+            else:
+                return copy
         try:
             self._download(name, version, card, copy)
         except FileNotFoundError as error:
@@ -158,6 +168,9 @@ class Registry:
                 remote = f"{_folder(name, version)}/{file}"
                 with self._files.open(remote) as source, (temporary / file).open("xb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
+                    target.flush()
+                    # What is renamed before it is on the disk may be empty after a power cut.
+                    os.fsync(target.fileno())
             check(card, lambda file: (temporary / file).open("rb"), f"{name}@{version}")
             temporary.rename(copy)
         finally:

@@ -27,6 +27,7 @@ from shared.errors import UsageError
 from shared.files import Files
 from shared.registry import Registry
 from shared.settings import child_environment
+from tests.standins.bucket import Bucket, EndpointConnectionError
 from tests.standins.registry import card, trained
 
 ROOT = Path(__file__).parents[2]
@@ -255,6 +256,22 @@ def test_the_last_version_that_was_healthy_is_served_where_the_registry_cannot_b
     site.until(lambda now: now.state == "serving" and now.current == bad and "given up" in (now.failure or ""))
     assert site.supervisor.status().version == good
     site.stop()
+
+
+def test_what_runs_goes_on_while_the_bucket_s_library_gives_up(tmp_path: Path) -> None:
+    site = Site(tmp_path, bucket=f"bucket://{uuid.uuid4().hex}")
+    version = site.promote(1)
+    site.start()
+    before = site.until_serving(version)
+    try:
+        Bucket.failing["exists"] = EndpointConnectionError("no route to the endpoint")
+        during = site.until(lambda now: "no route to the endpoint" in (now.failure or ""))
+    finally:
+        Bucket.failing.clear()
+    after = site.until(lambda now: now.failure is None)
+    site.stop()
+
+    assert before.pid == during.pid == after.pid and during.state == "serving"
 
 
 def test_copies_of_a_bucket_s_versions_are_kept_no_longer_than_they_may_be_served(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.files import Files
 from shared.registry import Registry
+from tests.standins.bucket import Bucket, EndpointConnectionError
 from tests.standins.registry import card, safetensors, trained
 
 PUBLISH = """
@@ -19,6 +21,7 @@ import resource, sys
 from pathlib import Path
 from shared.files import Files
 from shared.registry import Registry
+from tests.standins.bucket import Bucket, EndpointConnectionError
 from tests.standins.registry import card
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
 Registry(Files(sys.argv[1])).publish("smol", Path(sys.argv[2]), card())
@@ -36,7 +39,7 @@ for _ in range(20):
 
 @pytest.fixture(params=["folder", "bucket"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
-    return Files(str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+    return Files(str(tmp_path / "store") if request.param == "folder" else f"bucket://{uuid.uuid4().hex}")
 
 
 def run(script: str, *arguments: object) -> "subprocess.Popen[str]":
@@ -149,6 +152,52 @@ def test_a_full_disk_leaves_nothing_half_fetched(tmp_path: Path) -> None:
 
     with pytest.raises(Unreachable, match="cannot be written"):
         Registry(bucket).fetch("smol", version, tmp_path / "here")
+
+
+@pytest.fixture
+def bucket() -> Iterator[Files]:
+    """One that can be made to fail."""
+    yield Files(f"bucket://{uuid.uuid4().hex}")
+    Bucket.failing.clear()
+
+
+def test_a_damaged_copy_is_replaced(tmp_path: Path, bucket: Files) -> None:
+    registry = Registry(bucket)
+    version = registry.publish("smol", trained(tmp_path / "trained"), card())
+    copy = registry.fetch("smol", version, tmp_path / "here")
+    for damage in (lambda path: path.write_bytes(b"rot"), Path.unlink):
+        damage(copy / "model.safetensors")
+
+        registry.fetch("smol", version, tmp_path / "here")
+
+        assert (copy / "model.safetensors").read_bytes() == (tmp_path / "trained/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("operation", ["open", "read"])
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), EndpointConnectionError("no route")])
+def test_what_cannot_be_read_now_is_not_taken_for_damaged(
+    tmp_path: Path, bucket: Files, operation: str, error: Exception
+) -> None:
+    registry = Registry(bucket)
+    version = registry.publish("smol", trained(tmp_path / "trained"), card())
+    Bucket.failing[operation] = error
+
+    with pytest.raises(Unreachable, match=r"Permission denied|no route"):
+        registry.check("smol", version)
+    with pytest.raises(Unreachable, match=r"Permission denied|no route"):
+        registry.fetch("smol", version, tmp_path / "here")
+    Bucket.failing.clear()
+    registry.promote("smol", version)
+
+
+@pytest.mark.parametrize("operation", ["exists", "cat_file"])
+def test_a_bucket_whose_library_gives_up_is_unreachable(tmp_path: Path, bucket: Files, operation: str) -> None:
+    registry = Registry(bucket)
+    registry.promote("smol", registry.publish("smol", trained(tmp_path / "trained"), card()))
+    Bucket.failing[operation] = EndpointConnectionError("no route to the endpoint")
+
+    with pytest.raises(Unreachable, match="cannot be reached: no route to the endpoint"):
+        registry.current("smol")
 
 
 def test_a_name_stands_for_what_was_promoted_and_goes_back_step_by_step(files: Files, tmp_path: Path) -> None:
