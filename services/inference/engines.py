@@ -62,8 +62,9 @@ def vllm(plan: Plan) -> list[str]:
         return ["vllm", "serve", plan.model, *where, *plan.more]
     folder = published.folder
     if published.is_adapter:
-        rank = _field(folder / "adapter_config.json", "r")
-        lora = ["--enable-lora", "--max-lora-rank", str(rank or 16), "--lora-modules", f"{plan.model}={folder}"]
+        found = _field(folder / "adapter_config.json", "r")
+        rank = found if isinstance(found, int) and found > 0 else 16
+        lora = ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{plan.model}={folder}"]
         return ["vllm", "serve", published.card.base, *where, *lora, *plan.more]
     return ["vllm", "serve", str(folder), "--served-model-name", plan.model, *where, *plan.more]
 
@@ -94,6 +95,6 @@ def choose(published: Published | None) -> str:
 def _field(path: Path, name: str) -> object:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found.get(name) if isinstance(found, dict) else None

@@ -84,7 +84,8 @@ def _check_weights(path: Path) -> None:
                 raise UsageError(f"{path.name} is no safetensors file")
             header = json.loads(file.read(header_bytes))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        bytes_in_all = 8 + header_bytes + max(ends, default=0)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path.name} is no safetensors file: {error}") from error
-    if path.stat().st_size != 8 + header_bytes + max(ends, default=0):
+    if path.stat().st_size != bytes_in_all:
         raise UsageError(f"{path.name} is cut off: its tensors do not fit its length")

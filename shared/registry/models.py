@@ -120,9 +120,13 @@ class Registry:
         """
         if not is_id(name):
             raise UsageError(f"a model cannot be called {name!r}: letters a to z, digits and dashes, at most 64")
+        try:
+            made = card.created_at.astimezone(UTC)
+        except OverflowError as error:
+            raise UsageError("the card's created_at is beyond all dates") from error
         card = card.model_copy(update={"files": inspect(folder, card)})
         raw = card.model_dump_json(indent=2).encode()
-        version = f"{card.created_at.astimezone(UTC):%Y%m%d-%H%M%S}-{hashlib.sha256(raw).hexdigest()[:6]}"
+        version = f"{made:%Y%m%d-%H%M%S}-{hashlib.sha256(raw).hexdigest()[:6]}"
         contents = {file: folder / file for file in card.files}
         self._files.add_folder(_folder(name, version), {**contents, CARD: raw}, last=CARD)
         return version

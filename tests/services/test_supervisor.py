@@ -382,6 +382,16 @@ def test_the_engine_goes_by_the_architecture(tmp_path: Path, architecture: str |
     assert engines.choose(published) == engine
 
 
+def test_a_configuration_that_nobody_can_read_chooses_no_engine_and_no_rank(tmp_path: Path) -> None:
+    deep = b"[" * 100_000
+    whole = Published(card(architecture=None), trained(tmp_path / "whole", config__json=deep))
+    folder = trained(tmp_path / "adapter", adapter_config__json=b'{"r": "--trust-remote-code"}')
+    adapter = Plan("smol@1", Published(card(kind="adapter", base="them/big"), folder), "::", 80)
+
+    assert engines.choose(whole) == "builtin"
+    assert "16" in engines.vllm(adapter) and "--trust-remote-code" not in engines.vllm(adapter)
+
+
 def test_each_engine_is_told_the_models_name(tmp_path: Path) -> None:
     folder = trained(tmp_path, adapter_config__json=b'{"r": 32}')
     whole = Plan("smol@1", Published(card(), folder), "0.0.0.0", 80, "cpu", ("--more", "1"))

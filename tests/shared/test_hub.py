@@ -35,6 +35,16 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     return Registry(Files(str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4().hex}"))
 
 
+def headed(header: bytes) -> bytes:
+    """Weights with a header of somebody's own."""
+    return len(header).to_bytes(8, "little") + header
+
+
+def dated(moment: str) -> bytes:
+    """A card with a time of somebody's own."""
+    return card().model_dump_json().replace("2026-11-22T12:00:00Z", moment).encode()
+
+
 def files(**more: bytes) -> dict[str, bytes]:
     """A repository as somebody else made it."""
     return {
@@ -151,6 +161,9 @@ def test_nothing_but_weights_and_words_is_taken_from_a_hostile_repository(
         ({"config.json": b"x" * 1_000_001}, "longer than 1000000 bytes"),
         ({"config.json": None}, "holds no config.json"),
         ({"card.json": b'{"base": 1}'}, "no card of ours"),
+        ({"card.json": dated("0001-01-01T00:00:00+23:00")}, "created_at is beyond all dates"),
+        ({"model.safetensors": headed(b"[" * 100_000)}, "no safetensors file"),
+        ({"model.safetensors": headed(b'{"w": {"data_offsets": [0, "x"]}}')}, "no safetensors file"),
         ({"model.safetensors": None, "config.json": None, "tokenizer_config.json": None}, "holds none of the files"),
         ({"huge.safetensors": safetensors(b"\0" * 4_000_000)}, "more than the 0.0 GB allowed"),
         ({f"{number}.json": b"{}" for number in range(1001)}, "more than 1000 files"),
