@@ -107,7 +107,9 @@ def load(
         tokenizer = load_tokenizer(base)
         # What reads SmolLM2's file draws a bar of three seconds, and cannot be told not to.
         with redirect_stderr(StringIO()) if "gguf_file" in options else nullcontext():
-            model = _class_for(source, options).from_pretrained(source, dtype=DTYPES[chosen], **options)
+            model = _class_for(source, options).from_pretrained(
+                source, dtype=DTYPES[chosen], trust_remote_code=False, **options
+            )
         if quantization is None:
             model = model.to(device)
         for name, folder in (adapters or {}).items():
@@ -121,7 +123,8 @@ def load(
 def load_tokenizer(base: str | Path) -> Any:
     """The tokenizer of a base alone, without its weights."""
     source, options = _source(base)
-    return AutoTokenizer.from_pretrained(source, **{key: options[key] for key in ("gguf_file",) if key in options})
+    gguf = {key: options[key] for key in ("gguf_file",) if key in options}
+    return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **gguf)
 
 
 def adapter_base(folder: Path) -> str | None:
@@ -160,7 +163,8 @@ _CANNOT_BE_LOADED = (
 def _source(base: str | Path) -> tuple[str, dict[str, Any]]:
     """What transformers is told to load, and how."""
     if str(base) != SMOLLM2:
-        return str(base), {}
+        # Else transformers would go on to pickles, which run when they are loaded.
+        return str(base), {"use_safetensors": True}
     file = smollm2_file()
     return str(file.parent), {"gguf_file": file.name, "quantization_config": GgufConfig(dequantize=True)}
 
@@ -169,11 +173,13 @@ def _class_for(source: str, options: Mapping[str, Any]) -> Any:
     """Models that also see pictures are of another class than those that only read."""
     if "gguf_file" in options:
         return AutoModelForCausalLM
-    config = AutoConfig.from_pretrained(source)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     return AutoModelForCausalLM if type(config) in AutoModelForCausalLM._model_mapping else AutoModelForImageTextToText
 
 
 def _put_on(model: Any, folder: Path, name: str, device: str) -> Any:
+    if not (folder / "adapter_model.safetensors").exists():
+        raise ValueError(f"{folder} holds no adapter_model.safetensors, and pickles run when they are loaded")
     # In the base's own type: in float32, as peft has them for training, every layer would go there and back.
     options = {"adapter_name": name, "torch_device": device, "autocast_adapter_dtype": False}
     if not isinstance(model, PeftModel):

@@ -42,7 +42,11 @@ def pull(
         commit = hub.pull(repo, Path(folder), _is_wanted, max_bytes=max_bytes, revision=revision)
         if not any(map(_is_weights, (path.name for path in Path(folder).iterdir()))):
             raise UsageError(f"{repo} holds no *.safetensors; other weights can run code when they are loaded")
-        card = _card(Path(folder), repo).model_copy(update={"pulled_from": f"{repo}@{commit}", "files": {}})
+        card = _card(Path(folder), repo)
+        if not card.base or card.base.startswith("-"):
+            # It stands on engines' command lines, where it would be an option.
+            raise UsageError(f"{repo} says that its base is called {card.base!r}, as no model is")
+        card = card.model_copy(update={"pulled_from": f"{repo}@{commit}", "files": {}})
         return registry.publish(name, Path(folder), card)
 
 

@@ -1,9 +1,11 @@
 """A base and its adapters come out of folders, and what is wrong with them is said."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from shared.errors import UsageError
 from shared.language.chat import completion_ids, completions_ids, prompt_ids
@@ -44,6 +46,9 @@ def test_an_adapter_that_was_not_loaded_cannot_be_worn(tmp_path: Path) -> None:
         load(save_tiny(tmp_path)).wear("mine")
 
 
+PICKLES = {"model.safetensors": "pytorch_model.bin", "adapter_model.safetensors": "adapter_model.bin"}
+
+
 @pytest.mark.parametrize("harm", ["cut short", "no weights", "no JSON"])
 def test_a_broken_folder_is_refused_with_the_reason(tmp_path: Path, harm: str) -> None:
     folder = save_tiny(tmp_path / "broken")
@@ -57,6 +62,33 @@ def test_a_broken_folder_is_refused_with_the_reason(tmp_path: Path, harm: str) -
 
     with pytest.raises(UsageError, match="cannot load"):
         load(folder)
+
+
+def test_pickles_are_not_loaded(tmp_path: Path) -> None:
+    base = save_tiny(tmp_path / "base")
+    adapter = save_adapter(tmp_path / "adapter", base, 2)
+    load(base)
+    load(adapter)
+    for weights in (adapter / "adapter_model.safetensors", base / "model.safetensors"):
+        torch.save(load_file(weights), weights.with_name(PICKLES[weights.name]))
+        weights.unlink()
+
+        with pytest.raises(UsageError, match="safetensors"):
+            load(weights.parent)
+
+
+def test_nobody_is_asked_whether_somebody_else_s_code_may_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_tiny(tmp_path / "theirs")
+    (folder / "theirs.py").write_text("raise SystemExit('theirs ran')")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config", "AutoModelForCausalLM": "theirs.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(UsageError, match="cannot load"):
+        load(folder)
+    assert "custom code" not in capsys.readouterr().out
 
 
 def test_what_is_no_dtype_and_no_device_here_is_said(tmp_path: Path) -> None:

@@ -161,6 +161,8 @@ def test_nothing_but_weights_and_words_is_taken_from_a_hostile_repository(
         ({"config.json": b"x" * 1_000_001}, "longer than 1000000 bytes"),
         ({"config.json": None}, "holds no config.json"),
         ({"card.json": b'{"base": 1}'}, "no card of ours"),
+        ({"card.json": card(base="--trust-remote-code").model_dump_json().encode()}, "as no model is"),
+        ({"adapter_config.json": b'{"base_model_name_or_path": "-m"}'}, "as no model is"),
         ({"card.json": dated("0001-01-01T00:00:00+23:00")}, "created_at is beyond all dates"),
         ({"model.safetensors": headed(b"[" * 100_000)}, "no safetensors file"),
         ({"model.safetensors": headed(b'{"w": {"data_offsets": [0, "x"]}}')}, "no safetensors file"),
