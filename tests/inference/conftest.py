@@ -32,12 +32,14 @@ class Running:
 
 
 class Hooked:
-    """A model with a gate before each forward: to hold it up, to make it fail, or to spoil what it says."""
+    """A model with a gate before its forwards: to hold it up, to make it fail, or to spoil what it says."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self.open = threading.Event()
         self.open.set()
+        self.holds_from = 1
+        """The number of the first forward that the gate is before."""
         self.raises: BaseException | None = None
         self.raises_from = 1
         """The number of the first forward that raises."""
@@ -51,7 +53,8 @@ class Hooked:
     def __call__(self, **given: Any) -> Any:
         self.forwards += 1
         number = self.forwards
-        self.open.wait(20)
+        if number >= self.holds_from:
+            self.open.wait(20)
         if self.raises is not None and number >= self.raises_from:
             raise self.raises
         said = self._model(**given)
@@ -108,3 +111,9 @@ def hooked() -> Loaded:
     """A model whose forwards can be held up, and made to fail: `hooked.model`."""
     loaded = tiny()
     return replace(loaded, model=Hooked(loaded.model))
+
+
+@pytest.fixture
+def endless(hooked: Loaded) -> Loaded:
+    """Such a one that has no token to end an answer: it says as much as was asked for."""
+    return replace(hooked, ends=frozenset())

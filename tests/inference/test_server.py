@@ -168,9 +168,9 @@ async def test_a_request_whose_forward_fails_gets_tgis_424_and_the_next_is_serve
 
 
 @pytest.mark.parametrize("path", ["/generate_stream", "/v1/chat/completions"])
-async def test_a_stream_whose_forward_fails_ends_with_tgis_error(start: Start, hooked: Loaded, path: str) -> None:
-    server = start(hooked)
-    model = gate(hooked)
+async def test_a_stream_whose_forward_fails_ends_with_tgis_error(start: Start, endless: Loaded, path: str) -> None:
+    server = start(endless)
+    gate(endless).raises, gate(endless).raises_from = RuntimeError("the device went away"), 3
     body = {**CHAT, "inputs": "x", "stream": True, "max_tokens": 400, "parameters": {"max_new_tokens": 400}}
     lines: list[str] = []
     async with (
@@ -179,9 +179,9 @@ async def test_a_stream_whose_forward_fails_ends_with_tgis_error(start: Start, h
     ):
         async for line in answer.aiter_lines():
             lines += [line] if line else []
-            model.raises = RuntimeError("the device went away")
     last = json.loads(lines[-1].removeprefix("data: "))
 
+    assert len(lines) == 2
     assert last["error_type"] == "generation"
     assert "the device went away" in last["error"]
 
