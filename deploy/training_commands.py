@@ -50,7 +50,7 @@ def train(
     if not is_id(name):
         raise UsageError(f"a model cannot be called {name!r}: letters a to z, digits and dashes", field="name")
     check_push(push, settings)
-    from services.trainer.machine import check_device
+    from services.trainer.machine import check_device, is_first_process
 
     check_device(chosen)
     err.print("loading torch and the model …")
@@ -63,6 +63,8 @@ def train(
         trained = train_model(
             chosen, dataset, folder, resume=resume, on_standing=show, tell=lambda sentence: err.print(escape(sentence))
         )
+    if not is_first_process():
+        return
     registry = Registry(Store(settings.store))
     version = publish(registry, name, chosen, trained)
     out.print(escape(f"{name}@{version} is in the registry, and {name} stands for it now"))

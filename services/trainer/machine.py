@@ -1,16 +1,19 @@
-"""Whether this machine can do what a recipe asks, found out before anything is begun."""
+"""Whether this machine can do what a recipe asks, found out before the first step, and where on it a process trains."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from accelerate import PartialState
 
 from services.trainer.recipes import CPU_RECIPE, Recipe
 from shared.errors import UsageError
 
-_BYTES: dict[str, float] = {"float32": 4, "bfloat16": 2}
-_FOUR_BIT_BYTES = 0.6
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 _ADAM_BYTES = 16
 """A trained parameter in float32, its gradient, and Adam's two moments."""
 _SAMPLE_BYTES = 200
@@ -28,13 +31,14 @@ class Size:
     layers: int
 
     @classmethod
-    def of(cls, model: torch.nn.Module) -> "Size":
+    def of(cls, model: "PeftModel") -> "Size":
         """Of a model with its adapter on."""
         config = model.config.get_text_config()
-        counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+        # peft's count sees through the packing of weights in 4 bits.
+        trained, parameters = model.get_nb_trainable_parameters()
         return cls(
-            parameters=sum(count for count, _ in counts),
-            trained=sum(count for count, trained in counts if trained),
+            parameters=parameters,
+            trained=trained,
             hidden=int(config.hidden_size),
             layers=int(config.num_hidden_layers),
         )
@@ -50,16 +54,28 @@ def check_device(recipe: Recipe, *, cuda: bool | None = None) -> None:
         )
 
 
+def device_of(recipe: Recipe) -> str:
+    """Where this process trains: of several, each has a GPU of its own."""
+    return "cpu" if recipe.device == "cpu" else f"cuda:{PartialState().local_process_index}"
+
+
+def is_first_process() -> bool:
+    """Whether this process writes, speaks and publishes: `accelerate launch` may have started several."""
+    return bool(PartialState().is_main_process)
+
+
 def check_room(recipe: Recipe, size: Size, folder: Path, *, memory: int | None = None, disk: int | None = None) -> None:
-    """Raises UsageError where disk or memory cannot hold the training, with both figures in GB."""
-    weight = _FOUR_BIT_BYTES if recipe.quantization else _BYTES[recipe.dtype]
+    """Raises UsageError where disk or memory cannot hold the training, with both figures in GB.
+
+    The weights are in memory by then; what training needs besides must still be free.
+    """
     kept = recipe.batch_size * recipe.max_length * size.hidden * size.layers * _SAMPLE_BYTES / 4
-    needed = size.parameters * weight + size.trained * _ADAM_BYTES + kept
+    needed = size.trained * _ADAM_BYTES + kept
     there = _free_memory(recipe) if memory is None else memory
     if needed > there:
         raise UsageError(
-            f"the recipe {recipe.name} needs about {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free: "
-            "lower batch_size by --set",
+            f"the recipe {recipe.name} needs about {needed / 1e9:.1f} GB of memory beside the weights, "
+            f"and {there / 1e9:.1f} GB are free: lower batch_size by --set",
             field="recipe",
         )
     wanted = size.trained * _ADAM_BYTES * CHECKPOINTS_KEPT + (size.parameters * 2 if recipe.merge else 0)
@@ -73,7 +89,7 @@ def check_room(recipe: Recipe, size: Size, folder: Path, *, memory: int | None =
 
 def _free_memory(recipe: Recipe) -> int:
     if recipe.device == "cuda":
-        return int(torch.cuda.mem_get_info()[1])
+        return int(torch.cuda.mem_get_info()[0])
     for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

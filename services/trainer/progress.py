@@ -44,13 +44,14 @@ class Telling(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Start the clock. What was written after the checkpoint that is gone on from will be written again."""
         self._began = (self.clock(), state.global_step, self.tokens_seen())
-        if self.metrics_file.exists():
+        if state.is_world_process_zero and self.metrics_file.exists():
             kept = [line for line in read_metrics(self.metrics_file) if line["step"] <= state.global_step]
             replace_file(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """After each step: tell how far it is, and save before ending where somebody said stop."""
-        self.on_standing(self.standing(state))
+        if state.is_world_process_zero:
+            self.on_standing(self.standing(state))
         if self.stopping():
             control.should_save = control.should_training_stop = True
 
@@ -62,7 +63,9 @@ class Telling(TrainerCallback):  # type: ignore[misc]
         logs: Mapping[str, object] | None = None,
         **more: Any,
     ) -> None:
-        """Write what the trainer logs."""
+        """Write what the trainer logs; of several processes, one."""
+        if not state.is_world_process_zero:
+            return
         # It also logs what is no figure.
         given: Mapping[str, object] = logs or {}
         figures = {name: value for name, value in given.items() if isinstance(value, int | float)}

@@ -11,35 +11,30 @@ FOLDER/metrics.jsonl    every logged figure; FOLDER/loss.svg their picture, at t
 FOLDER/model/           the result
 """
 
-import json
 import random
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
+from accelerate import PartialState
 from datasets import Dataset
 from peft import get_peft_model, prepare_model_for_kbit_training
 from peft.helpers import disable_input_dtype_casting
-from transformers import set_seed
-from transformers.trainer import TRAINER_STATE_NAME
-from trl import SFTConfig, SFTTrainer
+from transformers import PrinterCallback, set_seed
+from trl import SFTConfig
 
-from services.trainer.accuracy import ALL, Share, choices, drawn, guess_accuracy, model_accuracy
+from services.trainer.accuracy import ALL, drawn, guess_accuracy
 from services.trainer.adapters import four_bits, lora_config, use_flash_attention
-from services.trainer.machine import CHECKPOINTS_KEPT, Size, check_device, check_room
+from services.trainer.decision_trainer import DecisionTrainer
+from services.trainer.folders import claim
+from services.trainer.machine import CHECKPOINTS_KEPT, Size, check_device, check_room, device_of, is_first_process
 from services.trainer.progress import Standing, Telling, ended_early, loss_picture, read_metrics
 from services.trainer.recipes import Recipe
-from services.trainer.samples import IGNORED, Splits, Tokens, read_splits, tokens
-from shared.datasets import Row
-from shared.errors import Conflict, UsageError
-from shared.files import replace_file
+from services.trainer.samples import Splits, Tokens, read_splits, tokens
+from shared.errors import UsageError
 from shared.language.export import save
 from shared.language.load import load
-from shared.logs import one_line
 
 LOGGED_EVERY = 5
 LEFT_OUT = "left out because they are longer than max_length"
@@ -69,19 +64,24 @@ def train(
     tell: Callable[[str], None] = lambda sentence: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Train in `folder`, from its last checkpoint on with `resume`.
+    """Train in `folder`, from its last checkpoint on with `resume`. In each of several processes it gives the same.
 
     Raises UsageError for what cannot be done as asked, Conflict for a folder that holds another training, and
     HandedBack once `stopping`, with a checkpoint to go on from.
     """
     # ── 1. refuse what cannot come to a good end ────────────────────────────────────────────────────────────────────
     check_device(recipe)
+    processes = PartialState(cpu=recipe.device == "cpu")
+    first = is_first_process()
     splits = read_splits(dataset, recipe.contract)
-    checkpoint = _claim(folder, recipe, splits, resume=resume)
+    with processes.main_process_first():
+        checkpoint = claim(folder, recipe, splits, resume=resume or not first)
+    if not first:
+        tell = _unheard
 
     # ── 2. the base, with an adapter on it ──────────────────────────────────────────────────────────────────────────
     set_seed(recipe.seed)
-    loaded = load(recipe.base, device=recipe.device, dtype=recipe.dtype, quantization=four_bits(recipe))
+    loaded = load(recipe.base, device=device_of(recipe), dtype=recipe.dtype, quantization=four_bits(recipe))
     model, tokenizer = loaded.model, loaded.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -120,24 +120,29 @@ def train(
     )
     trainer.scored, trainer.tell = scored, tell
     telling = Telling(folder / "metrics.jsonl", lambda: int(trainer.state.num_input_tokens_seen), on_standing, stopping)
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(telling)
     with ExitStack() as inside:
         # Under autocast the casts that peft adds undo each other: bfloat16 to float32 and back, at every layer.
         inside.enter_context(disable_input_dtype_casting(trainer_model))
-        trainer.train(resume_from_checkpoint=checkpoint)
+        if checkpoint is None or not trainer.take_up_ended(checkpoint):
+            trainer.train(resume_from_checkpoint=checkpoint)
     ended_early(trainer.state, stopping)
+    processes.wait_for_everyone()
 
     # ── 5. the best checkpoint, as a folder that can be published ───────────────────────────────────────────────────
     metrics = read_metrics(folder / "metrics.jsonl")
-    (folder / "loss.svg").write_text(loss_picture(metrics))
     guess = guess_accuracy(scored)[ALL].rate
     figures = {**_best(metrics, trainer.state.best_model_checkpoint), "uniform_guess_accuracy": guess}
     result = folder / "model"
-    save(trainer_model, tokenizer, result)
-    if recipe.merge:
-        from services.trainer.merging import merge
+    if first:
+        (folder / "loss.svg").write_text(loss_picture(metrics))
+        save(trainer_model, tokenizer, result)
+        if recipe.merge:
+            from services.trainer.merging import merge
 
-        merge(recipe, result, written["validation"])
+            merge(recipe, result, written["validation"])
+    processes.wait_for_everyone()
     return Trained(
         folder=result,
         splits=splits,
@@ -148,46 +153,8 @@ def train(
     )
 
 
-class DecisionTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer that also counts right decisions, and reads the vocabulary only where something is learned."""
-
-    scored: tuple[Row, ...] = ()
-    tell: Callable[[str], None]
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Cross-entropy over the tokens that have a label.
-
-        trl reads the vocabulary at labelled places alone, but only where Triton is. Elsewhere it is 49,000 figures a
-        token: for a small model, as much work as a quarter of its layers.
-        """
-        if return_outputs or torch.cuda.is_available():
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs.pop("labels")[:, 1:]
-        places = (labels != IGNORED).any(0).nonzero().flatten()
-        logits = model(**inputs, logits_to_keep=places, use_cache=False).logits.float()
-        targets = labels[:, places]
-        sum_of_losses = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        learned = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        return sum_of_losses / torch.as_tensor(learned).clamp(min=1)
-
-    def evaluate(self, *given: Any, metric_key_prefix: str = "eval", **more: Any) -> dict[str, float]:
-        """Validation loss, and how often the most probable legal action is the label."""
-        metrics: dict[str, float] = super().evaluate(*given, metric_key_prefix=metric_key_prefix, **more)
-        training = self.model.training
-        self.model.eval()
-        shares = model_accuracy(self.scored, choices(self.model, self.processing_class, self.scored))
-        self.model.train(training)
-        found = {_metric(metric_key_prefix, kind): share.rate for kind, share in shares.items()}
-        self.log(dict(found))
-        self.tell(
-            f"step {self.state.global_step}: validation loss {metrics[f'{metric_key_prefix}_loss']:.3f}, "
-            f"decision accuracy {_told(shares)}; a uniform guess {_told(guess_accuracy(self.scored))}"
-        )
-        return {**metrics, **found}
+def _unheard(sentence: str) -> None:
+    """Where several processes train, one of them speaks."""
 
 
 def _arguments(recipe: Recipe, folder: Path, *, packing: bool) -> SFTConfig:
@@ -230,53 +197,12 @@ def _arguments(recipe: Recipe, folder: Path, *, packing: bool) -> SFTConfig:
     )
 
 
-def _claim(folder: Path, recipe: Recipe, splits: Splits, *, resume: bool) -> str | None:
-    """Make the folder this training's own, and find the checkpoint to go on from."""
-    claim = {"recipe": recipe.model_dump(mode="json"), "dataset": splits.digest}
-    path = folder / "training.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            replace_file(path, json.dumps(claim, indent=2).encode())
-            return None
-        if json.loads(path.read_text()) != json.loads(json.dumps(claim)):
-            raise Conflict(
-                f"{folder} holds a training by another recipe or on another dataset: choose another --output"
-            )
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot train in {folder}: {one_line(error)}", field="output") from error
-    if not resume:
-        raise Conflict(f"{folder} holds a training already: go on with it by --resume, or choose another --output")
-    return _last_whole(folder)
-
-
-def _last_whole(folder: Path) -> str | None:
-    """The last checkpoint that is whole. Halves, left by a training that was killed as it wrote, are removed."""
-    whole: dict[int, Path] = {}
-    for path in folder.glob("checkpoint-*"):
-        try:
-            # What transformers writes last.
-            whole[int(json.loads((path / TRAINER_STATE_NAME).read_text())["global_step"])] = path
-        except (OSError, ValueError, KeyError, TypeError):
-            shutil.rmtree(path, ignore_errors=True)
-    return str(whole[max(whole)]) if whole else None
-
-
 def _dataset(samples: Tokens, *, scored: int | None = None, seed: int = 0) -> Dataset:
     """As trl takes samples that are in tokens already. Of the validation split, as many as decisions are scored."""
     rows = list(zip(samples.input_ids, samples.labels, strict=True))
     if scored is not None:
         rows = random.Random(seed).sample(rows, min(scored, len(rows)))
     return Dataset.from_dict({"input_ids": [list(ids) for ids, _ in rows], "labels": [list(own) for _, own in rows]})
-
-
-def _metric(prefix: str, kind: str) -> str:
-    return f"{prefix}_decision_accuracy" + ("" if kind == ALL else f"_{kind.replace(' ', '_')}")
-
-
-def _told(shares: dict[str, Share]) -> str:
-    kinds = ", ".join(f"{kind} {share.rate:.2f}" for kind, share in shares.items() if kind != ALL)
-    return f"{shares[ALL].rate:.3f} ({kinds})"
 
 
 def _best(metrics: list[dict[str, float]], checkpoint: str | None) -> dict[str, float]:

@@ -10,7 +10,13 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 
 from shared.language.chat import end_ids
 from shared.language.load import Loaded
@@ -70,6 +76,37 @@ def tiny_model(seed: int = 1, **changes: Any) -> Any:
         }
     )
     return LlamaForCausalLM(config).eval()
+
+
+def tiny_mistral3(seed: int = 1) -> Any:
+    """Of the architecture of Ministral 3: a language model beside a vision tower whose layers bear the same names."""
+    torch.manual_seed(seed)
+    layers = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+    }
+    config = Mistral3Config(
+        text_config={
+            **layers,
+            "model_type": "mistral",
+            "vocab_size": 320,
+            "num_key_value_heads": 2,
+            "eos_token_id": 2,
+            "pad_token_id": 0,
+        },
+        vision_config={**layers, "model_type": "pixtral", "image_size": 32, "patch_size": 16},
+    )
+    return Mistral3ForConditionalGeneration(config).eval()
+
+
+def save_tiny_mistral3(folder: Path) -> Path:
+    """A folder with it, as `save_tiny` makes one."""
+    tiny_mistral3().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
 
 
 def tiny(seed: int = 1) -> Loaded:

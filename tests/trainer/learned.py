@@ -1,6 +1,7 @@
 """A dataset small enough to be made in a test, with the contract's own words, and a recipe for a tiny model."""
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def write(folder: Path, splits: dict[str, list[Row]], **changes: object) -> Path
 def dataset(folder: Path, *, train: int = 24, validation: int = 6) -> Path:
     """A dataset that is as it should be."""
     return write(folder, {"train": rows("train", train), "validation": rows("validation", validation)})
+
+
+def as_toml(recipe: Recipe) -> str:
+    """A recipe as a file has it."""
+    values = recipe.model_dump(mode="json", exclude_none=True, exclude={"name"})
+    adapter = values.pop("lora")
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join([*lines, "[lora]", *(f"{key} = {json.dumps(value)}" for key, value in adapter.items())])
 
 
 def recipe(base: Path, **changes: object) -> Recipe:

@@ -1,11 +1,13 @@
 """Training for real, with tiny models: killed and gone on with, adapted where it should be, merged without a change."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import Mistral3Config, Mistral3ForConditionalGeneration
 
 from services.trainer.adapters import lora_config
 from services.trainer.machine import Size, check_room
@@ -18,9 +20,12 @@ from shared.errors import Conflict, UsageError
 from shared.jobs.worker import HandedBack
 from shared.language.load import load
 from shared.registry import Registry
+from shared.settings import child_environment
 from shared.store import Store
-from tests.language.tiny import save_tiny, tiny_tokenizer
-from tests.trainer.learned import LAYERS, dataset, recipe, rows
+from tests.language.tiny import save_tiny, save_tiny_mistral3, tiny_mistral3, tiny_tokenizer
+from tests.trainer.learned import LAYERS, as_toml, dataset, recipe, rows
+
+ROOT = Path(__file__).parents[2]
 
 
 class Killed(BaseException):
@@ -44,7 +49,8 @@ def told(run: Path, figure: str) -> dict[float, float]:
 
 
 def test_killed_at_step_25_of_40_and_resumed_it_ends_at_the_same_loss(tmp_path: Path) -> None:
-    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data", train=60)
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    # Twelve steps an epoch: it is killed, and goes on, in mid-epoch, and not in the first.
     forty = recipe(base, max_steps=40, evaluate_every=10, save_every=10)
 
     train(forty, data, tmp_path / "whole")
@@ -71,6 +77,20 @@ def test_killed_while_it_wrote_a_checkpoint_it_goes_on_from_the_one_before(tmp_p
     train(six, data, tmp_path / "killed", resume=True)
 
     assert told(tmp_path / "killed", "eval_loss") == pytest.approx(told(tmp_path / "whole", "eval_loss"), abs=1e-4)
+
+
+def test_killed_after_its_last_step_it_is_not_trained_any_further(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    whole = train(recipe(base), data, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in whole.folder.iterdir()}
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    shutil.rmtree(whole.folder)
+
+    again = train(recipe(base), data, tmp_path / "run", resume=True)
+
+    assert again.metrics == whole.metrics
+    assert {path.name: path.read_bytes() for path in again.folder.iterdir()} == before
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
 
 
 def test_told_to_stop_it_leaves_a_checkpoint_and_hands_itself_back(tmp_path: Path) -> None:
@@ -125,34 +145,22 @@ def test_merged_and_unmerged_say_the_same(tmp_path: Path) -> None:
     assert torch.allclose(found, expected, atol=1e-3)
 
 
+def test_a_model_with_a_vision_tower_is_trained_merged_and_loaded_again(tmp_path: Path) -> None:
+    base, data = save_tiny_mistral3(tmp_path / "base"), dataset(tmp_path / "data")
+
+    trained = train(recipe(base, merge=True, dtype="float32"), data, tmp_path / "run")
+
+    assert trained.architecture == "mistral3"
+    ids = torch.tensor([tokens(rows("held", 1), tiny_tokenizer(), loss="all", max_length=2000).input_ids[0]])
+    with torch.inference_mode():
+        found, untrained = (load(folder).model(input_ids=ids).logits for folder in (trained.folder, base))
+    assert not torch.allclose(found, untrained, atol=1e-2)
+
+
 def test_no_layer_of_the_vision_tower_is_adapted(tmp_path: Path) -> None:
     from peft import get_peft_model
 
-    torch.manual_seed(0)
-    model = Mistral3ForConditionalGeneration(
-        Mistral3Config(
-            text_config={
-                "model_type": "mistral",
-                "vocab_size": 64,
-                "hidden_size": 32,
-                "intermediate_size": 64,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
-                "head_dim": 8,
-            },
-            vision_config={
-                "model_type": "pixtral",
-                "hidden_size": 32,
-                "intermediate_size": 64,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "image_size": 32,
-                "patch_size": 16,
-                "head_dim": 8,
-            },
-        )
-    )
+    model = tiny_mistral3()
     bears_the_names = {name for name, _ in model.named_modules() if name.endswith(("q_proj", "gate_proj"))}
     adapted = get_peft_model(model, lora_config(recipe(tmp_path), model))
 
@@ -172,6 +180,32 @@ def test_a_folder_of_another_training_is_left_alone(tmp_path: Path) -> None:
         train(recipe(base, seed=1), data, tmp_path / "run", resume=True)
 
 
+def test_a_training_that_was_refused_leaves_its_folder_to_the_next_one(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    with pytest.raises(UsageError, match="cannot load"):
+        train(recipe(tmp_path / "mistyped"), data, tmp_path / "run")
+
+    assert train(recipe(base), data, tmp_path / "run").metrics["steps"] == 4
+
+
+@pytest.mark.slow
+def test_several_processes_train_one_model(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    own = tmp_path / "tiny.toml"
+    own.write_text(as_toml(recipe(base)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(Path(sys.executable).parent / "alphastral"), "train", "--recipe", str(own), "--name", "mine"]
+    command += ["--dataset", str(data), "--output", str(tmp_path / "run")]
+    environment = child_environment(ALPHASTRAL_STORE=str(tmp_path / "store"))
+
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    registry = Registry(Store(str(tmp_path / "store")))
+    assert len(registry.versions("mine")) == 1 and ended.stdout.count("is in the registry") == 1
+    assert list(told(tmp_path / "run", "eval_loss")) == [2, 4]
+
+
 @pytest.mark.parametrize(("room", "named"), [({"memory": 1}, "GB of memory"), ({"disk": 1}, "checkpoints and model")])
 def test_too_little_room_is_said_before_anything_begins(tmp_path: Path, room: dict[str, int], named: str) -> None:
     with pytest.raises(UsageError, match=named):
@@ -187,7 +221,7 @@ def test_the_recipes_for_cuda_train_for_real(tmp_path: Path, name: str) -> None:
 
     if name == "t4-qlora":
         pytest.importorskip("bitsandbytes", reason="t4-qlora needs bitsandbytes: pip install 'alphastral[qlora]'")
-    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    base, data = save_tiny_mistral3(tmp_path / "base"), dataset(tmp_path / "data")
     changes = {"max_steps": 4, "evaluate_every": 2, "save_every": 2, "max_length": 2000, "contract": "v2"}
 
     trained = train(recipes.load(name).model_copy(update={"base": str(base), **changes}), data, tmp_path / "run")
