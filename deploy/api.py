@@ -12,10 +12,9 @@ from fastapi import FastAPI
 import services.arena.api
 import services.reporter.api
 import services.scraper.api
-import services.scraper.resume
 import services.trainer.api
 from deploy.listening import in_url, listen
-from services.arena.resume import resume
+from deploy.resuming import resume
 from shared import logs
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.files import replace_file
@@ -37,11 +36,7 @@ def build(settings: Settings) -> FastAPI:
 
     def resume_open_matchups() -> None:
         try:
-            if (
-                added := resume(store, queues.enqueue)
-                + services.scraper.resume.resume(store, queues.enqueue)
-                + services.trainer.api.resume(store, queues)
-            ):
+            if added := resume(store, queues):
                 log.info("%s unfinished jobs are on their queues again.", added)
         except Unreachable as error:
             log.warning("Open matchups are not resumed: %s", error)

@@ -228,16 +228,13 @@ def cancel(matchup_id: MatchupId) -> None:
 
 @app.command()
 def resume(
-    retry_failed: Annotated[bool, typer.Option(help="Give shards that failed for good another try.")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Give what failed for good another try.")] = False,
 ) -> None:
-    """Enqueue the unfinished work of open matchups, scrapes and datasets again, as every start of the API does."""
-    from services.arena.resume import resume as resume_matchups
-    from services.scraper.resume import resume as resume_scrapes
+    """Enqueue all unfinished work again (matchups, scrapes, datasets, trainings), as every start of the API does."""
+    from deploy.resuming import resume as resume_all
     from shared.jobs.queues import Queues, connect
 
     settings = Settings()
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
-    store = Store(settings.store)
-    added = resume_matchups(store, queues.enqueue, retry_failed=retry_failed)
-    added += resume_scrapes(store, queues.enqueue, retry_failed=retry_failed)
+    added = resume_all(Store(settings.store), queues, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")

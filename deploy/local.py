@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
 STOP_SECONDS = 1.0
-"""What is told to end gets this long, is told again, gets it once more, and is killed."""
+"""Who is told to end gets this long, is told again, gets it once more, and is killed. A trainer gets its grace, too."""
 RESTARTS = 5
 _LOOK_SECONDS = 0.25
 _SHOWN_LINES = 12
@@ -57,6 +57,7 @@ class LocalStack:
         self._ending = threading.Event()
         self._broken: str | None = None
         self.url = ""
+        self.redis_url = ""
 
     def __enter__(self) -> "LocalStack":
         self._exit.enter_context(terminated_as_interrupted())
@@ -98,8 +99,8 @@ class LocalStack:
         except OSError as error:
             raise AlphaStralError(f"cannot write into {self._folder.absolute()}: {error.strerror}") from error
         private = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-")))
-        redis_url = self._reach_redis()
-        environment = self._environment(redis_url)
+        self.redis_url = self._reach_redis()
+        environment = self._environment(self.redis_url)
         self._exit.callback(self._stop_children)
         address = private / ADDRESS_FILE
         api = ["deploy.api", "--address-file", str(address)]
@@ -119,7 +120,7 @@ class LocalStack:
         watcher.start()
         self._exit.callback(watcher.join)
         # A Redis that the settings name may have a password in its address, and whoever needs it has those settings.
-        addresses = {"url": self.url} | ({"redis_url": redis_url} if self._redis else {})
+        addresses = {"url": self.url} | ({"redis_url": self.redis_url} if self._redis else {})
         self._exit.enter_context(_published(addresses, self._folder / ADDRESS_FILE))
 
     def _reach_redis(self) -> str:
@@ -176,12 +177,15 @@ class LocalStack:
                 child.start()
 
     def _stop_children(self) -> None:
-        for say in (subprocess.Popen.terminate, subprocess.Popen.terminate, subprocess.Popen.kill):
-            for child in self._children:
-                child.tell(say)
-            deadline = time.monotonic() + STOP_SECONDS
-            while any(child.alive for child in self._children) and time.monotonic() < deadline:
-                time.sleep(0.02)
+        trainers = [child for child in self._children if child.name.startswith("train-")]
+        others = [child for child in self._children if child not in trainers]
+        _tell(trainers, subprocess.Popen.terminate, seconds=0)
+        for say in _IN_TURN:
+            _tell(others, say, STOP_SECONDS)
+        # A step, and the checkpoint to go on from, take longer than handing back a battle.
+        _await_end(trainers, self._settings.worker_grace_seconds + STOP_SECONDS)
+        for say in _IN_TURN[1:]:
+            _tell(trainers, say, STOP_SECONDS)
 
 
 @dataclass(slots=True)
@@ -228,6 +232,21 @@ class Child:
         status = self._process.poll() if self._process else None
         lines = self.log_file.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
         return f"status {status}; {self.log_file} ends with\n" + "\n".join(f"  {line}" for line in lines)
+
+
+_IN_TURN = (subprocess.Popen.terminate, subprocess.Popen.terminate, subprocess.Popen.kill)
+
+
+def _tell(children: Sequence[Child], say: "Callable[[subprocess.Popen[bytes]], None]", seconds: float) -> None:
+    for child in children:
+        child.tell(say)
+    _await_end(children, seconds)
+
+
+def _await_end(children: Sequence[Child], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(child.alive for child in children) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
@@ -30,6 +30,7 @@ from deploy.client import ApiClient
 from deploy.listening import listen
 from deploy.local import Child, LocalStack
 from deploy.options import configure_logs
+from deploy.resuming import resume
 from deploy.show import err, out, progress
 from deploy.training_commands import training_bar
 from services.arena.progress import State
@@ -38,9 +39,13 @@ from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.files import replace_file
+from shared.jobs.queues import Queues, connect
 from shared.settings import Settings, child_environment
 from shared.store import Store
 from shared.tally import Tally
+
+if TYPE_CHECKING:
+    from services.trainer.recipes import Recipe
 
 SERVED_WITHIN_SECONDS = 300.0
 POLL_SECONDS = 0.5
@@ -85,25 +90,29 @@ def loop(
     folder: Annotated[Path, typer.Option("--dir", help="Where everything goes; given again, it goes on.")] = Path(
         "var/loop"
     ),
-    selfplay: Annotated[int, typer.Option(help="Self-play battles to learn from.")] = 400,
-    battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.")] = 24,
+    selfplay: Annotated[int, typer.Option(help="Self-play battles to learn from.", min=4, max=100_000)] = 400,
+    battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.", min=2, max=10_000)] = 24,
     recipe: Annotated[str, typer.Option(help="A recipe for this machine.")] = "cpu-smollm2",
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe: max_steps=400.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same battles to learn from.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The same seed gives the same battles to learn from.", min=0, max=2**32 - 1)
+    ] = 0,
 ) -> None:
     """Play, learn, publish, serve and fight, with no network and no GPU, and write one report."""
-    from services.trainer.recipes import parse_changes
+    from services.trainer.recipes import load, parse_changes
 
     configure_logs("WARNING")
+    changed, settings = parse_changes(changes or []), Settings()
     plan = Plan(
         selfplay_battles=selfplay,
         battles=battles,
         recipe=recipe,
-        changes=parse_changes(changes or []),
+        changes=changed,
+        base=load(recipe, changed, settings.recipes).base,
         seed=seed,
     )
     try:
-        report = run(plan, folder)
+        report = run(plan, folder, settings)
     except KeyboardInterrupt:
         err.print("interrupted; the same command goes on from here")
         raise typer.Exit(1) from None
@@ -111,7 +120,13 @@ def loop(
 
 
 def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
-    """Do what of the plan is not done yet, and give the report's path. Raises UsageError where DIR holds another."""
+    """Do what of the plan is not done yet, and give the report's path.
+
+    What failed for good before gets another try. Raises UsageError for a plan that cannot come to its end here, and
+    where DIR holds another.
+    """
+    settings = settings or Settings()
+    recipe = _recipe(plan, settings)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(plan, folder)
     began = monotonic()
@@ -122,17 +137,24 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
         endpoints = folder / "endpoints.toml"
         url = f"http://127.0.0.1:{port}"
         endpoints.write_text(f'[registry]\nurl = "{url}"\n\n["{_base_name(plan)}"]\nurl = "{url}"\n')
-        own = (settings or Settings()).model_copy(
-            update={"store": str((folder / "store").absolute()), "endpoints_file": endpoints.absolute()}
+        # A store, a Redis and a port of its own: workers of another store would take its jobs, and find nothing.
+        own = settings.model_copy(
+            update={
+                "store": str((folder / "store").absolute()),
+                "endpoints_file": endpoints.absolute(),
+                "redis_url": None,
+                "api_port": None,
+            }
         )
         store = Store(own.store)
         stack = closing.enter_context(LocalStack(own, arena_workers=2, trainers=1, folder=folder / "stack"))
         client = closing.enter_context(stack.client())
+        resume(store, Queues(connect(stack.redis_url)), retry_failed=True)
         selfplay = _selfplay(plan, client, stack.check)
-        dataset = _dataset(plan, client, stack.check, selfplay.id, own)
+        dataset = _dataset(plan, client, stack.check, selfplay.id, recipe.contract)
         version = _trained(plan, client, stack.check, dataset)
         model = f"{plan.name}@{version}"
-        evaluation = _evaluated(plan, folder, store, dataset, model, own)
+        evaluation = _evaluated(plan, folder, store, dataset, model, recipe, own)
         with _served(plan, model, port, taken.close, folder, own):
             for pitted in pitted_of(plan, model):
                 _fought(plan, pitted, client, stack.check)
@@ -152,6 +174,25 @@ def pitted_of(plan: Plan, model: str) -> tuple[Pitted, ...]:
 
 
 # ── the steps ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _recipe(plan: Plan, settings: Settings) -> "Recipe":
+    """The recipe of a plan. Raises UsageError where this machine or this loop cannot do with it."""
+    from services.trainer.machine import check_device
+
+    recipe = _training(plan, "none").resolved(settings.recipes)
+    check_device(recipe)
+    if recipe.merge or recipe.base != plan.base:
+        raise UsageError(
+            f"the recipe {recipe.name} cannot be looped: one server serves tuned model and base, "
+            f"which takes an adapter over {plan.base}",
+            field="recipe",
+        )
+    return recipe
+
+
+def _training(plan: Plan, dataset: str) -> NewTraining:
+    return NewTraining(recipe=plan.recipe, dataset=dataset, name=plan.name, set=plan.changes)
 
 
 def _claim(plan: Plan, folder: Path) -> None:
@@ -174,16 +215,14 @@ def _selfplay(plan: Plan, client: ApiClient, check: Callable[[], None]) -> Match
     return _followed(client, asked, f"loop-{plan.digest}-selfplay", "self-play", check)
 
 
-def _dataset(plan: Plan, client: ApiClient, check: Callable[[], None], matchup_id: str, settings: Settings) -> str:
+def _dataset(plan: Plan, client: ApiClient, check: Callable[[], None], matchup_id: str, contract: str) -> str:
     """The dataset that was built of the self-play, by its name in the store."""
-    from services.trainer import recipes
-
     name = f"loop-{plan.digest}"
     status = client.build_dataset(
         NewDataset(
             name=name,
             sources=(f"store:matchups/{matchup_id}",),
-            contract=recipes.load(plan.recipe, plan.changes, settings.recipes).contract,
+            contract=contract,
             val_fraction=0.1,
         )
     )
@@ -201,13 +240,7 @@ def _dataset(plan: Plan, client: ApiClient, check: Callable[[], None], matchup_i
 
 def _trained(plan: Plan, client: ApiClient, check: Callable[[], None], dataset: str) -> str:
     """The version that the training became."""
-    asked = NewTraining(
-        recipe=plan.recipe,
-        dataset=dataset,
-        name=plan.name,
-        set=plan.changes,
-    )
-    status = client.train(asked, idempotency_key=f"loop-{plan.digest}-training")
+    status = client.train(_training(plan, dataset), idempotency_key=f"loop-{plan.digest}-training")
     with training_bar("training") as show:
         while status.state in (TrainingState.OPEN, TrainingState.RUNNING):
             check()
@@ -221,7 +254,9 @@ def _trained(plan: Plan, client: ApiClient, check: Callable[[], None], dataset: 
     return status.result.version
 
 
-def _evaluated(plan: Plan, folder: Path, store: Store, name: str, model: str, settings: Settings) -> dict[str, Any]:
+def _evaluated(
+    plan: Plan, folder: Path, store: Store, name: str, model: str, recipe: "Recipe", settings: Settings
+) -> dict[str, Any]:
     """Decision accuracy on held-out battles of the tuned model, its base, a guess and the plain rule, by kind."""
     path = folder / "evaluation.json"
     if path.exists():
@@ -235,7 +270,11 @@ def _evaluated(plan: Plan, folder: Path, store: Store, name: str, model: str, se
 
     err.print(f"evaluation: {plan.held_out_decisions} held-out decisions, tuned and base …")
     dataset = store.on_disk(f"datasets/{name}") or folder
-    rows = drawn(read_splits(dataset, read_card(dataset).contract).validation, plan.held_out_decisions, plan.seed)
+    held_out = read_splits(dataset, read_card(dataset).contract).validation
+    # The best checkpoint was chosen by some of them: they would flatter it.
+    chosen_by = set(drawn(held_out, recipe.scored_decisions, recipe.seed))
+    rest = [row for row in held_out if row not in chosen_by] or held_out
+    rows = drawn(rest, plan.held_out_decisions, plan.seed)
     with TemporaryDirectory(prefix="alphastral-models-") as copies:
         named = resolve(model, settings, Path(copies))
         loaded = load(named.base, adapters={model: named.adapter} if named.adapter else None, dtype=plan.dtype)

@@ -1,16 +1,19 @@
 """The trainer's routes: ask for a training, and see how it stands."""
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
 from services.trainer.trainings import NewTraining, Trainings, TrainingStatus
-from shared.errors import Conflict, NotFound, UsageError
+from shared.errors import BrokenRecord, Conflict, NotFound, UsageError
 from shared.jobs.payloads import TrainModel
 from shared.jobs.queues import Queues
 from shared.store import Store
+
+log = logging.getLogger(__name__)
 
 
 def router(store: Store, queues: Queues, own_recipes: Path | None = None) -> APIRouter:
@@ -42,7 +45,13 @@ def router(store: Store, queues: Queues, own_recipes: Path | None = None) -> API
     @routes.get("/trainings")
     def list_trainings(limit: int = 50) -> list[TrainingStatus]:
         """Trainings, newest first."""
-        return [trainings.status(training_id) for training_id in trainings.ids()[: max(1, min(limit, 200))]]
+        found = []
+        for training_id in trainings.ids()[: max(1, min(limit, 200))]:
+            try:
+                found.append(trainings.status(training_id))
+            except (BrokenRecord, NotFound) as error:
+                log.warning("Training %s is passed over: %s", training_id, error)
+        return found
 
     @routes.get("/trainings/{training_id}")
     def training(training_id: str) -> TrainingStatus:
@@ -50,18 +59,6 @@ def router(store: Store, queues: Queues, own_recipes: Path | None = None) -> API
         return trainings.status(training_id)
 
     return routes
-
-
-def resume(store: Store, queues: Queues) -> int:
-    """Enqueue the open trainings again, as a start of the API does; how many were not on the queue."""
-    trainings, added = Trainings(store), 0
-    for training_id in trainings.ids():
-        try:
-            if trainings.is_open(training_id):
-                added += queues.enqueue(TrainModel(training_id=training_id))
-        except NotFound:
-            continue  # A folder that a process left behind that died before it wrote the request.
-    return added
 
 
 def _named_by(idempotency_key: str) -> str:

@@ -119,7 +119,7 @@ class Trainings:
             raise BrokenRecord(f"{path} is broken") from error
 
     def status(self, training_id: str) -> TrainingStatus:
-        """How it stands. Raises NotFound."""
+        """How it stands. Raises NotFound, and BrokenRecord."""
         request = self.request(training_id)
         standing = self._read(training_id, "standing.json", TrainingStanding)
         result = self._read(training_id, "result.json", TrainingResult)
@@ -154,6 +154,10 @@ class Trainings:
         """Store why it failed for good."""
         self._store.write(_path(training_id, "failure.txt"), reason.encode())
 
+    def forget_failure(self, training_id: str) -> None:
+        """Open a training again that failed for good."""
+        self._store.remove(_path(training_id, "failure.txt"))
+
     def folder(self, training_id: str) -> Path:
         """Where it keeps its checkpoints: beside its request on a disk, on this machine where the store is a bucket."""
         return self._store.on_disk(f"trainings/{training_id}/work") or Path("var/trainings") / training_id
@@ -174,7 +178,10 @@ class Trainings:
 
     def _read(self, training_id: str, name: str, model: type[_Model]) -> _Model | None:
         path = _path(training_id, name)
-        return model.model_validate_json(self._store.read(path, path)) if self._store.exists(path) else None
+        try:
+            return model.model_validate_json(self._store.read(path, path)) if self._store.exists(path) else None
+        except ValidationError as error:
+            raise BrokenRecord(f"{path} is broken") from error
 
 
 def _path(training_id: str, name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from deploy.local import LocalStack
 from deploy.loop import Plan, run
+from services.trainer.progress import read_metrics
 from services.trainer.trainings import NewTraining, Trainings, TrainingState
 from shared.battle.pokedex import SNAPSHOT
 from shared.errors import UsageError
@@ -64,7 +65,7 @@ def operator(folder: Path, *, steps: int, every: int) -> Settings:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_path: Path) -> None:
     # Enough to learn that one attacks more often than one switches: otherwise battles would last for ever.
     settings = operator(tmp_path, steps=25, every=25)
@@ -90,13 +91,29 @@ def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_pa
     }
     assert {"tuned", "base", "a uniform guess", "most power times effectiveness"} <= figures["decision_accuracy"].keys()
     html = report.read_text()
+    store = tmp_path / "loop" / "store"
+    done = {path: path.read_bytes() for path in (store / "matchups").rglob("*") if path.is_file()}
+    versions = Registry(Store(str(store))).versions("tiny-tuned")
+    # As where it was interrupted before its last step, after a training that somebody's full disk had ended.
+    report.unlink()
+    [training] = Trainings(Store(str(store))).ids()
+    Trainings(Store(str(store))).fail(training, "no space left on device")
+
+    assert run(plan, tmp_path / "loop", settings).read_text() == html
+    assert {path: path.read_bytes() for path in (store / "matchups").rglob("*") if path.is_file()} == done
+    assert Registry(Store(str(store))).versions("tiny-tuned") == versions
+    assert Trainings(Store(str(store))).status(training).failure is None
     assert "tuned vs base" in html and "most power times effectiveness" in html
     with pytest.raises(UsageError, match="asked for otherwise"):
         run(plan.model_copy(update={"battles": 4}), tmp_path / "loop", settings)
+    for changes in ({"merge": "true"}, {"base": "other/one"}, {"device": "cuda"}):
+        with pytest.raises(UsageError):
+            run(plan.model_copy(update={"changes": changes}), tmp_path / "refused", settings)
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     settings = operator(tmp_path, steps=60, every=5)
     store = Store(settings.store)
@@ -108,12 +125,18 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path:
         [worker] = [each for each in client.health()["workers"] if each["queue"] == "train"]
 
         os.kill(worker["pid"], signal.SIGKILL)
+        before = read_metrics(work / "metrics.jsonl")
 
         eventually(lambda: client.training(status.id).state is not TrainingState.RUNNING, 120)
         ended = client.training(status.id)
         assert ended.state is TrainingState.FINISHED, ended.failure
         again = client.train(NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
     assert ended.result is not None and again.result == ended.result
+    # Begun anew, its first lines would tell other speeds. The checkpoint of the tenth step may be half.
+    kept = [line for line in before if line["step"] <= 5]
+    metrics = read_metrics(work / "metrics.jsonl")
+    assert kept and metrics[: len(kept)] == kept
+    assert [line["step"] for line in metrics if "loss" in line] == list(range(5, 61, 5))
     assert Registry(store).current("mine") == ended.result.version
     with pytest.raises(UsageError, match="no recipe is called"):
         NewTraining(recipe="other", dataset="small", name="mine").resolved(settings.recipes)
