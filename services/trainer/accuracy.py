@@ -6,7 +6,7 @@ is the model's choice, as the built-in server chooses under a constraint.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -102,11 +102,12 @@ def most_power(row: Row) -> str:
     return max(row.legal, key=lambda completion: strength.get(completion, 0.0))
 
 
-RULES: dict[str, Callable[[Sequence[Row]], dict[str, Share]]] = {
-    "a uniform guess": guess_accuracy,
-    "most power times effectiveness": rule_accuracy,
-}
-"""What a model's accuracy is measured against."""
+def yardsticks(rows: Sequence[Row]) -> dict[str, dict[str, Share]]:
+    """What a model's accuracy is measured against. The prompts of contract v1 tell no effectiveness to go by."""
+    found = {"a uniform guess": guess_accuracy(rows)}
+    if all(row.contract == "v2" for row in rows):
+        found["most power times effectiveness"] = rule_accuracy(rows)
+    return found
 
 
 def _shares(hits: Iterable[tuple[Row, float]]) -> dict[str, Share]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from services.trainer.accuracy import RULES, Share, choices, model_accuracy, perplexity
+from services.trainer.accuracy import Share, choices, model_accuracy, perplexity, yardsticks
 from services.trainer.samples import asked
 from shared.datasets import Row
 from shared.language.load import Loaded
@@ -29,8 +29,7 @@ class Evaluation:
 def evaluate(loaded: Loaded, rows: Sequence[Row], *, name: str, written: int) -> Evaluation:
     """Measure a model on `rows`, and let it write on the first `written` of them."""
     chosen = choices(loaded.model, loaded.tokenizer, rows)
-    accuracy = {name: model_accuracy(rows, chosen)}
-    accuracy |= {rule: share(rows) for rule, share in RULES.items()}
+    accuracy = {name: model_accuracy(rows, chosen), **yardsticks(rows)}
     return Evaluation(
         accuracy=accuracy,
         legal=_legal_share(loaded, rows[:written]),

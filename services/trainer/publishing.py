@@ -29,7 +29,11 @@ def publish(registry: Registry, name: str, recipe: Recipe, trained: Trained, *, 
             architecture=trained.architecture,
             recipe=RecipeOnCard(name=recipe.name, values=recipe.model_dump(mode="json")),
             dataset=Dataset(
-                name=trained.splits.name, hash=trained.splits.digest, rows=dict(card.rows), counts=dict(card.counts)
+                name=trained.splits.name,
+                hash=trained.splits.digest,
+                rows=dict(card.rows),
+                counts=dict(card.counts),
+                left_out=trained.too_long,
             ),
             metrics=trained.metrics,
             parameters=trained.size.parameters,

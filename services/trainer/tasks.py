@@ -6,9 +6,11 @@ from pathlib import Path
 
 from services.trainer.trainings import TrainingResult, Trainings, TrainingStanding
 from shared.errors import NotFound, UsageError
+from shared.hub import Hub
 from shared.jobs.payloads import TrainModel
 from shared.jobs.worker import Context
 from shared.registry import Registry
+from shared.registry.exchange import push
 
 TOLD_EVERY_SECONDS = 1.0
 
@@ -28,6 +30,9 @@ def train_model(payload: TrainModel, context: Context) -> None:
         return
     asked = trainings.request(training_id)
     recipe, folder = asked.resolved(context.settings.recipes), trainings.folder(training_id)
+    registry = Registry(context.store)
+    if asked.push is not None and context.settings.hf_token is None:
+        raise UsageError("pushing needs a key that may write: set HF_TOKEN where the trainer runs", field="push")
     told = 0.0
 
     def tell(standing: Standing) -> None:
@@ -52,8 +57,15 @@ def train_model(payload: TrainModel, context: Context) -> None:
         except NotFound as error:
             raise UsageError(error.message, field="dataset") from error
         trained = train(recipe, dataset, folder, resume=True, on_standing=tell, stopping=context.stopping)
-        version = publish(Registry(context.store), asked.name, recipe, trained)
-    trainings.finish(training_id, TrainingResult(version=version, metrics=trained.metrics))
+        version = trainings.version(training_id)
+        if version is None:
+            version = publish(registry, asked.name, recipe, trained)
+            trainings.published(training_id, version)
+    where = None
+    if asked.push is not None:
+        hub = Hub(context.settings.hub_url, context.settings.hf_token)
+        where = push(registry, asked.name, version, hub, asked.push, private=not asked.public)
+    trainings.finish(training_id, TrainingResult(version=version, metrics=trained.metrics, pushed_to=where))
 
 
 def give_up_training(payload: TrainModel, context: Context, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 trainings/ID/request.json    what was asked for
 trainings/ID/standing.json   how far it is, replaced while it runs
+trainings/ID/version.txt     what was published, before it is sent anywhere else
 trainings/ID/result.json     the version that it became
 trainings/ID/failure.txt     why it failed for good
 """
@@ -41,6 +42,11 @@ class NewTraining(_Frozen):
     changes: dict[str, str] = Field(default_factory=dict, max_length=40, alias="set")
     """Values of the recipe that are to be others: `{"max_steps": "40"}`."""
 
+    push: str | None = Field(default=None, max_length=200, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+    """The repository on the Hub that it is sent to, too. The trainer needs a key that may write there."""
+    public: bool = False
+    """Whether a repository that is made for it is public."""
+
     def resolved(self, own: Path | None) -> Recipe:
         """The recipe with these changes; `own` is the folder of the operator's recipes. Raises UsageError."""
         known = recipes.names(own)
@@ -70,6 +76,8 @@ class TrainingResult(_Frozen):
 
     version: str
     metrics: dict[str, float]
+    pushed_to: str | None = None
+    """Where on the Hub it is, too."""
 
 
 class TrainingState(StrEnum):
@@ -145,6 +153,15 @@ class Trainings:
     def tell(self, training_id: str, standing: TrainingStanding) -> None:
         """Store how far it is."""
         self._store.write(_path(training_id, "standing.json"), standing.model_dump_json().encode())
+
+    def version(self, training_id: str) -> str | None:
+        """The version that was published of it, where one was."""
+        path = _path(training_id, "version.txt")
+        return self._store.read(path, path).decode() if self._store.exists(path) else None
+
+    def published(self, training_id: str, version: str) -> None:
+        """Store which version was published of it."""
+        self._store.write(_path(training_id, "version.txt"), version.encode())
 
     def finish(self, training_id: str, result: TrainingResult) -> None:
         """Store what it came to."""

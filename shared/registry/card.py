@@ -31,6 +31,8 @@ class Dataset(_Frozen):
     """Split → rows: `train`, `validation`."""
     counts: Mapping[str, Mapping[str, int]] = Field(default_factory=dict)
     """What is counted (`format`, `source`, `kind`) → value → rows."""
+    left_out: Mapping[str, int] = Field(default_factory=dict)
+    """Split → rows that were not read: they are longer than the recipe's max_length."""
 
 
 class PublishedFile(_Frozen):

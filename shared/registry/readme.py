@@ -53,6 +53,9 @@ def _body(card: ModelCard, name: str, version: str, repo: str) -> Iterator[str]:
     if card.dataset:
         rows = ", ".join(f"{count:,} rows {split}" for split, count in card.dataset.rows.items())
         yield from (f"Dataset {_code(card.dataset.name)}: {rows}; SHA-256 {_code(card.dataset.hash)}.", "")
+        if any(card.dataset.left_out.values()):
+            left_out = ", ".join(f"{count:,} of {split}" for split, count in card.dataset.left_out.items())
+            yield from (f"Left out, because they are longer than the recipe's `max_length`: {left_out}.", "")
         for counted, values in card.dataset.counts.items():
             yield from (f"Rows by {_plain(counted)}:", "", *_table(values, "rows"), "")
     if card.software:

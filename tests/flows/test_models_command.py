@@ -1,6 +1,5 @@
 """`alphastral models` and `alphastral train`, as they are typed: what they say, what they leave, what they refuse."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tests.flows.test_command_line import alphastral
 from tests.language.tiny import save_tiny
 from tests.standins.hub import hub
 from tests.standins.registry import card, trained
-from tests.trainer.learned import dataset, recipe
+from tests.trainer.learned import as_toml, dataset, recipe
 
 KEY = "hf_secret"
 
@@ -91,11 +90,7 @@ def test_a_version_goes_to_the_hub_and_comes_back_as_one_that_nobody_promoted(
 @pytest.mark.slow
 def test_what_was_trained_is_published_and_sent_to_the_hub(tmp_path: Path) -> None:
     base, data = save_tiny(tmp_path / "base", max_position_embeddings=2048), dataset(tmp_path / "data")
-    made = recipe(base).model_dump(mode="json", exclude={"name", "lora"}, exclude_none=True)
-    lines = [f"{key} = {json.dumps(value)}" for key, value in made.items()]
-    lora = recipe(base).lora.model_dump(mode="json", exclude_none=True)
-    lines += ["[lora]", *(f"{key} = {json.dumps(value)}" for key, value in lora.items())]
-    (tmp_path / "tiny.toml").write_text("\n".join(lines))
+    (tmp_path / "tiny.toml").write_text(as_toml(recipe(base)))
     asked = ("--recipe", "tiny.toml", "--dataset", str(data), "--name", "mine", "--push", "me/mine")
     store = str(tmp_path / "store")
 

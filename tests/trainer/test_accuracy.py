@@ -12,6 +12,7 @@ from services.trainer.accuracy import (
     most_power,
     perplexity,
     rule_accuracy,
+    yardsticks,
 )
 from services.trainer.samples import asked
 from shared.datasets import Row
@@ -49,6 +50,13 @@ def test_where_no_move_is_offered_the_rule_takes_the_first_switch() -> None:
     offered = ("switch Reuniclus", "switch Mudsdale")
 
     assert most_power(row(offered[1], offered, "forced switch", "Choose:\n…: switch Reuniclus")) == "switch Reuniclus"
+
+
+def test_the_rule_is_left_out_where_prompts_tell_no_effectiveness() -> None:
+    own = row("move Knock Off", LEGAL)
+
+    assert set(yardsticks([own])) == {"a uniform guess", "most power times effectiveness"}
+    assert set(yardsticks([own, own.model_copy(update={"contract": "v1"})])) == {"a uniform guess"}
 
 
 def test_a_guess_hits_one_of_as_many_as_there_are() -> None:
