@@ -1,12 +1,15 @@
 """Whether this machine can do what a recipe asks, found out before the first step, and where on it a process trains."""
 
+import math
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError, safe_open
 
 from services.trainer.recipes import CPU_RECIPE, Recipe
 from shared.errors import UsageError
@@ -14,6 +17,8 @@ from shared.errors import UsageError
 if TYPE_CHECKING:
     from peft import PeftModel
 
+_BYTES: dict[str, float] = {"float32": 4, "bfloat16": 2}
+_FOUR_BIT_BYTES = 0.6
 _ADAM_BYTES = 16
 """A trained parameter in float32, its gradient, and Adam's two moments."""
 _SAMPLE_BYTES = 200
@@ -62,6 +67,27 @@ def device_of(recipe: Recipe) -> str:
 def is_first_process() -> bool:
     """Whether this process writes, speaks and publishes: `accelerate launch` may have started several."""
     return bool(PartialState().is_main_process)
+
+
+def check_base(recipe: Recipe, *, memory: int | None = None) -> None:
+    """Raises UsageError where memory cannot hold a base that lies in a folder: before it is loaded, in GB.
+
+    What has yet to come from the Hub shows its size only there.
+    """
+    parameters = 0
+    # What cannot be read is the loader's to tell.
+    with suppress(OSError, SafetensorError):
+        for file in Path(recipe.base).glob("*.safetensors"):
+            with safe_open(file, framework="pt") as tensors:
+                names = tensors.keys()
+                parameters += sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+    needed = parameters * (_FOUR_BIT_BYTES if recipe.quantization else _BYTES[recipe.dtype])
+    there = _free_memory(recipe) if memory is None else memory
+    if needed > there:
+        raise UsageError(
+            f"{recipe.base} needs about {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free",
+            field="base",
+        )
 
 
 def check_room(recipe: Recipe, size: Size, folder: Path, *, memory: int | None = None, disk: int | None = None) -> None:

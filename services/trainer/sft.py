@@ -28,7 +28,15 @@ from services.trainer.accuracy import ALL, drawn, guess_accuracy
 from services.trainer.adapters import four_bits, lora_config, use_flash_attention
 from services.trainer.decision_trainer import DecisionTrainer
 from services.trainer.folders import claim
-from services.trainer.machine import CHECKPOINTS_KEPT, Size, check_device, check_room, device_of, is_first_process
+from services.trainer.machine import (
+    CHECKPOINTS_KEPT,
+    Size,
+    check_base,
+    check_device,
+    check_room,
+    device_of,
+    is_first_process,
+)
 from services.trainer.progress import Standing, Telling, ended_early, loss_picture, read_metrics
 from services.trainer.recipes import Recipe
 from services.trainer.samples import Splits, Tokens, read_splits, tokens
@@ -78,6 +86,7 @@ def train(
         checkpoint = claim(folder, recipe, splits, resume=resume or not first)
     if not first:
         tell = _unheard
+    check_base(recipe)
 
     # ── 2. the base, with an adapter on it ──────────────────────────────────────────────────────────────────────────
     set_seed(recipe.seed)

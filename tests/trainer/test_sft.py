@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from services.trainer.adapters import lora_config
-from services.trainer.machine import Size, check_room
+from services.trainer.machine import Size, check_base, check_room
 from services.trainer.progress import Standing, read_metrics
 from services.trainer.publishing import publish
 from services.trainer.samples import tokens
@@ -212,6 +212,15 @@ def test_too_little_room_is_said_before_anything_begins(tmp_path: Path, room: di
         check_room(
             recipe(tmp_path), Size(10**9, 10**7, 576, 30), tmp_path, **{"memory": 1 << 60, "disk": 1 << 60, **room}
         )
+
+
+def test_a_base_that_memory_cannot_hold_is_not_loaded(tmp_path: Path) -> None:
+    base = save_tiny(tmp_path / "base")
+    parameters = sum(each.numel() for each in load(base).model.parameters())
+
+    check_base(recipe(base, dtype="float32"), memory=4 * parameters)
+    with pytest.raises(UsageError, match=r"needs about 0\.0 GB of memory"):
+        check_base(recipe(base, dtype="float32"), memory=4 * parameters - 1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: no CUDA device is here")
