@@ -1,7 +1,7 @@
 """How far a matchup is, computed from the store alone, and what is still to be enqueued for it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from services.arena.shards import shards_of
@@ -15,8 +15,8 @@ from shared.verdicts.until import SequentialTest, latest_look
 SECONDS_PER_BATTLE = 600.0
 """Far more than a battle takes: the bound only ends what hangs."""
 SHARDS_AHEAD = 2
-"""Shards of a matchup played until decided that are enqueued at once: more would keep more workers busy, and play more
-battles that turn out not to be needed."""
+"""How many shards of a matchup played until decided may be begun from the first one that is open: more would keep more
+workers busy, and play more battles that turn out not to be needed."""
 SECONDS_PER_BATTLE_OF_MODELS = 7_200.0
 """A model may take a minute for a decision, and its server be away for a while."""
 TURNS_AT_MOST = 1_000
@@ -102,8 +102,16 @@ class Progress:
         return PlayShard(matchup_id=self.matchup_id, start=shard.start, stop=shard.stop, seconds_per_battle=seconds)
 
     def next_shards(self) -> list[PlayShard]:
-        """The shards to play before a matchup that is played until decided is looked at again."""
-        return [self.shard(shard) for shard in self._open_shards()[:SHARDS_AHEAD]]
+        """The shards to play before a matchup that is played until decided is looked at again.
+
+        Where the second has ended before the first, nothing is begun after it: the first may decide.
+        """
+        still_open = self._open_shards()
+        if not still_open:
+            return []
+        cut = shards_of(self.request)
+        first = cut.index(still_open[0])
+        return [self.shard(shard) for shard in cut[first : first + SHARDS_AHEAD] if shard in still_open]
 
     def look(self) -> LookAtMatchup:
         """The job that looks whether the matchup is decided."""
@@ -131,5 +139,6 @@ def look_again(store: Store, matchup_id: str) -> Progress:
         test = latest_look(played, request.until_decided, most=request.battles, pairs=request.pairs)
         if test.battles:
             store.record_look(matchup_id, test)
-            progress = Progress.of(store, matchup_id)
+            # Not read again: a battle recorded meanwhile would count as played, and the look has not seen it.
+            progress = replace(progress, test=test)
     return progress

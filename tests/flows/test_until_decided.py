@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from shared.records import MatchupRequest, read_run
 from shared.settings import Settings
 from shared.store import Store
 from shared.tally import Winner
+from shared.verdicts.scores import Played
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import UntilDecided
 from tests.flows.conftest import make_stack
@@ -60,6 +62,34 @@ def test_a_look_enqueues_two_shards_and_the_next_ones_only_after_them(work: Work
     work.record(0, 6)
     work.look()
     assert starts(work.enqueued) == [0, 6, 10]
+
+
+def test_while_the_first_shard_is_open_nothing_is_enqueued_after_the_second(work: Work) -> None:
+    work.look()
+    work.record(6, 10)
+    work.look()
+    assert starts(work.enqueued) == [0, 6]
+
+    work.record(0, 6)
+    work.look()
+    assert starts(work.enqueued) == [0, 6, 10, 14]
+
+
+def test_what_ends_during_a_look_is_left_to_the_next_one(tmp_path: Path) -> None:
+    work = Work(tmp_path, REQUEST)
+    work.record(0, 12)
+
+    class Busy(Store):
+        """The first open shard ends just after its battles were read."""
+
+        def played(self, matchup_id: str) -> dict[int, Played]:
+            seen = super().played(matchup_id)
+            work.record(12, 14)
+            return seen
+
+    look_at_matchup(work.progress.look(), replace(work.context, store=Busy(work.store.url)))
+
+    assert starts(work.enqueued) == [10, 14]
 
 
 def test_once_decided_no_shard_but_the_report_is_enqueued(work: Work) -> None:
