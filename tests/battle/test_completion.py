@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.battle.action import Action, Move, Pass, Switch
@@ -19,7 +19,6 @@ moves = st.builds(Move, st.integers(1, 4), names, names, st.sampled_from((None, 
 actions = st.one_of(moves, st.builds(Switch, st.integers(1, 6), names), st.just(Pass()))
 
 
-@settings(deadline=None)
 @given(st.lists(actions, min_size=1, max_size=24, unique=True))
 def test_whatever_the_names_v2_writes_each_action_apart_and_reads_it_back(legal: list[Action]) -> None:
     completions = completions_v2(a_state(legal=tuple(legal)))
@@ -32,7 +31,6 @@ def test_whatever_the_names_v2_writes_each_action_apart_and_reads_it_back(legal:
         assert re.fullmatch(regex(completions), text)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_no_text_but_a_completion_is_read_as_an_action(text: str) -> None:
     completions = completions_v2(a_state())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.scraper.raw_logs import MAX_LINE_CHARACTERS, Unfit, Unusable
@@ -150,7 +150,7 @@ def test_files_are_told_by_their_names() -> None:
     assert {name: is_battle_file(Path(name)) for name in names} == names
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.binary(max_size=300))
 def test_whatever_the_bytes_there_is_an_answer(raw: bytes) -> None:
     for content in (raw, b"{" + raw, b"|" + raw, b"<" + raw):
@@ -159,7 +159,7 @@ def test_whatever_the_bytes_there_is_an_answer(raw: bytes) -> None:
     assert list(read_packed(gzip.compress(raw), "any"))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_replay_is_read_or_has_a_reason(data: st.DataObject) -> None:
     raw = bytearray(data.draw(st.sampled_from([as_json(), LOG.encode(), PAGE.encode(), gzip.compress(as_json())])))

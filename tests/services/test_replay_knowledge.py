@@ -202,7 +202,7 @@ def test_the_order_of_own_moves_and_pokemon_tells_nothing(both: Sequence[tuple[R
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_log_cut_shuffled_and_scribbled_on_is_read_or_dropped(played: Sequence[Replay], data: st.DataObject) -> None:
     log = list(data.draw(st.sampled_from(played)).log)
     for _ in range(data.draw(st.integers(1, 12))):

@@ -3,7 +3,7 @@
 from math import sqrt
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.tally import wilson_interval
@@ -75,7 +75,6 @@ def test_nothing_finished_has_no_interval() -> None:
     assert win_rate(Scores()) is None
 
 
-@settings(deadline=None)
 @given(st.tuples(*[counts] * 5), st.tuples(*[counts] * 3))
 def test_an_estimate_never_lies_outside_its_interval(pairs: tuple[int, ...], singles: tuple[int, ...]) -> None:
     found = win_rate(Scores(pairs, singles))
@@ -83,7 +82,6 @@ def test_an_estimate_never_lies_outside_its_interval(pairs: tuple[int, ...], sin
     assert found is None or 0 <= found.interval.low <= found.estimate <= found.interval.high <= 1
 
 
-@settings(deadline=None)
 @given(st.tuples(*[counts] * 5), st.tuples(*[counts] * 3))
 def test_the_other_side_sees_the_same_interval_mirrored(pairs: tuple[int, ...], singles: tuple[int, ...]) -> None:
     ours, theirs = win_rate(Scores(pairs, singles)), win_rate(Scores(pairs, singles).mirrored())

@@ -27,7 +27,7 @@ def test_quantiles_keep_the_shape_of_what_was_asked() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=20), st.floats(0.01, 50))
 def test_a_root_is_the_one_of_scipy(zeros: list[float], steepness: float) -> None:
     where = np.array(zeros)

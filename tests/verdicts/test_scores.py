@@ -1,7 +1,7 @@
 """What counts as a pair, by worked examples."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.tally import Winner
@@ -46,7 +46,6 @@ def test_nothing_played_has_no_rate() -> None:
     assert Scores.of([]).win_rate is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["p1", "p2", "draw", None]), min_size=1))
 def test_scores_battle_by_battle_end_at_those_of_all(winners: list[Winner | None]) -> None:
     battles = [Played(index // 2, winner) for index, winner in enumerate(winners)]

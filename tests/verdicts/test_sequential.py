@@ -4,7 +4,7 @@ from math import inf, log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.verdicts.scores import Scores
@@ -80,7 +80,6 @@ def test_no_test_errs_never_or_half_the_time(error: float) -> None:
         Bounds.of(error)
 
 
-@settings(deadline=None)
 @given(counts, st.sampled_from([0.05, 0.1, 0.2]))
 def test_from_the_other_side_the_test_says_the_opposite(pairs: tuple[int, ...], margin: float) -> None:
     ours, theirs = look(Scores(pairs), margin, 0.05), look(Scores(pairs).mirrored(), margin, 0.05)
@@ -90,7 +89,6 @@ def test_from_the_other_side_the_test_says_the_opposite(pairs: tuple[int, ...], 
     )
 
 
-@settings(deadline=None)
 @given(counts, counts)
 def test_many_matchups_at_once_are_weighed_as_one_by_one(first: tuple[int, ...], second: tuple[int, ...]) -> None:
     together = log_likelihood_ratios([first, second], 0.1)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.tally import Winner
@@ -38,7 +38,6 @@ def test_looks_come_early_and_often_at_first() -> None:
     assert [len(stretch) for stretch in looks(2_000, pairs=True)][-2:] == [64, 8]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5_000), st.booleans())
 def test_the_looks_cover_every_battle_once_and_cut_no_pair(battles: int, pairs: bool) -> None:
     cut = looks(battles, pairs=pairs)
