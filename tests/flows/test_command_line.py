@@ -18,7 +18,7 @@ def alphastral(*arguments: str, folder: Path, **environment: str) -> "subprocess
         env=child_environment(PYTHONPATH=str(Path(__file__).parents[2]), **environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

@@ -66,13 +66,13 @@ class Place:
         await asyncio.to_thread(play_shard, Progress.of(self.store, matchup_id).shard(range(2)), context)
 
     def work(self) -> "list[subprocess.Popen[bytes]]":
-        """Workers of the arena and the reporter, which wait for a version for one second."""
+        """Workers of the arena and the reporter, which wait for a version for three seconds."""
         environment = {
             **os.environ,
             "ALPHASTRAL_REDIS_URL": self.settings.redis_url or "",
             "ALPHASTRAL_STORE": str(self.folder),
             "ALPHASTRAL_ENDPOINTS_FILE": str(self.endpoints),
-            "ALPHASTRAL_VERSION_PATIENCE_SECONDS": "1",
+            "ALPHASTRAL_VERSION_PATIENCE_SECONDS": "3",
         }
         return [
             subprocess.Popen([sys.executable, "-m", "deploy.worker", queue], cwd=ROOT, env=environment)
@@ -136,7 +136,8 @@ async def test_a_server_that_has_another_version_is_waited_for_and_then_played(p
     async with model.server:
         place.serve_at(model.server.port)
         playing = asyncio.ensure_future(place.play(matchup_id))
-        await asyncio.sleep(2.5)
+        while model.listed < 3:  # noqa: ASYNC110 - it waits for what the server is asked
+            await asyncio.sleep(0.01)
         assert model.asked == [] and place.store.recorded(matchup_id) == frozenset()
         model.models = ({"id": "smol@2"}, {"id": "smol@1"})
         await playing
@@ -157,12 +158,12 @@ async def test_a_server_that_never_gets_the_version_plays_no_battle_and_the_reas
     matchup_id = place.ask().json()["id"]
     async with model.server:
         place.serve_at(model.server.port)
-        await place.play(matchup_id, patience_seconds=1.5)
+        await place.play(matchup_id, patience_seconds=3)
 
     assert model.asked == [] and place.store.recorded(matchup_id) == frozenset()
     (reason,) = place.status(matchup_id)["failures"]
     instead = listed[0]["id"] if listed else "nothing"
-    assert f"does not serve smol@1: after 1.5 s it still serves {instead}" in reason
+    assert f"does not serve smol@1: after 3 s it still serves {instead}" in reason
 
 
 async def test_a_server_that_is_away_is_no_server_of_the_version(place: Place) -> None:
@@ -214,28 +215,28 @@ async def test_on_the_queue_a_version_that_does_not_come_ends_the_matchup_as_fai
 
     assert (status["recorded"], place.model.asked) == (0, [])
     (reason,) = status["failures"]
-    assert "does not serve smol@1: after 1 s it still serves smol@2" in reason
+    assert "does not serve smol@1: after 3 s it still serves smol@2" in reason
 
 
+@pytest.mark.timeout(300)
 async def test_on_the_command_line_a_version_is_played_or_a_sentence_says_why_not(place: Place, tmp_path: Path) -> None:
     environment = {"ALPHASTRAL_STORE": str(place.folder), "ALPHASTRAL_ENDPOINTS_FILE": str(place.endpoints)}
 
-    async def alphastral(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return await asyncio.to_thread(
-            command_line, *arguments, folder=tmp_path, ALPHASTRAL_VERSION_PATIENCE_SECONDS="1", **environment
-        )
+    async def alphastral(*arguments: str, patience_seconds: int = 30) -> "subprocess.CompletedProcess[str]":
+        waiting = {"ALPHASTRAL_VERSION_PATIENCE_SECONDS": str(patience_seconds), **environment}
+        return await asyncio.to_thread(command_line, *arguments, folder=tmp_path, **waiting)
 
     async with place.model.server:
         place.serve_at(place.model.server.port)
         tried = await alphastral("try", "tgi:smol")
         played = await alphastral("battle", "--p1", "tgi:smol", "--output", "run.json")
         promote(place.folder, "smol", "2")
-        vain = await alphastral("battle", "--p1", "tgi:smol", "--output", "vain.json")
+        vain = await alphastral("battle", "--p1", "tgi:smol", "--output", "vain.json", patience_seconds=3)
         unknown = await alphastral("battle", "--p1", "tgi:other")
 
     assert tried.returncode == 0 and "tgi, smol@1 at 127.0.0.1" in tried.stdout and "checked" in tried.stdout
     run = read_run(tmp_path / "run.json")
     assert played.returncode == 0 and run.request is not None and run.request.p1 == "tgi:smol@1"
-    assert vain.returncode == 1 and "does not serve smol@2: after 1 s it still serves smol@1" in vain.stderr
+    assert vain.returncode == 1 and "does not serve smol@2: after 3 s it still serves smol@1" in vain.stderr
     assert "Traceback" not in vain.stderr and not (tmp_path / "vain.json").exists()
     assert unknown.returncode == 2 and "error (--p1): no endpoint is called 'other'" in unknown.stderr

@@ -13,7 +13,7 @@ from shared.jobs.limits import Limiter, LocalLimiter
 from shared.jobs.queues import connect
 from shared.jobs.shared_limits import LEASE_SECONDS, SharedLimiter, shared_limiter
 from tests.jobs.conftest import ROOT
-from tests.standins.models import TGI, StandIn
+from tests.standins.models import TGI, StandIn, together
 
 LEASES = "alphastral:in-flight:gpu1"
 
@@ -61,8 +61,8 @@ async def test_who_gives_up_waiting_leaves_no_place_taken() -> None:
         await asyncio.sleep(0.01)
         for each in waiting[:4]:
             each.cancel()
-    await asyncio.wait_for(waiting[4], 2)
-    await asyncio.wait_for(watch.work(limiter, 1, 1), 2)
+    await asyncio.wait_for(waiting[4], 20)
+    await asyncio.wait_for(watch.work(limiter, 1, 1), 20)
 
     assert (watch.most, watch.done) == (1, 2)
 
@@ -74,7 +74,7 @@ async def test_all_may_give_up_at_once() -> None:
     for each in crowd:
         each.cancel()
     ended = await asyncio.gather(*crowd, return_exceptions=True)
-    await asyncio.wait_for(asyncio.gather(*(watch.work(limiter, 2, 1) for _ in range(2))), 2)
+    await asyncio.wait_for(asyncio.gather(*(watch.work(limiter, 2, 1) for _ in range(2))), 20)
 
     assert {type(each) for each in ended} == {asyncio.CancelledError}
 
@@ -96,7 +96,7 @@ async def test_everyone_gets_a_turn_where_places_are_fewer_than_processes(redis_
             asyncio.ensure_future(watch.work(limiter, 1, 10_000))
             for watch, limiter in zip(watches, shared, strict=True)
         ]
-        await asyncio.wait_for(asyncio.gather(*(watch.first.wait() for watch in watches)), 15)
+        await asyncio.wait_for(asyncio.gather(*(watch.first.wait() for watch in watches)), 60)
         for crowd in crowds:
             crowd.cancel()
 
@@ -122,7 +122,7 @@ async def test_the_places_of_a_process_that_died_are_free_again_when_its_lease_h
     seconds, _ = connection.time()
     connection.hset(LEASES, "dead", f"8:8:{(seconds + 2) * 1000}")
     async with limiters(redis_url, 1) as (limiter,):
-        await asyncio.wait_for(watch.work(limiter, 8, 1), 10)
+        await asyncio.wait_for(watch.work(limiter, 8, 1), 30)
 
     assert loop.time() - began > 0.9
     assert LEASE_SECONDS <= 10
@@ -146,7 +146,7 @@ async def test_closing_ends_whatever_the_keeper_of_the_leases_is_doing(redis_url
         for _ in range(turns):
             await asyncio.sleep(0)
         closing = asyncio.ensure_future(limiter.aclose())
-        done, waiting = await asyncio.wait([closing], timeout=5)
+        done, waiting = await asyncio.wait([closing], timeout=60)
         for each in (working, *waiting):
             each.cancel()
         await asyncio.wait([working, closing])
@@ -158,7 +158,7 @@ async def test_closing_ends_whatever_the_keeper_of_the_leases_is_doing(redis_url
 
 
 async def test_two_workers_share_one_limit_and_the_server_never_sees_a_ninth(redis_url: str) -> None:
-    model = StandIn(TGI, service_seconds=0.03)
+    model = StandIn(TGI, [together(8)], service_seconds=0.03)
     async with model.server:
         command = [sys.executable, "-m", "tests.jobs.askers", redis_url, model.server.url, "8", "150"]
         workers = [await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]

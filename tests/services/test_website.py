@@ -60,7 +60,7 @@ async def test_a_passing_trouble_is_waited_out(trouble: Sequence[Send | type[Res
     slept = Slept()
     async with (
         Server(Scripted(*trouble, Send(b"at last"))) as server,
-        Website(server.url, sleep=slept, timeout_seconds=0.5) as site,
+        Website(server.url, sleep=slept, timeout_seconds=2.0) as site,
     ):
         body = await site.get("/page")
 
@@ -145,11 +145,15 @@ async def test_requests_start_at_the_rate_asked_for() -> None:
 
 async def test_no_more_connections_than_allowed_are_open() -> None:
     at_once = most = 0
+    all_used = asyncio.Event()
 
     async def respond(_: Received) -> Send:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
+        if at_once == 3:
+            all_used.set()
+        await all_used.wait()
         await asyncio.sleep(0.01)
         at_once -= 1
         return Send(b"page")

@@ -78,6 +78,8 @@ class StandIn:
     in_flight: int = 0
     most_in_flight: int = 0
     answered: int = 0
+    listed: int = 0
+    """How often it was asked for its models."""
     abandoned: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ class StandIn:
 
     async def respond(self, request: Received) -> Send:
         if request.path == self.api.listing:
+            self.listed += 1
             return Send({"object": "list", "data": list(self.models)})
         if request.path != self.api.chat or request.method != "POST":
             return Send({"error": "no such route"}, status=404)
@@ -162,6 +165,19 @@ Manner = Callable[[StandIn, Asked], Awaitable[Send]]
 
 async def correct(model: StandIn, asked: Asked) -> Send:
     return model.says(model.wrapped(model.choice(asked)))
+
+
+def together(questions: int) -> Manner:
+    """The first answers are held back until that many questions are there at once: as if all began at one moment."""
+    all_there = asyncio.Event()
+
+    async def answer(model: StandIn, asked: Asked) -> Send:
+        if model.in_flight >= questions:
+            all_there.set()
+        await all_there.wait()
+        return await correct(model, asked)
+
+    return answer
 
 
 async def slow(model: StandIn, asked: Asked) -> Send:
