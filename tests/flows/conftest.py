@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local import LocalStack
+from shared.jobs.queues import ROUTES, connect
 from shared.settings import Settings
 
 
@@ -16,7 +17,27 @@ def make_stack(folder: Path, *, arena_workers: int = 2, **settings: Any) -> Loca
     return LocalStack(given, arena_workers=arena_workers, folder=folder)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
+def await_no_job(redis_url: str, seconds: float = 60) -> None:
+    """Wait until every job has ended, and every job that those put on a queue.
+
+    What `/health` tells is not enough: a worker that has just taken a job still shows as idle.
+    """
+    queues = {route.queue for route in ROUTES.values()}
+    with connect(redis_url) as redis:
+
+        def is_all_done() -> bool:
+            # In one transaction: a job is on its queue, between queue and lease, or leased, at every moment.
+            with redis.pipeline() as pipeline:
+                for queue in queues:
+                    pipeline.llen(f"rq:queue:{queue}")
+                    pipeline.llen(f"rq:queue:{queue}:intermediate")
+                    pipeline.zcard(f"rq:wip:{queue}")
+                return not any(pipeline.execute())
+
+        eventually(is_all_done, seconds)
+
+
+def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

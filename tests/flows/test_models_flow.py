@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from deploy.api import build
 from shared.battle.decide import Outcome
 from shared.settings import Settings
 from shared.store import Store
+from tests.flows.conftest import await_no_job
 
 ROOT = Path(__file__).parents[2]
 KEY = "s3cret-key-of-the-endpoint"
@@ -58,21 +58,12 @@ def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
 
 
 def settled(place: Place, matchup_id: str) -> dict[str, Any]:
-    """The matchup once its report is there and tells of every battle, those too that were in play when it ended."""
+    """The matchup once every battle has ended, those too that were in play when it did, and is in the report."""
     workers = [place.work("arena"), place.work("arena"), place.work("reporter")]
-    deadline = time.monotonic() + 90
     try:
-        while time.monotonic() < deadline:
-            status: dict[str, Any] = place.http.get(f"/matchups/{matchup_id}").json()
-            idle = not any(place.http.get("/health").json()["queues"].values())
-            if idle and status["links"]["report"] and status["state"] not in ("queued", "running"):
-                run = place.http.get(f"/matchups/{matchup_id}/run").json()
-                time.sleep(0.5)
-                status = place.http.get(f"/matchups/{matchup_id}").json()
-                if len(run["battles"]) == status["recorded"]:
-                    return status
-            time.sleep(0.1)
-        pytest.fail(f"waited in vain: {status}")
+        await_no_job(place.settings.redis_url or "", seconds=90)
+        status: dict[str, Any] = place.http.get(f"/matchups/{matchup_id}").json()
+        return status
     finally:
         for worker in workers:
             worker.kill()

@@ -62,6 +62,7 @@ def stored(folder: Path) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_scrape_goes_through_the_queue_and_becomes_a_dataset(tmp_path: Path, played: list[Replay]) -> None:
     site = site_with(played, 300)
     settings = {"scraper_workers": 2, "replay_site_requests_per_second": 100.0}

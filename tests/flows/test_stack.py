@@ -49,8 +49,8 @@ class Up:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n"
 
-    def await_nothing_left(self, seconds: float) -> None:
-        eventually(lambda: not running(self.mark), seconds)
+    def await_nothing_left(self) -> None:
+        eventually(lambda: not running(self.mark))
 
 
 def test_on_the_way_out_every_process_ends_and_the_address_goes(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_on_the_way_out_every_process_ends_and_the_address_goes(tmp_path: Path) 
         part in commands for part in ("deploy.api", "deploy.worker arena", "deploy.worker reporter", "redis-server")
     )
     up.process.send_signal(signal.SIGINT)
-    up.process.wait(10)
+    up.process.wait(30)
     assert running(up.mark) == {}
     with pytest.raises(Unreachable, match="alphastral up"):
         find_api(Settings(api_url=None), tmp_path)
@@ -74,7 +74,7 @@ def test_sigterm_ends_it_as_an_interrupt_does(tmp_path: Path) -> None:
     up = Up(tmp_path)
     up.await_ready()
     up.process.terminate()
-    up.process.wait(10)
+    up.process.wait(30)
     assert running(up.mark) == {}
 
 
@@ -84,7 +84,7 @@ def test_killed_it_takes_every_process_along(tmp_path: Path) -> None:
     assert len(running(up.mark)) >= 5
     up.process.kill()
     up.process.wait()
-    up.await_nothing_left(seconds=5)
+    up.await_nothing_left()
 
 
 @pytest.mark.parametrize("seconds", [0.4, 0.8, 1.2, 1.6])
@@ -92,8 +92,8 @@ def test_interrupted_while_it_starts_it_leaves_nothing(tmp_path: Path, seconds: 
     up = Up(tmp_path)
     time.sleep(seconds)
     up.process.send_signal(signal.SIGINT)
-    up.process.wait(10)
-    up.await_nothing_left(seconds=3)
+    up.process.wait(30)
+    up.await_nothing_left()
 
 
 def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
