@@ -115,12 +115,13 @@ async def test_a_killed_host_fails_its_battles_and_the_next_battle_gets_a_new_on
 
 
 async def test_a_hanging_host_is_ended(simulator: Simulator) -> None:
-    async with Simulator(step_timeout_seconds=3) as hanging:
+    async with Simulator(step_timeout_seconds=20) as hanging:
         battle = await open_battle(hanging)
         await battle.step()
         pid = hanging.pid
         assert pid is not None
 
+        battle._step_timeout_seconds = 1
         os.kill(pid, signal.SIGSTOP)
         battle.choose({"p1": "move 1", "p2": "move 1"})
 
