@@ -7,6 +7,7 @@ trainings/ID/result.json     the version that it became
 trainings/ID/failure.txt     why it failed for good
 """
 
+import tempfile
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -176,8 +177,11 @@ class Trainings:
         self._store.remove(_path(training_id, "failure.txt"))
 
     def folder(self, training_id: str) -> Path:
-        """Where it keeps its checkpoints: beside its request on a disk, on this machine where the store is a bucket."""
-        return self._store.on_disk(f"trainings/{training_id}/work") or Path("var/trainings") / training_id
+        """Where it keeps its checkpoints: beside its request on a disk; where the store is a bucket, on this machine,
+        in the folder that TMPDIR names. A container's working directory has no room for them.
+        """
+        on_disk = self._store.on_disk(f"trainings/{training_id}/work")
+        return on_disk or Path(tempfile.gettempdir()) / "alphastral-trainings" / training_id
 
     def dataset(self, name: str, into: Path) -> Path:
         """A folder with the dataset `name`, copied to `into` from a bucket. Raises NotFound."""
