@@ -28,6 +28,8 @@ COMBINATIONS = {
     "gpu": (*BASE, *GPU),
     "bucket, gpu, watch": (*BASE, *S3, *GPU, *WATCH),
 }
+SECONDS = {"30s": 30, "2m0s": 120}
+"""As compose writes them."""
 needs_compose = pytest.mark.skipif(no_compose() is not None, reason=f"no compose: {no_compose()}")
 
 
@@ -89,6 +91,18 @@ def test_every_queue_has_a_worker() -> None:
     assert {route.queue for route in ROUTES.values()} <= {
         command[-1] for command in commands if "deploy.worker" in command
     }
+
+
+@needs_compose
+def test_a_worker_is_not_ended_before_its_grace() -> None:
+    services = configuration()["services"]
+    workers = {name: one for name, one in services.items() if "deploy.worker" in (one.get("command") or ())}
+    usual = Settings.model_fields["worker_grace_seconds"].default
+
+    assert workers.keys() == {"arena", "reporter", "scraper", "trainer"}
+    for name, worker in workers.items():
+        grace = float(worker["environment"].get("ALPHASTRAL_WORKER_GRACE_SECONDS", usual))
+        assert SECONDS[worker["stop_grace_period"]] >= grace + 5, name
 
 
 @needs_compose

@@ -23,6 +23,15 @@ def documents() -> Iterator[tuple[str, Any]]:
                 yield f"{path.name}: {document['kind']} {document['metadata']['name']}", document
 
 
+def container(workload: Any) -> Any:
+    [only] = workload["spec"]["template"]["spec"]["containers"]
+    return only
+
+
+def commanded(workload: Any) -> list[str]:
+    return list(container(workload).get("command", ()))
+
+
 DOCUMENTS = dict(documents())
 WORKLOADS = {name: one for name, one in DOCUMENTS.items() if one["kind"] in {"Deployment", "StatefulSet"}}
 SCALED = {name: one for name, one in DOCUMENTS.items() if one["kind"] == "ScaledObject"}
@@ -92,13 +101,17 @@ def test_a_worker_is_scaled_by_the_jobs_of_its_own_queue(name: str) -> None:
 
 
 def test_every_queue_has_a_worker() -> None:
-    commands = [container(one).get("command", ()) for one in WORKLOADS.values()]
+    commands = [commanded(one) for one in WORKLOADS.values()]
 
     assert {route.queue for route in ROUTES.values()} <= {
         command[-1] for command in commands if "deploy.worker" in command
     }
 
 
-def container(workload: Any) -> Any:
-    [only] = workload["spec"]["template"]["spec"]["containers"]
-    return only
+@pytest.mark.parametrize("name", [name for name, one in WORKLOADS.items() if "deploy.worker" in commanded(one)])
+def test_a_worker_is_not_ended_before_its_grace(name: str) -> None:
+    variable = "ALPHASTRAL_WORKER_GRACE_SECONDS"
+    own = {one["name"]: one.get("value") for one in container(WORKLOADS[name]).get("env", ())}
+    grace = own.get(variable, DOCUMENTS["settings.yaml: ConfigMap settings"]["data"][variable])
+
+    assert WORKLOADS[name]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= float(grace) + 5
