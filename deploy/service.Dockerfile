@@ -65,7 +65,8 @@ WORKDIR /src
 COPY LICENSE README.md pyproject.toml ./
 COPY shared shared
 COPY services services
-COPY deploy deploy
+# Not the whole folder: the wheels in it are large, and no file of the project's.
+COPY deploy/*.py deploy/
 RUN PYTHONPATH=/build pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --target /app .
 
 # ── Bytecode ────────────────────────────────────────────────────────────────────────────────────────
