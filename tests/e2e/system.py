@@ -59,17 +59,19 @@ class System:
         """The supervisor on top of an image."""
         ca = self._environment["CONTAINERS_BUILD_CA"] or "/dev/null"
         network = self._environment.get("CONTAINERS_BUILD_NETWORK", "default")
+        pip_conf = self._environment["CONTAINERS_BUILD_PIP_CONF"]
         docker(
             *("build", "--quiet", "--file", str(ROOT / "deploy/engine.Dockerfile"), "--tag", name),
-            *("--network", network, "--secret", f"id=ca,src={ca}", "--build-arg", f"ENGINE_IMAGE={image}", str(ROOT)),
+            *("--network", network, "--secret", f"id=ca,src={ca}", "--secret", f"id=pip_conf,src={pip_conf}"),
+            *("--build-arg", f"ENGINE_IMAGE={image}", str(ROOT)),
         )
 
     def up(self, *, arena: int = 1) -> None:
         self.compose("up", "--detach", "--wait", "--wait-timeout", str(START_SECONDS), "--scale", f"arena={arena}")
 
     def containers(self, *services: str) -> list[str]:
-        """The ids of running containers."""
-        return self.compose("ps", "--quiet", *services).split()
+        """The ids of running containers, Showdown's too while it runs."""
+        return self.compose("--profile", "watch", "ps", "--quiet", *services).split()
 
     def inspect(self, container: str) -> Any:
         return json.loads(docker("inspect", container))[0]

@@ -36,9 +36,17 @@ FORBIDDEN_FILES = re.compile(r"(^|/)(\.env|\.netrc|\.pypirc|pip\.conf|redis_pass
 
 
 @pytest.fixture(scope="session")
-def names(images: System) -> list[str]:
+def engine(images: System) -> str:
+    """The image of an engine under our supervisor; a Python image stands for the engine's own."""
+    images.build_engine("python:3.11-slim-bookworm", "alphastral-e2e-engine")
+    return "alphastral-e2e-engine"
+
+
+@pytest.fixture(scope="session")
+def names(images: System, engine: str) -> list[str]:
+    """All images that are built here."""
     shown = json.loads(images.compose("--profile", "watch", "config", "--format", "json"))
-    return sorted({service["image"] for service in shown["services"].values() if "build" in service})
+    return [*sorted({service["image"] for service in shown["services"].values() if "build" in service}), engine]
 
 
 def ours(name: str, folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -99,11 +107,12 @@ def test_no_layer_holds_a_secret(images: System, names: list[str], tmp_path: Pat
     assert files > 1000
 
 
-def test_packages_agree_in_every_image(names: list[str]) -> None:
+def test_packages_agree_in_every_image(names: list[str], engine: str) -> None:
     for name in names:
         if name == "alphastral-redis":
             continue
-        checked = docker("run", "--rm", "--network", "none", name, "pip", "--python", "/opt/venv/bin/python", "check")
+        python = "/opt/supervisor/bin/python" if name == engine else "/opt/venv/bin/python"
+        checked = docker("run", "--rm", "--network", "none", name, "pip", "--python", python, "check")
         assert checked.strip() == "No broken requirements found."
 
 
@@ -120,21 +129,19 @@ def finds(name: str, question: str) -> bool:
     return docker("run", "--rm", "--network", "none", name, "sh", "-c", f"{question} && echo yes || true") == "yes\n"
 
 
-def test_an_engine_s_own_image_takes_the_supervisor_beside_it(images: System, tmp_path: Path) -> None:
-    """A Python image stands for the engine's, and for the engine a program that answers to its name."""
+def test_an_engine_s_own_image_takes_the_supervisor_beside_it(engine: str, tmp_path: Path) -> None:
+    """A program that answers to the engine's name stands for it. Nobody says as whom it runs: the image does."""
     (tmp_path / "behaviour.json").write_text('{"start": "ok"}')
     program = tmp_path / "text-generation-launcher"
     program.write_text('#!/bin/sh\nexec python3 /standin/engine.py "$0" "$@"\n')
     program.chmod(0o755)
     (tmp_path / "engine.py").write_bytes((ROOT / "tests/standins/engine.py").read_bytes())
     tmp_path.chmod(0o755)
-    images.build_engine("python:3.11-slim-bookworm", "alphastral-e2e-engine")
     supervisor = ["/opt/supervisor/bin/python", "-m", "services.inference.supervisor", "smol", "--engine=tgi"]
-    shown = ["run", "--detach", "--rm", "--network", "none", "--read-only", "--user", f"{OURS}:{OURS}"]
+    shown = ["run", "--detach", "--rm", "--network", "none", "--read-only"]
     mounted = ["--volume", f"{tmp_path}:/standin:ro", "--tmpfs", "/tmp", "--env", "PATH=/standin:/usr/local/bin:/bin"]
-    container = docker(
-        *shown, *mounted, "alphastral-e2e-engine", *supervisor, "--stand-in=/standin", "--folder=/tmp/engine"
-    ).strip()
+    command = [*supervisor, "--stand-in=/standin", "--folder=/tmp/engine"]
+    container = docker(*shown, *mounted, engine, *command).strip()
     try:
         ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8081/status').read().decode())"
 
@@ -145,6 +152,7 @@ def test_an_engine_s_own_image_takes_the_supervisor_beside_it(images: System, tm
 
         eventually(lambda: status().get("state") == "serving", 60)
         assert (status()["serves"], status()["engine"], status()["version"]) == ("/standin", "tgi", None)
+        assert users(container) == {str(OURS)}
         unseen = docker("exec", container, "python3", "-c", "import importlib.util as u; print(u.find_spec('shared'))")
         assert unseen == "None\n"
     finally:
@@ -160,13 +168,31 @@ def test_an_image_stays_small(images: System, name: str) -> None:
     assert sum(map(int, sizes[:-below])) / MEGABYTE < LARGEST[name]
 
 
+@pytest.fixture
+def showdown(system: System) -> Iterator[None]:
+    """The official server runs too."""
+    system.compose("--profile", "watch", "up", "--detach", "--wait", "showdown")
+    yield
+    system.compose("--profile", "watch", "rm", "--stop", "--force", "showdown")
+
+
+@pytest.mark.usefixtures("showdown")
 def test_every_process_is_nobody_in_particular_and_can_write_nowhere(system: System) -> None:
+    looked_at = set()
     for container in system.containers():
-        host = system.inspect(container)["HostConfig"]
+        described = system.inspect(container)
+        looked_at.add(described["Config"]["Labels"]["com.docker.compose.service"])
+        host = described["HostConfig"]
         hardened = (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"], host["SecurityOpt"])
         assert hardened == (True, ["ALL"], False, ["no-new-privileges:true"])
         assert host["Memory"] > 0
         assert host["LogConfig"]["Config"]["max-size"]
-        assert {line.split()[1] for line in docker("top", container, "-eo", "pid,uid").splitlines()[1:]} == {str(OURS)}
+        assert users(container) == {str(OURS)}
         refused = docker("exec", container, "sh", "-c", "touch /usr/x /opt/x /etc/x 2>&1 || true")
         assert refused.count("Read-only file system") == 3
+    assert looked_at == set(system.compose("--profile", "watch", "config", "--services").split())
+
+
+def users(container: str) -> set[str]:
+    """As whom the processes of a container run."""
+    return {line.split()[1] for line in docker("top", container, "-eo", "pid,uid").splitlines()[1:]}
