@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deploy.local import LocalStack
 from shared.jobs.queues import ROUTES, connect
 from shared.settings import Settings
+
+T = TypeVar("T")
 
 
 def make_stack(folder: Path, *, arena_workers: int = 2, **settings: Any) -> LocalStack:
@@ -37,8 +39,10 @@ def await_no_job(redis_url: str, seconds: float = 60) -> None:
         eventually(is_all_done, seconds)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
+def eventually(condition: Callable[[], T | None], seconds: float = 60) -> T:
+    """What `condition` gives as soon as that is true."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+    return found

@@ -64,15 +64,12 @@ def busy_workers(client: ApiClient) -> list[int]:
 
 def worker_in_play(client: ApiClient) -> tuple[int, set[int]]:
     """A worker that plays, and its family: a horse and its simulator at least."""
-    found: list[tuple[int, set[int]]] = []
 
-    def is_one_in_play() -> bool:
+    def look() -> tuple[int, set[int]] | None:
         families = ((worker, descendants(worker)) for worker in busy_workers(client))
-        found.extend((worker, family) for worker, family in families if len(family) >= 2)
-        return bool(found)
+        return next(((worker, family) for worker, family in families if len(family) >= 2), None)
 
-    eventually(is_one_in_play)
-    return found[0]
+    return eventually(look)
 
 
 def written_at(folder: Path, matchup_id: str) -> dict[str, int]:

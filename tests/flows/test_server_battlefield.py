@@ -119,7 +119,7 @@ async def test_a_forked_process_can_fight_although_poke_envs_own_loop_is_dead_th
     results = fork.SimpleQueue()
     child = fork.Process(target=lambda: results.put([r.broken for r in asyncio.run(played(server.url))]))
     child.start()
-    await asyncio.to_thread(child.join, 30)
+    await asyncio.to_thread(child.join, 100)
 
     assert child.exitcode == 0
     assert results.get() == [None]

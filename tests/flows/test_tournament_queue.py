@@ -76,8 +76,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RatingTable:
 
 
 def played_in(client: ApiClient, tournament_id: str, battles: int) -> TournamentStatus:
-    eventually(lambda: client.tournament(tournament_id).battles >= battles, seconds=150)
-    return client.tournament(tournament_id)
+    """The tournament as it stood when that many battles had been played."""
+
+    def look() -> TournamentStatus | None:
+        told = client.tournament(tournament_id)
+        return told if told.battles >= battles else None
+
+    return eventually(look, seconds=150)
 
 
 @pytest.mark.slow
