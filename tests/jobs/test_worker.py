@@ -48,9 +48,9 @@ def test_a_job_that_nobody_could_do_is_given_up_at_once(yard: Yard) -> None:
 
 
 def test_a_job_past_its_time_is_ended_whatever_it_catches(yard: Yard) -> None:
-    yard.send("loop", kind="deaf", timeout_seconds=1)
+    yard.send("loop", kind="deaf", timeout_seconds=2)
     yard.start_worker()
-    yard.await_line("loop given up: it took longer than 1 s")
+    yard.await_line("loop given up: it took longer than 2 s")
     assert len(yard.journal) == 3
 
 
