@@ -111,7 +111,7 @@ class Supervisor:
     # ── the engine ──────────────────────────────────────────────────────────────────────────────────
 
     def _start(self, version: str) -> None:
-        """Fetch a version, end the engine that runs, and start one for it. A damaged version disturbs nothing."""
+        """Fetch a version, end the engine that runs, and start one for it. What cannot be started disturbs nothing."""
         place, model, published = self._place, self._called(version), None
         if version != STAND_IN:
             try:
@@ -123,19 +123,22 @@ class Supervisor:
             except (Unreachable, OSError) as error:
                 self._try_later(f"{model} cannot be fetched: {error}")
                 return
-        self._end()
         engine = place.engine or choose(published)
-        plan = Plan(model, published, place.host, place.port, place.device, place.more)
+        try:
+            command = self._commands[engine](Plan(model, published, place.host, place.port, place.device, place.more))
+        except UsageError as error:
+            self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
+            return
+        self._end()
         if is_taken(place.host, place.port):
             self._try_later(f"somebody else listens on port {place.port}")
             return
         try:
-            command = self._commands[engine](plan)
             within = None
             if published and engine in IN_A_FOLDER_OF_LINKS:
                 within = folder_of_links(place.folder / "links", model, published.folder)
             self._engine = start(command, version, engine, within=within, now=self._clock())
-        except (UsageError, OSError) as error:
+        except OSError as error:
             self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
             return
         log.info("starting %s for %s: %s", engine, model, shlex.join(command))

@@ -36,8 +36,22 @@ async def test_text_is_generated_for_the_async_client(tiny_server: Running) -> N
     text = await client.text_generation("move", max_new_tokens=6)
     detailed = await client.text_generation("move", max_new_tokens=6, details=True)
     pieces = [piece async for piece in await client.text_generation("move", max_new_tokens=6, stream=True)]
+    streaming = await client.text_generation("move", max_new_tokens=6, stream=True, details=True)
+    events = [event async for event in streaming]
 
-    assert "".join(pieces) == text == detailed.generated_text
+    assert "".join(pieces) == text == detailed.generated_text == events[-1].generated_text
+    assert events[-1].details is not None and events[-1].details.generated_tokens == len(events)
+
+
+async def test_the_async_client_chats_whole_and_streamed(tiny_server: Running) -> None:
+    client = AsyncInferenceClient(tiny_server.url)
+    whole = await client.chat_completion(CHAT, response_format=REGEX, temperature=0)
+    free = await client.chat_completion(CHAT, max_tokens=6, temperature=0)
+    streaming = await client.chat_completion(CHAT, max_tokens=6, temperature=0, stream=True)
+    pieces = [choice.delta.content or "" async for chunk in streaming for choice in chunk.choices]
+
+    assert whole.choices[0].message.content in TEXTS
+    assert "".join(pieces) == free.choices[0].message.content
 
 
 def test_a_finite_set_is_answered_with_all_its_scores(tiny_server: Running) -> None:

@@ -14,7 +14,11 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.inference.conftest import Running
 
@@ -50,6 +54,7 @@ def _mended(node: Any) -> None:
             _mended(child)
 
 
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 SCHEMA = schemathesis.openapi.from_dict(document())
 
 
@@ -59,11 +64,10 @@ def test_whatever_is_asked_is_answered_within_the_document(case: schemathesis.Ca
     _keep_short(case.body)
     _without_stream(case.body)
     if case.path != "/generate_stream":
-        checks = [not_a_server_error, content_type_conformance, response_schema_conformance]
-        case.call_and_validate(base_url=tiny_server.url, checks=checks)
+        case.call_and_validate(base_url=tiny_server.url, checks=[*CHECKS, response_schema_conformance])
         return
     # The schema is that of an event's data, and no check of schemathesis takes it so.
-    answer = case.call_and_validate(base_url=tiny_server.url, checks=[not_a_server_error, content_type_conformance])
+    answer = case.call_and_validate(base_url=tiny_server.url, checks=CHECKS)
     if answer.status_code == 200:
         assert_events(answer.text, "StreamResponse")
 

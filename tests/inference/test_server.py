@@ -137,15 +137,25 @@ async def test_more_than_fit_are_refused_with_429_and_who_hangs_up_frees_his_pla
         assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
 
 
-async def test_whoever_hangs_up_in_mid_stream_is_worked_for_no_longer(start: Start, hooked: Loaded) -> None:
-    server = start(hooked)
-    body = {"inputs": "x", "parameters": {"max_new_tokens": 500, "temperature": 9.0, "seed": 1}}
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
-        async with client.stream("POST", "/generate_stream", json=body) as answer:
-            await anext(answer.aiter_lines())
-        await until(lambda: server.engine.in_flight == 0 and not server.engine.busy)
+async def test_whoever_hangs_up_in_mid_stream_is_worked_for_no_longer(start: Start, endless: Loaded) -> None:
+    server = start(endless)
+    held = gate(endless)
+    held.holds_from = 4
+    held.open.clear()
+    body = json.dumps({"inputs": "x", "parameters": {"max_new_tokens": 400}}).encode()
+    head = f"POST /generate_stream HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+    url = httpx.URL(server.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(head.encode() + body)
+    await reader.readuntil(b"data:")
+    await until(lambda: held.forwards == 4)
+    writer.close()
+    await until(lambda: server.engine.in_flight == 0)
+    held.open.set()
+    await until(lambda: not server.engine.busy)
 
-    assert gate(hooked).forwards < 500
+    # One was under way.
+    assert held.forwards == 4
 
 
 async def test_a_request_whose_forward_fails_gets_tgis_424_and_the_next_is_served(start: Start, hooked: Loaded) -> None:

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +67,13 @@ class Site:
         commands: Mapping[str, Command] = STANDING_IN,
         *,
         bucket: str | None = None,
+        engine: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.store = folder / "store"
         self.registry = Registry(Files(bucket or str(self.store)))
-        self.clock = clock
+        self.clock, self.engine = clock, engine
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = int(taken.getsockname()[1])
         self.timing, self.commands = timing, commands
@@ -81,7 +81,8 @@ class Site:
         self.supervisor = self.made()
 
     def made(self, stand_in: str | None = None) -> Supervisor:
-        place = Place(self.folder / "engine", port=self.port, engine="tgi" if stand_in else None, stand_in=stand_in)
+        engine = self.engine or ("tgi" if stand_in else None)
+        place = Place(self.folder / "engine", port=self.port, engine=engine, stand_in=stand_in)
         return Supervisor(self.registry, "smol", place, self.timing, self.commands, self.clock)
 
     def publish(self, second: int, start: str = "ok", **changes: object) -> str:
@@ -139,23 +140,41 @@ def test_what_is_promoted_is_served_under_its_name(site: Site) -> None:
 
 
 def test_nothing_is_said_to_be_served_while_one_engine_replaces_another(tmp_path: Path) -> None:
-    told: list[Status] = []
-    commands: dict[str, Command] = {}
-    site = Site(tmp_path, commands=commands)
+    told: list[tuple[str, str | None]] = []
 
-    def asking(plan: Plan) -> list[str]:
-        told.append(site.supervisor.status())
-        return STANDING_IN["tgi"](plan)
+    def clock() -> float:
+        status = ours.supervisor.status()
+        if told[-1:] != [(status.state, status.version)]:
+            told.append((status.state, status.version))
+        return time.monotonic()
 
-    commands["tgi"] = asking
+    ours = Site(tmp_path, clock=clock)
+    versions = []
     for second in (1, 2):
-        version = site.promote(second)
-        while (status := site.supervisor.status()).state != "serving" or status.version != version:
-            site.supervisor.step()
-    site.start()
-    site.stop()
+        version = ours.promote(second)
+        while (status := ours.supervisor.status()).state != "serving" or status.version != version:
+            ours.supervisor.step()
+        versions.append(version)
+    ours.start()
+    ours.stop()
 
-    assert [(status.state, status.version, status.pid) for status in told] == [("waiting", None, None)] * 2
+    whole = [("waiting", None), ("starting", versions[0]), ("serving", versions[0])]
+    whole += [("waiting", None), ("starting", versions[1])]
+    assert told[: len(whole)] == whole
+
+
+def test_what_the_engine_cannot_serve_disturbs_nobody(tmp_path: Path) -> None:
+    site = Site(tmp_path, engine="tgi")
+    good = site.promote(1)
+    site.start()
+    before = site.until_serving(good)
+    adapter = trained(tmp_path / "adapter", adapter_config__json=b'{"r": 4}')
+    site.registry.promote("smol", site.registry.publish("smol", adapter, card(2, kind="adapter")))
+
+    site.until(lambda now: "publish it merged" in (now.failure or "") and now.current == good)
+    after = site.supervisor.status()
+    assert (after.pid, after.version, after.state, after.restarts) == (before.pid, good, "serving", 0)
+    site.stop()
 
 
 def test_something_stands_in_until_a_version_comes_up(tmp_path: Path) -> None:
@@ -210,14 +229,20 @@ def test_an_engine_that_no_longer_answers_is_started_again(site: Site) -> None:
 
 @pytest.mark.parametrize("start", ["die", "hang"])
 def test_a_version_that_does_not_come_up_is_rolled_back(tmp_path: Path, start: str) -> None:
-    site = Site(tmp_path, replace(QUICK, start_seconds=3.0) if start == "hang" else QUICK)
+    waited_for: set[int | None] = set()
+    site = Site(tmp_path, clock=lambda: time.monotonic() + (QUICK.start_seconds + 1) * len(waited_for))
     good = site.promote(1)
     site.start()
     site.until_serving(good)
 
     bad = site.promote(2, start)
 
-    site.until(lambda now: site.registry.current("smol") == good)
+    def is_back(now: Status) -> bool:
+        if start == "hang" and now.state == "starting" and now.version == bad:
+            waited_for.add(now.pid)
+        return site.registry.current("smol") == good
+
+    site.until(is_back)
     status = site.until_serving(good)
     assert status.last_healthy == good != bad
     third = site.promote(3)
@@ -248,10 +273,10 @@ def test_the_last_version_that_was_healthy_is_served_where_the_registry_cannot_b
     bad = site.publish(2, "die")
     site.start()
     site.until_serving(good)
-    (site.store / "models/smol/current").write_text(f"{bad}\n")
     # Whoever is root may write anywhere, but not open a folder as a file.
     (site.store / "models/smol/current.lock").unlink()
     (site.store / "models/smol/current.lock").mkdir()
+    (site.store / "models/smol/current").write_text(f"{bad}\n")
 
     site.until(lambda now: now.state == "serving" and now.current == bad and "given up" in (now.failure or ""))
     assert site.supervisor.status().version == good
