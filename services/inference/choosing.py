@@ -40,9 +40,13 @@ def choose(ticket: Ticket, scores: Sequence[Sequence[float]], loaded: Loaded) ->
 def _told(member: Member, ids: Sequence[int], logprobs: Sequence[float], loaded: Loaded) -> list[Token]:
     stream = DecodeStream(skip_special_tokens=True)
     whole = len(ids) == len(member.ids)
+    # What the template puts before every answer is no part of it.
+    lead = member.lead
     said = []
     for place, (token, logprob) in enumerate(zip(ids, logprobs, strict=False)):
         is_end = whole and place == len(ids) - 1
         text = "" if is_end else stream.step(loaded.tokenizer.backend_tokenizer, token) or ""
+        while lead and text.startswith(lead[0]):
+            lead, text = lead[1:], text[1:]
         said.append(Token(token, text, logprob, is_end))
     return said

@@ -75,11 +75,13 @@ class Validation:
         if not request.messages:
             raise Invalid("`messages` cannot be empty")
         messages = [{"role": message.role, "content": _text(message)} for message in request.messages]
-        self._check_length("".join(message["content"] for message in messages))
+        self._check_length("".join(text for message in messages for text in message.values()))
         try:
-            return prompt_text(self.loaded.tokenizer, messages)
+            prompt = prompt_text(self.loaded.tokenizer, messages)
         except UsageError as error:
             raise Invalid(f"Template error: {error.message}") from error
+        self._check_length(prompt)
+        return prompt
 
     def tokens(self, text: str, *, whole: bool) -> list[dict[str, Any]]:
         """What a text is in tokens, each with where it stands; `whole`: with what a text of this model begins with."""
@@ -134,7 +136,7 @@ class Validation:
         end = assistant_turn(tokenizer).end_id if tokenizer.chat_template else tokenizer.eos_token_id
         if end is None:
             raise Invalid("Grammar error: this model's tokenizer has no token that ends an answer")
-        members = tuple(Member(text, (*text_ids(tokenizer, lead + text), end)) for text in texts)
+        members = tuple(Member(text, (*text_ids(tokenizer, lead + text), end), lead) for text in texts)
         if sum(len(member.ids) for member in members) > room:
             raise Invalid(f"Grammar error: its alternatives have more than the {room} tokens that are left")
         return members

@@ -24,6 +24,8 @@ class Member:
     text: str
     ids: tuple[int, ...]
     """With the token that ends it."""
+    lead: str = ""
+    """What the template has before every answer: in the tokens, and no part of the text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The clients that people use work against the built-in server as they are."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from openai import AsyncOpenAI, OpenAI
 
 from shared.language.chat import completions_ids, prompt_ids
 from shared.language.scoring import score_plainly
-from tests.inference.conftest import Running
+from tests.inference.conftest import Running, Start
+from tests.language.tiny import WITH_SPACES, tiny, tiny_tokenizer
 
 CHAT: Any = [{"role": "user", "content": "Gen 9 turn 3"}]
 TEXTS = ["move Psychic", "move Psychic Noise", "switch Mr. Mime"]
@@ -79,6 +81,17 @@ def test_a_finite_set_is_answered_alike_by_both_routes_and_in_a_stream(tiny_serv
     assert raw["candidates"] == whole["candidates"] == last.choices[0]["candidates"]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.message.content
     assert last.choices[0].finish_reason == "stop"
+
+
+def test_a_template_with_a_space_before_the_answer_has_none_in_the_stream(start: Start) -> None:
+    loaded = tiny()
+    server = start(replace(loaded, tokenizer=tiny_tokenizer(WITH_SPACES)))
+    client = InferenceClient(server.url)
+    whole = client.chat_completion(CHAT, response_format=REGEX, temperature=0).choices[0].message.content
+    chunks = client.chat_completion(CHAT, response_format=REGEX, temperature=0, stream=True)
+
+    assert whole in TEXTS
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
 
 
 def test_a_sample_of_a_finite_set_follows_its_seed(tiny_server: Running) -> None:

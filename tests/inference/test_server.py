@@ -41,6 +41,8 @@ def post(server: Running, path: str, body: Any) -> httpx.Response:
         ("/v1/chat/completions", {**CHAT, "n": 2}, "`n` is not supported"),
         ("/v1/chat/completions", {**CHAT, "tools": [{"type": "function"}]}, "`tools` are not supported"),
         ("/v1/chat/completions", {**CHAT, "messages": []}, "`messages` cannot be empty"),
+        ("/v1/chat/completions", {"messages": [{"role": "u" * 200_001, "content": ""}]}, "200000 characters were"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": ""}] * 10_000}, "200000 characters were"),
         ("/v1/chat/completions", {**CHAT, "response_format": {"type": "json_object"}}, "only `regex` is supported"),
         (
             "/v1/chat/completions",
