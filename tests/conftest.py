@@ -29,9 +29,11 @@ settings.load_profile("ours")
 
 @pytest.fixture(autouse=True)
 def logs_end_with_their_test() -> Iterator[None]:
-    """A command that runs in this process logs to the standard error of its test, which is closed after it."""
-    yield
+    """A command that runs in this process sets what is logged, to the standard error of its test: no longer than it."""
     root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
     for handler in root.handlers[:]:
         if type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
