@@ -21,10 +21,8 @@ def choose(ticket: Ticket, scores: Sequence[Sequence[float]], loaded: Loaded) ->
     Raises FloatingPointError where a score is no finite number: it would pass for certainty.
     """
     work = ticket.work
-    for tokens in scores:
-        finite(sum(tokens))
     candidates = [
-        Candidate(member.text, min(0.0, sum(tokens)), len(member.ids))
+        Candidate(member.text, min(0.0, finite(sum(tokens))), len(member.ids))
         for member, tokens in zip(work.members, scores, strict=True)
     ]
     chosen = Chooser(work.sampling).choose(torch.tensor([each.logprob for each in candidates], dtype=torch.float64))

@@ -24,6 +24,8 @@ from shared.store import Store
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
+_REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+"""On the Hub."""
 
 
 class _Frozen(BaseModel):
@@ -38,12 +40,11 @@ class NewTraining(_Frozen):
     """A folder below `datasets/` in the store."""
     name: str = Field(pattern=_NAME)
     """What the model is to be called in the registry."""
-    base: str | None = Field(default=None, max_length=200, pattern=r"^(smollm2|[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)$")
+    base: str | None = Field(default=None, max_length=200, pattern=rf"^(smollm2|{_REPOSITORY})$")
     """`smollm2`, or a model's name on the Hub; the recipe's own when not given."""
     changes: dict[str, str] = Field(default_factory=dict, max_length=40, alias="set")
     """Values of the recipe that are to be others: `{"max_steps": "40"}`."""
-
-    push: str | None = Field(default=None, max_length=200, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+    push: str | None = Field(default=None, max_length=200, pattern=rf"^{_REPOSITORY}$")
     """The repository on the Hub that it is sent to, too. The trainer needs a key that may write there."""
     public: bool = False
     """Whether a repository that is made for it is public."""
@@ -132,8 +133,7 @@ class Trainings:
         request = self.request(training_id)
         standing = self._read(training_id, "standing.json", TrainingStanding)
         result = self._read(training_id, "result.json", TrainingResult)
-        path = _path(training_id, "failure.txt")
-        failure = self._store.read(path, path).decode(errors="replace") if self._store.exists(path) else None
+        failure = self._text(training_id, "failure.txt")
         state = (
             TrainingState.FINISHED
             if result
@@ -157,8 +157,7 @@ class Trainings:
 
     def version(self, training_id: str) -> str | None:
         """The version that was published of it, where one was."""
-        path = _path(training_id, "version.txt")
-        return self._store.read(path, path).decode() if self._store.exists(path) else None
+        return self._text(training_id, "version.txt")
 
     def published(self, training_id: str, version: str) -> None:
         """Store which version was published of it."""
@@ -196,6 +195,10 @@ class Trainings:
             with self._store.open(f"datasets/{name}/{file}") as source:
                 (copy / file).write_bytes(source.read())
         return copy
+
+    def _text(self, training_id: str, name: str) -> str | None:
+        path = _path(training_id, name)
+        return self._store.read(path, path).decode(errors="replace") if self._store.exists(path) else None
 
     def _read(self, training_id: str, name: str, model: type[_Model]) -> _Model | None:
         path = _path(training_id, name)
