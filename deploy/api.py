@@ -15,13 +15,13 @@ import services.scraper.api
 import services.trainer.api
 from deploy.listening import in_url, listen
 from deploy.resuming import resume
-from shared import logs
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.files import replace_file
 from shared.jobs.leash import end_with_parent
 from shared.jobs.queues import Queues, connect
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import configure_logging
 from shared.web import create_app
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def main() -> None:
     end_with_parent()
     try:
         settings = Settings()
-        logs.configure(settings.log_level)
+        configure_logging(settings.log_level)
         serve(settings, parser.parse_args().address_file)
     except AlphaStralError as error:
         sys.exit(f"error: {error.message}")

@@ -25,7 +25,7 @@ from services.arena.policies.models import connector
 from services.reporter.report import render
 from services.reporter.run import assemble
 from services.reporter.words import one_line, percent, usd
-from shared.errors import Conflict, UsageError
+from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
@@ -84,8 +84,8 @@ def read_suite(path: Path, pin: Callable[[MatchupRequest], MatchupRequest] = lam
     try:
         written = _Suite.model_validate(read_toml(path, "the suite"))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise UsageError(f"{where}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        at, why = first_fault(error)
+        raise UsageError(f"{where}: {at}: {why}") from error
     named = policies_of(written.policies, where)
     rows = []
     for matchup in written.matchup:

@@ -11,11 +11,11 @@ from rich.markup import escape
 
 from deploy.options import check_push
 from deploy.show import out, steps
-from shared import logs
 from shared.datasets import DatasetCard
 from shared.errors import UsageError
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import configure_logging
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: made of battles, and looked at.", rich_markup_mode=None)
 
@@ -48,7 +48,7 @@ def build(
     from services.scraper.sources import find_sources
     from shared.battle.contract import CONTRACTS
 
-    logs.configure("WARNING")
+    configure_logging("WARNING")
     if contract not in CONTRACTS:
         raise UsageError(f"no contract is called {contract!r}; the contracts are: {', '.join(CONTRACTS)}")
     settings = Settings()

@@ -13,11 +13,11 @@ from deploy.options import PolicyFile
 from deploy.policy_files import read_policies
 from deploy.show import err, out
 from services.arena.tournament_schemas import NewTournament
-from shared import logs
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.records import read_run
 from shared.settings import Settings
+from shared.text import configure_logging
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, pl
     """Play every battle of a run again, without any policy, and make every figure again; exit 1 where they differ."""
     from deploy.verification import verify as verify_run
 
-    logs.configure("ERROR")
+    configure_logging("ERROR")
     found = verify_run(read_run(run_file))
     if found.difference is None:
         out.print(
@@ -64,7 +64,7 @@ def skew(run_file: Annotated[Path, typer.Argument(help="A run file of ours, play
     """
     from deploy.skew import measure, tell
 
-    logs.configure("ERROR")
+    configure_logging("ERROR")
     found = measure(read_run(run_file))
     tell(found, lambda sentence: out.print(escape(sentence)))
     if not found.holds:
@@ -133,7 +133,7 @@ def tournament(
     from services.arena.policies.models import connector
     from services.reporter.words import one_line
 
-    logs.configure("WARNING")
+    configure_logging("WARNING")
     settings = Settings()
     suite = read_suite(suite_file, read_policies(policies) if policies else None)
     if enqueue:

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from deploy.policy_files import read_policies
 from services.arena.schemas import NewMatchup
-from shared import logs
-from shared.errors import UsageError
+from shared.errors import UsageError, first_fault
 from shared.settings import Settings
+from shared.text import configure_logging
 
 P1 = Annotated[str, typer.Option(help="A policy; `alphastral policies` lists them.")]
 P2 = Annotated[str, typer.Option(help="The policy it plays against.")]
@@ -95,8 +95,8 @@ class MatchupOptions:
         try:
             return NewMatchup.model_validate(fields)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise UsageError(str(first["msg"]), field=".".join(str(part) for part in first["loc"])) from error
+            at, why = first_fault(error)
+            raise UsageError(why, field=at) from error
 
 
 def asks_for_a_matchup(command: Callable[..., None]) -> Callable[..., None]:
@@ -133,4 +133,4 @@ def configure_logs(level: str | None) -> None:
     wanted = (level or Settings().log_level).upper()
     if wanted not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise UsageError(f"unknown log level {level!r}; the levels are DEBUG, INFO, WARNING, ERROR", field="log-level")
-    logs.configure(wanted)
+    configure_logging(wanted)

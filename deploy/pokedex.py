@@ -19,9 +19,9 @@ from services.scraper.website import Website
 from shared.battle.pokedex import SNAPSHOT
 from shared.errors import SimulatorError, UsageError
 from shared.files import replace_file
-from shared.logs import one_line
 from shared.settings import Settings
 from shared.simulator.node import find_node, find_simulator
+from shared.text import one_line
 
 _BUILD = SNAPSHOT.with_name("build_pokedex.js")
 _PATIENCE_SECONDS = 120

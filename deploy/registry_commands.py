@@ -8,10 +8,10 @@ from rich.markup import escape
 from deploy.options import configure_logs
 from deploy.show import out
 from shared.errors import BrokenRecord, NotFound, UsageError
-from shared.logs import one_line
 from shared.registry import ModelCard, Registry
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import one_line
 
 app = typer.Typer(
     no_args_is_help=False, rich_markup_mode=None, help="The models of the registry; alone, it lists them."

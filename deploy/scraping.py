@@ -12,11 +12,11 @@ from rich.markup import escape
 from deploy.show import err, out, steps
 from services.scraper.schemas import NewScrape
 from services.scraper.scrapes import Scrapes
-from shared import logs
-from shared.errors import UsageError
+from shared.errors import UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.settings import Settings
 from shared.store import Store, new_matchup_id
+from shared.text import configure_logging
 
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
@@ -32,15 +32,15 @@ def scrape(
     """Fetch replays into the store, each once; given again, it fetches what is new or was not reached."""
     from services.scraper.scraping import scrape_here
 
-    logs.configure("WARNING")
+    configure_logging("WARNING")
     settings = Settings()
     try:
         asked = NewScrape(
             format=format_name, min_rating=min_rating, max_replays=max_replays, since=since, until=until, user=user
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(str(first["msg"]), field=str(first["loc"][0]).replace("_", "-")) from error
+        at, why = first_fault(error)
+        raise UsageError(why, field=at.replace("_", "-")) from error
     store = Store(settings.store)
     scrape_id = new_matchup_id()
     Scrapes(store).create(scrape_id, asked)

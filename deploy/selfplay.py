@@ -26,7 +26,7 @@ from services.arena.asked import check_request
 from services.arena.matchup import play
 from services.arena.policies.models import connector
 from services.reporter.run import assemble
-from shared.errors import AlphaStralError, UsageError
+from shared.errors import AlphaStralError, UsageError, first_fault
 from shared.files import replace_file
 from shared.jobs.limits import LocalLimiter
 from shared.policies import KINDS, parse_policy
@@ -164,8 +164,8 @@ def selfplay(
     try:
         asked = SelfPlay(p1=p1, p2=p2, battles=n, format=format_name, seed=seed or 0, concurrency=concurrency)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(str(first["msg"]), field=str(first["loc"][0])) from error
+        at, why = first_fault(error)
+        raise UsageError(why, field=at) from error
     try:
         with progress("battles", n) as advance:
             tally = play_into(folder, asked, advance)

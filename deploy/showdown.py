@@ -7,10 +7,10 @@ import asyncio
 import signal
 import sys
 
-from shared import logs
 from shared.errors import AlphaStralError, UsageError
 from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
+from shared.text import configure_logging
 
 
 async def serve(port: int, settings: Settings) -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     """Run the command and exit."""
     try:
         settings = Settings()
-        logs.configure(settings.log_level)
+        configure_logging(settings.log_level)
         if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
             raise UsageError("give the port, and nothing else")
         asyncio.run(serve(int(sys.argv[1]), settings))

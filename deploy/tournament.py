@@ -29,7 +29,7 @@ from services.reporter.leaderboard import render_leaderboard
 from services.reporter.standings import Table
 from services.reporter.words import one_line
 from services.reporter.writing import notes, tournament_table, write_run_and_report
-from shared.errors import Conflict, UsageError
+from shared.errors import Conflict, UsageError, first_fault
 from shared.records import BattleRecord
 from shared.registry import Registry
 from shared.settings import Settings
@@ -54,9 +54,8 @@ def read_suite(path: Path, named: Mapping[str, str] | None = None) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is no TOML file: {error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the suite"
-        raise UsageError(f"{path}: {where}: {first['msg']}") from error
+        where, why = first_fault(error)
+        raise UsageError(f"{path}: {where or 'the suite'}: {why}") from error
     check_suite(suite)
     return suite
 

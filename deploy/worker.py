@@ -2,12 +2,12 @@
 
 import sys
 
-from shared import logs
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.leash import end_with_parent
 from shared.jobs.queues import ROUTES, connect
 from shared.jobs.worker import Worker
 from shared.settings import Settings
+from shared.text import configure_logging
 
 
 def run(queue: str, settings: Settings) -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     """Run the command and exit."""
     try:
         settings = Settings()
-        logs.configure(settings.log_level)
+        configure_logging(settings.log_level)
         run(" ".join(sys.argv[1:]), settings)
     except AlphaStralError as error:
         sys.exit(f"error: {error.message}")

@@ -19,6 +19,8 @@ The message is written for the person who has to act on it and is shown without 
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 
 class AlphaStralError(Exception):
     """Base of all expected errors. `field` names the request field at fault, where there is one."""
@@ -79,3 +81,17 @@ class InputRefused(SimulatorError):
 
 class BattleBroken(AlphaStralError):
     """This battle cannot go on. Recorded as the battle's outcome, never as a loss of either policy."""
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Where the first thing lies that a document has wrong, its parts joined by dots ("" for all of it), and what.
+
+    Nothing of the document itself is repeated: it may be a stranger's, and it may hold a secret.
+    """
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]
+
+
+def broken(path: object, error: ValidationError) -> BrokenRecord:
+    """What to raise where the stored file at `path` does not hold what it should."""
+    return BrokenRecord(f"{path} is broken: {first_fault(error)[1]}")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from shared.errors import UnknownPolicy
-from shared.logs import one_line
+from shared.text import one_line
 
 CONTRACT_VERSIONS = ("v1", "v2")
 SUBSTITUTES = ("random", "max-damage", "forfeit")

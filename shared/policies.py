@@ -12,8 +12,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from shared.errors import UnknownFormat, UnknownPolicy
-from shared.logs import one_line
 from shared.model_options import OPTIONS, ModelOptions, guess, read_options
+from shared.text import one_line
 
 Behind = Literal["nothing", "model", "model or address", "model, maybe at an address"]
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.battle.decide import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
-from shared.errors import BrokenRecord
+from shared.errors import BrokenRecord, first_fault
 from shared.tally import Winner
 from shared.verdicts.until import SequentialTest, UntilDecided
 
@@ -332,6 +332,5 @@ def parse_run(raw: bytes, name: str) -> Run:
     try:
         return Run.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BrokenRecord(f"{name} is not a run file: {where}: {first['msg']}") from error
+        where, why = first_fault(error)
+        raise BrokenRecord(f"{name} is not a run file: {where or 'the document'}: {why}") from error

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.errors import UsageError
+from shared.errors import UsageError, first_fault
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 EngineName = Literal["auto", "tgi", "vllm", "builtin"]
@@ -186,9 +186,8 @@ class Settings(BaseSettings):
             entries = _NAMED.validate_python(tomllib.loads(self.endpoints_file.read_text(encoding="utf-8")))
             return {name: self._endpoint(entry) for name, entry in entries.items()}
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"the endpoints file {self.endpoints_file}: {where}: {first['msg']}") from None
+            where, why = first_fault(error)
+            raise UsageError(f"the endpoints file {self.endpoints_file}: {where}: {why}") from None
         except (OSError, ValueError) as error:
             raise UsageError(f"the endpoints file {self.endpoints_file} cannot be read: {error}") from None
 

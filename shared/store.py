@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.errors import BrokenRecord, Conflict, NotFound, broken
 from shared.files import Files, is_id
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
@@ -210,6 +210,4 @@ def _parsed(model: type[_Model], raw: bytes, name: str) -> _Model:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise BrokenRecord(
-            f"{name} is broken: {error.errors(include_url=False, include_input=False)[0]['msg']}"
-        ) from error
+        raise broken(name, error) from error

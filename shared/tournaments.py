@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.errors import BrokenRecord, Conflict, NotFound, broken
 from shared.files import is_id
 from shared.policies import KINDS, parse_policy
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS
@@ -279,4 +279,4 @@ def revision(results: Sequence[Ended]) -> str:
 
 
 def _broken(path: str, error: ValidationError) -> BrokenRecord:
-    return BrokenRecord(f"{path} is broken: {error.errors(include_url=False, include_input=False)[0]['msg']}")
+    return broken(path, error)

@@ -30,10 +30,10 @@ from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.errors import UsageError
-from shared.logs import one_line
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 from shared.settings import Settings
+from shared.text import one_line
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from services.inference.place import Place, Timing
 from services.inference.status import State, Status
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.files import replace_file
-from shared.logs import one_line
 from shared.registry import Registry
+from shared.text import one_line
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from services.inference.status import shown
 from services.inference.supervision import Supervisor
 from shared.errors import AlphaStralError, UsageError
 from shared.files import Files
-from shared.logs import configure
 from shared.registry import Registry
 from shared.settings import EngineName, Settings
+from shared.text import configure_logging
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         settings = Settings()
-        configure(settings.log_level)
+        configure_logging(settings.log_level)
         engine = given.engine or settings.engine
         place = Place(
             given.folder,

@@ -14,6 +14,7 @@ from services.inference import answers
 from services.inference.decoding import Token
 from services.inference.validation import Invalid
 from services.inference.work import Finished, GenerationFailed, Ticket
+from shared.errors import first_fault
 
 MAX_BODY_BYTES = 2_000_000
 """TGI's own limit."""
@@ -75,9 +76,8 @@ async def body_of(request: Request, kind: type[R]) -> R:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Invalid(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        where, why = first_fault(error)
+        raise Invalid(f"{where}: {why}" if where else why) from error
 
 
 async def refused(request: Request, error: Exception) -> Response:

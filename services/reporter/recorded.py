@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from shared.errors import BrokenRecord
+from shared.errors import BrokenRecord, first_fault
 from shared.records import BattleRecord, DecisionRecord, Run, RunBattle, TurnStat
 
 _IN_ROWS_ALONE = {"game_id", "p1_agent", "p2_agent", "n_turns", "timestamp"}
@@ -25,8 +25,7 @@ def records_of(run: Run) -> list[BattleRecord]:
     try:
         return [_record(run, battle, decisions[battle.battle_tag or ""]) for battle in run.battles]
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where, _ = first_fault(error)
         raise BrokenRecord(f"this run lacks what its battles could be played again from: {where}") from error
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from shared.datasets import DatasetCard
-from shared.logs import one_line
+from shared.text import one_line
 
 _FEATURES = """\
   - name: prompt

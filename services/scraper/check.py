@@ -15,8 +15,8 @@ from services.scraper.collect import SPLITS, sha256_of
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
 from shared.datasets import DatasetCard, Row
-from shared.errors import UsageError
-from shared.logs import one_line
+from shared.errors import UsageError, first_fault
+from shared.text import one_line
 
 MAX_PROMPT_CHARACTERS = 1_500
 """More than contract v2 writes: 512 tokens of SmolLM2's tokenizer are about 1,160 characters of its densest prompts."""
@@ -78,9 +78,8 @@ def _card(folder: Path) -> DatasetCard:
             raise UsageError(f"{path} is no dataset's card: it is too large")
         return DatasetCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path} is no dataset's card: {where}: {first['msg']}") from error
+        where, why = first_fault(error)
+        raise UsageError(f"{path} is no dataset's card: {where}: {why}") from error
     except OSError as error:
         raise UsageError(f"there is no dataset in {folder}: {error.strerror}: {path}") from error
 
@@ -97,8 +96,8 @@ def _rows(path: Path, found: Callable[[str, str], None]) -> Iterator[tuple[str, 
             try:
                 yield where, Row.model_validate_json(raw)
             except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                found("a line is no row", f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+                at, why = first_fault(error)
+                found("a line is no row", f"{where}: {at}: {why}")
 
 
 class _Look:

@@ -9,8 +9,8 @@ from services.scraper.replay import Replay
 from shared.battle.decide import Outcome
 from shared.battle.protocol import Seat, other
 from shared.errors import BrokenRecord
-from shared.logs import one_line
 from shared.records import BattleRecord, Run, RunBattle, parse_run
+from shared.text import one_line
 
 
 def read_run(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:

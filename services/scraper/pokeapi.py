@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.scraper.website import Website
 from shared.battle.pokedex import LATEST_GENERATION
-from shared.errors import AlphaStralError, BrokenRecord, NotFound
+from shared.errors import AlphaStralError, BrokenRecord, NotFound, first_fault
 from shared.files import replace_file
 
 URL = "https://pokeapi.co/api/v2"
@@ -248,9 +248,8 @@ def _read(model: type[_Answer], raw: bytes, name: str) -> _Answer:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BrokenRecord(f"PokeAPI's answer for {name} is not what it should be: {where}: {first['msg']}") from error
+        where, why = first_fault(error)
+        raise BrokenRecord(f"PokeAPI's answer for {name} is not what it should be: {where}: {why}") from error
 
 
 def _differences(kind: Kind, ours: list[Any], theirs: list[Any]) -> Iterable[Difference]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.battle.pokedex import to_id
-from shared.logs import one_line
+from shared.text import one_line
 
 MAX_LINES = 100_000
 MAX_LINE_CHARACTERS = 100_000

@@ -26,7 +26,7 @@ from services.scraper.raw_logs import (
 )
 from services.scraper.replay import Replay
 from shared.battle.pokedex import to_id
-from shared.logs import one_line
+from shared.text import one_line
 
 SUFFIXES = (".json", ".log", ".html", ".htm")
 """Each may have `.gz` behind it."""

@@ -17,7 +17,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.scraper.schemas import Cursor, NewScrape, ScrapeStatus
-from shared.errors import BrokenRecord, Conflict, NotFound
+from shared.errors import Conflict, NotFound, broken
 from shared.files import is_id
 from shared.store import Store
 
@@ -154,8 +154,7 @@ class Scrapes:
         try:
             return model.model_validate_json(self._store.read(path, absent))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise BrokenRecord(f"{path} is broken: {first['msg']}") from error
+            raise broken(path, error) from error
 
 
 def _path(scrape_id: str, name: str) -> str:

@@ -18,7 +18,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from shared.errors import BrokenRecord, NotFound, Unreachable
-from shared.logs import one_line
+from shared.text import one_line
 
 USER_AGENT = f"alphaStral/{version('alphastral')} (battles between language models; a small, patient client)"
 MAX_ANSWER_BYTES = 32 * 1024 * 1024

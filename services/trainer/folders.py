@@ -10,7 +10,7 @@ from services.trainer.recipes import Recipe
 from services.trainer.samples import Splits
 from shared.errors import Conflict, UsageError
 from shared.files import replace_file
-from shared.logs import one_line
+from shared.text import one_line
 
 
 def claim(folder: Path, recipe: Recipe, splits: Splits, *, resume: bool) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.errors import UsageError
+from shared.errors import UsageError, first_fault
 
 FOLDER = Path(__file__).parent / "recipes"
 CPU_RECIPE = "cpu-smollm2"
@@ -109,9 +109,8 @@ def load(name: str, changes: Mapping[str, str] | None = None, own: Path | None =
             _change(values, key.split("."), text)
         return Recipe.model_validate({"name": path.stem, **values})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"the recipe {name}: {f'{where}: ' if where else ''}{first['msg']}", field="recipe") from error
+        where, why = first_fault(error)
+        raise UsageError(f"the recipe {name}: {f'{where}: ' if where else ''}{why}", field="recipe") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"the recipe {name} cannot be read: {error}", field="recipe") from error
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from shared.battle.contract import CONTRACTS
 from shared.datasets import DatasetCard, Row
-from shared.errors import BrokenRecord, NotFound, UsageError
+from shared.errors import BrokenRecord, NotFound, UsageError, broken
 from shared.language.chat import completion_ids, prompt_ids
 
 IGNORED = -100
@@ -53,7 +53,7 @@ def read_card(folder: Path) -> DatasetCard:
     except OSError as error:
         raise NotFound(f"there is no dataset in {folder}: {path.name} cannot be read") from error
     except ValidationError as error:
-        raise BrokenRecord(f"{path}: {error.errors(include_url=False, include_input=False)[0]['msg']}") from error
+        raise broken(path, error) from error
 
 
 def read_splits(folder: Path, contract: str) -> Splits:
@@ -116,4 +116,4 @@ def _rows(folder: Path, split: str, card: DatasetCard) -> tuple[Row, ...]:
     try:
         return tuple(Row.model_validate_json(line) for line in raw.splitlines() if line.strip())
     except ValidationError as error:
-        raise BrokenRecord(f"{path}: {error.errors(include_url=False, include_input=False)[0]['msg']}") from error
+        raise broken(path, error) from error

@@ -12,7 +12,7 @@ from shared.battle.outcome import Reason
 from shared.battle.pokedex import pokedex
 from shared.battle.prompt_v1 import describe_move_v1
 from shared.battle.state import BattleState
-from shared.logs import one_line
+from shared.text import one_line
 
 Completions = Mapping[str, Action]
 """Completion → action, in the order of the legal actions. No two actions share a completion."""

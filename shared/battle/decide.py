@@ -14,7 +14,7 @@ from shared.battle.completion import parse, regex
 from shared.battle.contract import Contract
 from shared.battle.outcome import Outcome, Reason
 from shared.battle.state import BattleState
-from shared.logs import one_line
+from shared.text import one_line
 
 __all__ = ["Answer", "Ask", "Asked", "Complete", "Decision", "Outcome", "Reason", "decide"]
 

@@ -20,7 +20,7 @@ from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.sight import Sight
 from shared.battle.state import BattleState
 from shared.errors import BattleBroken
-from shared.logs import one_line
+from shared.text import one_line
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ player can't know what the original's training text knew.
 
 from shared.battle.pokedex import Pokedex, pokedex
 from shared.battle.state import BattleState, PokemonState
-from shared.logs import one_line
+from shared.text import one_line
 
 NAME_LIMIT = 40
 

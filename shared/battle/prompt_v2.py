@@ -14,7 +14,7 @@ from shared.battle.completion import completions_v2
 from shared.battle.effectiveness import attack_type, type_multiplier
 from shared.battle.pokedex import Pokedex, pokedex
 from shared.battle.state import BattleState, Event, PokemonState
-from shared.logs import one_line
+from shared.text import one_line
 
 MAX_CHARACTERS = 900
 MAX_NAME = 40

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.battle.action import Action, Switch
 from shared.battle.sight import InSight
-from shared.errors import BrokenRecord
+from shared.errors import BrokenRecord, first_fault
 
 Asked = Literal["move", "switch", "lead"]
 Who = Literal["own", "foe"]
@@ -128,6 +128,5 @@ def from_json(text: str | bytes, name: str) -> BattleState:
     try:
         return _STATE.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BrokenRecord(f"{name} is not a battle state: {where}: {first['msg']}") from error
+        where, why = first_fault(error)
+        raise BrokenRecord(f"{name} is not a battle state: {where or 'the document'}: {why}") from error

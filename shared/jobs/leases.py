@@ -19,7 +19,7 @@ import redis
 from rq.defaults import RQ_KEY_PREFIX
 
 from shared.jobs.queues import Job, Refused, Route, text
-from shared.logs import one_line
+from shared.text import one_line
 
 LEASE_SECONDS = 5.0
 """A lease that was not renewed for this long has run out."""

@@ -23,7 +23,7 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
-from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.errors import AlphaStralError, Unreachable, UsageError, first_fault
 from shared.jobs.payloads import (
     BuildDataset,
     LookAtMatchup,
@@ -35,7 +35,7 @@ from shared.jobs.payloads import (
     WriteLeaderboard,
     WriteReport,
 )
-from shared.logs import one_line
+from shared.text import one_line
 
 MAX_PAYLOAD_BYTES = 100_000
 _SOCKET_TIMEOUT_SECONDS = 5.0
@@ -172,8 +172,8 @@ class Job:
                 last_failure=fields.get(b"last_failure", b"").decode(errors="replace"),
             )
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise Refused(f"its payload is no {route.payload.__name__}: {first['loc']}: {first['msg']}") from error
+            at, why = first_fault(error)
+            raise Refused(f"its payload is no {route.payload.__name__}: {at}: {why}") from error
         except (KeyError, ValueError) as error:
             raise Refused(f"it lacks or garbles a field: {error}") from error
 

@@ -20,9 +20,9 @@ from shared.jobs.horse import Ending, HandedBack, Horse, Report
 from shared.jobs.leases import Lease, Leases
 from shared.jobs.payloads import Payload
 from shared.jobs.queues import ROUTES, Queues, Refused, Route, reaching_redis
-from shared.logs import one_line
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import one_line
 
 log = logging.getLogger(__name__)
 

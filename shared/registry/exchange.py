@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
-from shared.errors import UsageError
+from shared.errors import UsageError, first_fault
 from shared.hub import Hub
 from shared.registry.card import ModelCard
 from shared.registry.folders import CARD, is_file_name
@@ -64,7 +64,7 @@ def _card(folder: Path, repo: str) -> ModelCard:
         try:
             return ModelCard.model_validate_json(_bounded(folder / CARD, repo))
         except ValidationError as error:
-            why = error.errors(include_url=False, include_input=False)[0]["msg"]
+            why = first_fault(error)[1]
             raise UsageError(f"the {CARD} of {repo} is no card of ours: {why}") from error
     if (folder / "adapter_config.json").exists():
         base = _field(folder / "adapter_config.json", "base_model_name_or_path", repo)

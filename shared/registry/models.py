@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError, first_fault
 from shared.files import Files, is_id
 from shared.registry.card import ModelCard
 from shared.registry.folders import CARD, check, inspect, is_file_name
@@ -195,9 +195,8 @@ class Registry:
         try:
             return model.model_validate_json(self._files.read(path, unknown))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BrokenRecord(f"{path} is broken: {f'{where}: ' if where else ''}{first['msg']}") from error
+            where, why = first_fault(error)
+            raise BrokenRecord(f"{path} is broken: {f'{where}: ' if where else ''}{why}") from error
 
 
 def _folder(name: str, version: str) -> str:

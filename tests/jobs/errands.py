@@ -12,12 +12,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared import logs
 from shared.errors import UsageError
 from shared.jobs.payloads import Payload
 from shared.jobs.queues import Route, connect
 from shared.jobs.worker import Context, HandedBack, Worker
 from shared.settings import Settings
+from shared.text import configure_logging
 
 Kind = Literal["note", "fail", "impossible", "polite", "stubborn", "deaf", "parent", "orphan", "suicide"]
 
@@ -127,5 +127,5 @@ def write(context: Context, line: str) -> None:
 
 if __name__ == "__main__":
     url, store, grace_seconds = sys.argv[1:]
-    logs.configure("INFO")
+    configure_logging("INFO")
     Worker("errands", connect(url), Settings(store=store, worker_grace_seconds=float(grace_seconds)), ROUTES).run()

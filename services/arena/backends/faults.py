@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 
 from shared.errors import Unreachable
-from shared.logs import one_line
+from shared.text import one_line
 
 _FOR_THIS_QUESTION = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 451})
 _PASSING = frozenset({408, 409, 421, 423, 424, 425})

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from shared.errors import UsageError
+from shared.errors import UsageError, first_fault
 
 _OURS = Path(__file__).with_name("prices.toml")
 _Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -52,8 +52,7 @@ def _read(path: Path) -> dict[str, Price]:
     try:
         return _TABLE.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"the price table {path}: {where}: {first['msg']}") from error
+        where, why = first_fault(error)
+        raise UsageError(f"the price table {path}: {where}: {why}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"the price table {path} cannot be read: {error}") from error

@@ -20,8 +20,8 @@ from services.arena.backends.faults import Away, Busy, Declined, Fault, answered
 from shared.battle.outcome import Reason
 from shared.errors import Unreachable
 from shared.jobs.limits import Limiter
-from shared.logs import one_line
 from shared.settings import Endpoint
+from shared.text import one_line
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from shared.battle.contract import CONTRACTS
 from shared.battle.decide import Answer, Ask, Asked, Decision, Outcome, Reason, decide
 from shared.battle.state import BattleState
 from shared.errors import Unreachable, UsageError
-from shared.logs import one_line
 from shared.policies import KINDS, PolicySpec
 from shared.records import Card
+from shared.text import one_line
 
 log = logging.getLogger(__name__)
 

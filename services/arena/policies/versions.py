@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from services.arena.backends import Backend
 from services.arena.backends.base import ServedModel
 from shared.errors import NotServed, Unreachable
-from shared.logs import one_line
+from shared.text import one_line
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
-"""How every process logs: whole sentences on standard error, one line each."""
+"""Text for people: how every process logs, and foreign text made safe to show."""
 
 import logging
 
 
-def configure(level: str) -> None:
+def configure_logging(level: str) -> None:
     """Send this process's log to standard error from `level` on."""
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S", force=True
