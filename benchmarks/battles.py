@@ -10,7 +10,7 @@ CPU is that of all processes involved, Python's and Node's:
   bare_simulator               Node alone: BattleStream, getPlayerStreams and the package's RandomPlayerAI as they come.
                                That player never switches without need: its battles are short and its turns dear.
   bare_simulator_switching     the same with the chance to switch that our random policy has: turns of the same kind.
-  ours                         services.arena.matchup.play as a worker calls it, all records made and kept in memory.
+  ours                         services.arena.play.play as a worker calls it, all records made and kept in memory.
   poke_env_server              battle_against between two of poke-env's RandomPlayers, on the official server as it
                                comes: with a process for the network, one for battles and more.
   poke_env_server_one_process  the same with the whole server in one process.
@@ -37,7 +37,7 @@ from poke_env import ServerConfiguration
 from poke_env.player import RandomPlayer
 
 from services.arena.battlefields.simulator import SimulatorBattlefield
-from services.arena.matchup import play
+from services.arena.play import play
 from shared.records import BattleRecord, MatchupRequest
 from shared.simulator.node import find_node, find_simulator
 from shared.simulator.showdown_server import ShowdownServer

@@ -30,7 +30,7 @@ from time import perf_counter, process_time
 
 from deploy.redis_server import private_redis
 from services.arena.battlefields.simulator import SimulatorBattlefield
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.policies.models import connector
 from shared.jobs.limits import Limiter, LocalLimiter
 from shared.jobs.shared_limits import shared_limiter

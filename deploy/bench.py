@@ -19,7 +19,7 @@ from deploy.policy_files import policies_of, read_toml
 from deploy.show import err, out, progress
 from services.arena.asked import check_request
 from services.arena.budget import Budget, Spent
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.policies import Connect
 from services.arena.policies.models import connector
 from services.reporter.report import render

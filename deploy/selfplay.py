@@ -23,7 +23,7 @@ from rich.markup import escape
 from deploy.options import P1, P2, Concurrency, FormatName, Seed, configure_logs
 from deploy.show import err, out, progress
 from services.arena.asked import check_request
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.policies.models import connector
 from services.reporter.run import assemble
 from shared.errors import AlphaStralError, UsageError, first_fault

@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.interruption import interruptible
 from deploy.show import Advance
 from services.arena.budget import Budget, Spent
-from services.arena.matchup import make_battlefield, play
+from services.arena.play import make_battlefield, play
 from services.arena.policies import Connect, no_models
 from services.reporter.report import render
 from services.reporter.run import assemble, file_stem

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deploy.hidden import explained
+from services.arena.play_again import play_again
 from services.arena.policies import View
-from services.arena.replay import play_again
 from services.reporter.recorded import records_of
 from services.scraper.replay import Replay
 from services.scraper.resimulate import Differs, Simulators, rerun

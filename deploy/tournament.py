@@ -21,7 +21,7 @@ from deploy.interruption import interruptible
 from deploy.show import err, progress
 from deploy.single import write_file
 from services.arena.budget import Budget
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.policies import Connect
 from services.arena.progress import Progress
 from services.arena.tournament import check_suite, go_on, pinned_suite

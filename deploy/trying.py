@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from services.arena.pinning import pin
 from services.arena.policies import Connect, Conversation, make_policy
-from services.arena.policies.llm import LanguageModel
+from services.arena.policies.language_model import LanguageModel
 from services.arena.policies.models import connector
 from services.reporter.words import milliseconds, shown, usd
 from shared.battle.action import Forfeit

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from services.arena.battlefields import Battlefield
-from services.arena.replay import Difference, differences, play_again
+from services.arena.play_again import Difference, differences, play_again
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS

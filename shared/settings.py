@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     version_patience_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     """How long a model's server may serve another version than the one asked for before a matchup fails for it."""
     prices_file: Path | None = None
-    """Prices of models that replace or join those of services/arena/backends/prices.toml."""
+    """Prices of models that replace or join those of services/arena/prices.toml."""
     engine: EngineName = "auto"
     """What the supervisor starts; `auto` goes by the model's architecture."""
     engine_arguments: str = ""

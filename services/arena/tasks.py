@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from services.arena.budget import Budget
-from services.arena.matchup import make_battlefield, play
+from services.arena.play import make_battlefield, play
 from services.arena.policies.models import connector
 from services.arena.progress import Progress, look_again
 from services.arena.shards import shards_of

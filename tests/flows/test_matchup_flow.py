@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.client import ApiClient, find_redis
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus, NewMatchup
 from shared.records import BattleRecord

@@ -16,7 +16,7 @@ from poke_env.ps_client import PSClient
 
 from services.arena.battlefields import BattleSetup
 from services.arena.battlefields.server import ServerBattlefield
-from services.arena.matchup import make_battlefield, play
+from services.arena.play import make_battlefield, play
 from services.arena.player import Player
 from services.arena.policies import make_policy
 from shared.battle.observe import Tracker

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from deploy.hidden import explained
 from deploy.skew import Skew, measure
-from services.arena.matchup import play
+from services.arena.play import play
 from services.reporter.run import assemble
 from shared.battle.contract import golden_states
 from shared.battle.state import BattleState, Side

@@ -11,7 +11,7 @@ from deploy.cli import app
 from deploy.tournament import play_tournament, read_suite
 from services.arena.backends import ServedModel
 from services.arena.policies import no_models
-from services.arena.policies.llm import LanguageModel
+from services.arena.policies.language_model import LanguageModel
 from services.arena.tournament import Over, Pairing, go_on, next_matchup
 from services.reporter.standings import Table
 from shared.errors import Conflict, UsageError

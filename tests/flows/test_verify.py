@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.verification import verify
-from services.arena.matchup import play
+from services.arena.play import play
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS

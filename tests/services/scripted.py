@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.arena.backends import Form, Question, Reply, ServedModel
-from services.arena.policies.llm import Cost, LanguageModel, no_price
+from services.arena.policies.language_model import Cost, LanguageModel, no_price
 from shared.policies import PolicySpec, parse_policy
 
 Answering = Callable[[Question], Reply]

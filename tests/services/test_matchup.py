@@ -7,7 +7,7 @@ import pytest
 
 from services.arena.battlefields import BattleSetup, Fought
 from services.arena.battlefields.simulator import SimulatorBattlefield
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.player import Player
 from shared.battle.decide import Outcome
 from shared.battle.protocol import Seat

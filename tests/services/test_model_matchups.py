@@ -9,7 +9,7 @@ import pytest
 
 import tests.standins.models as standins
 from services.arena.budget import Budget
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.policies.models import connector
 from services.reporter.report import render
 from services.reporter.run import assemble

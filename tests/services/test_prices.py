@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from services.arena.backends.base import Reply
-from services.arena.backends.prices import Price, Prices
 from services.arena.policies.models import cost_of
+from services.arena.prices import Price, Prices
 from shared.errors import UsageError
 from shared.policies import parse_policy
 

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.policies.models import connector
 from services.scraper.dataset import Reader, build
 from services.scraper.samples import Wanted

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from services.arena.backends import make_backend
 from services.arena.backends.base import Reply
-from services.arena.backends.prices import Prices
 from services.arena.policies import Connect
-from services.arena.policies.llm import Cost, LanguageModel, no_price
+from services.arena.policies.language_model import Cost, LanguageModel, no_price
+from services.arena.prices import Prices
 from shared.errors import NotFound, UsageError
 from shared.jobs.limits import Limiter
 from shared.policies import PolicySpec

@@ -12,7 +12,7 @@ from services.arena.backends import Form, Question, Reply, ServedModel
 from services.arena.backends.chat import take_out
 from services.arena.backends.make import FORMS
 from services.arena.policies.base import View
-from services.arena.policies.llm import MAX_ANSWER_CHARACTERS, LanguageModel
+from services.arena.policies.language_model import MAX_ANSWER_CHARACTERS, LanguageModel
 from shared.battle.action import Action, Forfeit, order
 from shared.battle.asked import Asked
 from shared.battle.decide import Decision, Outcome, Reason

@@ -21,7 +21,7 @@ from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.budget import Budget
 from services.arena.player import Player
 from services.arena.policies import Connect, Policy, make_policy, no_models
-from services.arena.policies.llm import LanguageModel
+from services.arena.policies.language_model import LanguageModel
 from services.arena.policies.person import Person
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from services.arena.shards import shards_of

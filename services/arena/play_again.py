@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from services.arena.battlefields import Battlefield
-from services.arena.matchup import play
+from services.arena.play import play
 from services.arena.policies import Policy, View
 from services.arena.policies.repeats import Repeats, RepeatsModel
 from shared.battle.decide import Decision, Outcome
