@@ -1,4 +1,4 @@
-"""The FastAPI factory: errors → status, who may ask, how much may be sent, and whether all is well.
+"""The FastAPI factory: the same routes for every kind of work, errors → status, who may ask, and whether all is well.
 
 Every error has the same body: {"errors": [{"field": "battles", "reason": "Input should be …"}, …]}, where `field` is
 null when no field of the request is at fault.
@@ -9,20 +9,22 @@ import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, SecretStr
+from pydantic import AfterValidator, BaseModel, SecretStr
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
+from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queues import Queues, WorkerSeen
+from shared.work import AnyKind, WorkStatus, ask, cancel
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,76 @@ class Health(BaseModel):
     queues: dict[str, int]
     """Queue → jobs that wait."""
     workers: list[WorkerSeen]
+
+
+Line = TypeVar("Line", bound=WorkStatus)
+
+
+class ListOf(BaseModel, Generic[Line]):
+    """A page of a list, newest first."""
+
+    items: list[Line]
+    next: str | None
+    """The cursor of the next page; null on the last."""
+
+
+def _printable(key: str) -> str:
+    if not key.isprintable():
+        raise ValueError("a key is made of printable characters")
+    return key
+
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200), AfterValidator(_printable)]
+
+
+def routes_of(kind: AnyKind, queues: Queues) -> APIRouter:
+    """POST, GET, GET one and DELETE of a kind of work, which are the same for all."""
+    routes, path, noun = APIRouter(tags=[kind.name]), f"/{kind.name}", kind.asked.noun
+    created: dict[str, datetime] = {}
+
+    @routes.post(path, status_code=202, response_model=kind.status, summary=f"Ask for a {noun}.")
+    def post(body: kind.body, response: Response, idempotency_key: IdempotencyKey = None) -> Any:  # type: ignore[name-defined]
+        """With the header Idempotency-Key, asking again for the same gives the same; for another thing, a 409."""
+        id = ask(kind, body, queues, key=idempotency_key)
+        response.headers["Location"] = f"{path}/{id}"
+        return kind.standing(id)
+
+    @routes.get(path, response_model=ListOf[kind.line], summary=f"All {kind.name}, newest first.")  # type: ignore[name-defined]
+    def get_all(
+        limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[str | None, Query(max_length=120)] = None
+    ) -> Any:
+        """What cannot be read is left out, and named in the API's log."""
+        # A cursor is the place of the last one shown, so that new ones shift nothing.
+        places = sorted(filter(None, map(place, kind.asked.ids())), reverse=True)
+        after = [each for each in places if cursor is None or each < cursor]
+        shown = [line for each in after[:limit] if (line := listed(each.partition("_")[2]))]
+        return {"items": shown, "next": after[limit - 1] if len(after) > limit else None}
+
+    @routes.get(f"{path}/{{id}}", response_model=kind.status, summary=f"One {noun}, and how it stands.")
+    def get(id: str) -> Any:
+        return kind.standing(id)
+
+    @routes.delete(f"{path}/{{id}}", response_model=kind.status, summary=f"Cancel a {noun}.")
+    def delete(id: str) -> Any:
+        """Nothing more of it is begun; what there is stays. 409 where it has ended already."""
+        cancel(kind, id, queues)
+        return kind.standing(id)
+
+    def place(id: str) -> str | None:
+        try:
+            created[id] = created.get(id) or kind.asked.created_at(id)
+        except NotFound:
+            return None  # A folder that a process left behind that died before it wrote the request.
+        return f"{created[id]:%Y%m%dT%H%M%S%f}_{id}"
+
+    def listed(id: str) -> WorkStatus | None:
+        try:
+            return kind.listed(id)
+        except (BrokenRecord, NotFound) as error:
+            log.warning("%s %s is not listed: %s", noun.capitalize(), id, error)
+            return None
+
+    return routes
 
 
 def create_app(

@@ -1,0 +1,168 @@
+"""One kind of work, whatever it is: how it is asked for, listed, cancelled and taken up again.
+
+Matchups, tournaments, scrapes, datasets and trainings are each a `WorkKind`. The API's routes and the command line ask
+for them by the same `ask`; what then has to be done is jobs, for the workers or for this process.
+"""
+
+import hashlib
+import logging
+import secrets
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from shared.asked import Asked
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
+from shared.jobs.payloads import Payload
+
+log = logging.getLogger(__name__)
+
+B = TypeVar("B", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+
+
+class State(StrEnum):
+    """Where something that was asked for stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+ENDED = (State.FINISHED, State.CANCELLED, State.FAILED)
+
+
+class WorkStatus(BaseModel):
+    """What is told of all work, whatever its kind."""
+
+    id: str
+    state: State
+    created_at: datetime
+    """When it was asked for, UTC."""
+
+
+class TakesJobs(Protocol):
+    """What jobs are given to: the queues, or this very process."""
+
+    def ping(self) -> None:
+        """Raises Unreachable where no job could be given now."""
+
+    def enqueue(self, payload: Payload) -> bool:
+        """False, and nothing done, where the same job waits or runs already."""
+
+
+class WorkKind(ABC, Generic[B, R]):
+    """One kind of work: what may be asked, which jobs do it, and how it stands, all told from the store."""
+
+    asked: Asked[R]
+    body: type[B]
+    """What is asked for, as the API takes it."""
+    line: ClassVar[type[WorkStatus]]
+    """One in a list."""
+    status: ClassVar[type[WorkStatus]]
+
+    @property
+    def name(self) -> str:
+        """Of its routes, and of its folder in most cases."""
+        return self.asked.folder
+
+    def called(self, body: B) -> str | None:
+        """The id, where who asks chooses it; else it is drawn."""
+        return None
+
+    @abstractmethod
+    def accept(self, body: B, seed: int, before: R | None) -> R:
+        """What is stored of what was asked: checked, and with everything that it leaves open decided.
+
+        `seed` is for what wants one; `before` is what the same Idempotency-Key stands for already. Raises UsageError.
+        """
+
+    @abstractmethod
+    def jobs(self, id: str) -> Iterable[Payload]:
+        """What the queue must hold for it to end; nothing where it has ended. Raises NotFound, and BrokenRecord."""
+
+    @abstractmethod
+    def standing(self, id: str) -> WorkStatus:
+        """How it stands. Raises NotFound, and BrokenRecord."""
+
+    def listed(self, id: str) -> WorkStatus:
+        """Its line in a list. Raises NotFound, and BrokenRecord."""
+        return self.standing(id)
+
+    def after_cancelling(self, id: str) -> Iterable[Payload]:
+        """What is still to be done when it was cancelled: to tell of what there is."""
+        return self.jobs(id)
+
+
+AnyKind = WorkKind[Any, Any]
+
+
+def new_id() -> str:
+    """An id that sorts by time: 20261122-142501-3f9c2a."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def ask(kind: WorkKind[B, R], body: B, queue: TakesJobs, *, key: str | None = None) -> str:
+    """Ask for work, and have its jobs begin; its id.
+
+    The same `key` always gives the same work: asking again is harmless, whatever became of it. Raises UsageError,
+    Conflict where the key or the name stands for something else, and Unreachable.
+    """
+    digest = hashlib.sha256(key.encode()).hexdigest() if key else ""
+    named = kind.called(body)
+    id = named or (f"key-{digest[:20]}" if key else new_id())
+    before = None
+    if key:
+        with suppress(NotFound):
+            before = kind.asked.request(id)
+    request = kind.accept(body, int(digest[20:28], 16) if key else secrets.randbits(32), before)
+    queue.ping()
+    if key and named:
+        kind.asked.claim(digest, id)
+    try:
+        kind.asked.create(id, request)
+    except Conflict as error:
+        raise Conflict(f"{error.message}, under the same Idempotency-Key" if key else error.message) from error
+    added = sum(queue.enqueue(job) for job in kind.jobs(id))
+    log.info("%s %s was asked for: %s jobs enqueued.", kind.asked.noun.capitalize(), id, added)
+    return id
+
+
+def cancel(kind: AnyKind, id: str, queue: TakesJobs) -> None:
+    """Cancel work that has not ended; what there is of it stays. Raises Conflict where it has ended otherwise."""
+    state = kind.standing(id).state
+    if state in (State.FINISHED, State.FAILED):
+        raise Conflict(f"{kind.asked.noun} {id} has {state} already")
+    kind.asked.cancel(id)
+    try:
+        for job in kind.after_cancelling(id):
+            queue.enqueue(job)
+    except Unreachable as error:
+        log.warning("%s %s is cancelled, but to tell of it must wait: %s", kind.asked.noun.capitalize(), id, error)
+
+
+def resume(kinds: Sequence[AnyKind], queue: TakesJobs, *, retry_failed: bool = False) -> int:
+    """Put the unfinished work of all kinds on the queue; how many jobs were not there yet.
+
+    Harmless at any time: a job that waits or runs already is left alone. With `retry_failed`, what failed for good gets
+    another try. What cannot be read keeps nothing else from its work.
+    """
+    return sum(queue.enqueue(job) for kind in kinds for job in _unfinished(kind, retry_failed=retry_failed))
+
+
+def _unfinished(kind: AnyKind, *, retry_failed: bool) -> Iterator[Payload]:
+    for id in kind.asked.ids():
+        try:
+            if retry_failed and kind.asked.cancelled(id) is None:
+                kind.asked.forget(id)
+            yield from kind.jobs(id)
+        except (BrokenRecord, NotFound) as error:
+            log.warning("%s %s is passed over: %s", kind.asked.noun.capitalize(), id, error)
