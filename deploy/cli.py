@@ -29,7 +29,7 @@ from deploy import (
 )
 from deploy.client import find_redis
 from deploy.following import api_client, follow
-from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup, configure_logs
+from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup
 from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
 from services.arena.pinning import pinned
@@ -39,6 +39,7 @@ from shared.jobs.limits import LocalLimiter
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import configure_logging
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -101,7 +102,7 @@ def battle(
     from deploy.single import check_output, play_here, write_result
     from services.arena.policies.models import connector
 
-    configure_logs(log_level)
+    configure_logging(log_level or Settings().log_level)
     check_output(output)
     if challenge is not None:
         asked = replace(asked, p2=f"human:{challenge}")
@@ -149,7 +150,7 @@ def up(
     """Run the local stack (Redis, API, arena and scraper workers, reporter) until interrupted."""
     from deploy.local import LocalStack
 
-    configure_logs(log_level)
+    configure_logging(log_level or Settings().log_level)
     settings = Settings()
     if log_level is not None:
         settings = settings.model_copy(update={"log_level": log_level.upper()})
@@ -163,7 +164,7 @@ def demo(arena: ArenaWorkers = 2) -> None:
     """Start the stack, play heuristic against random through API and queue, show the verdict, and stop everything."""
     from deploy.local import LocalStack
 
-    configure_logs("WARNING")
+    configure_logging("WARNING")
     try:
         err.print("starting Redis, the API, arena workers and a reporter …")
         with TemporaryDirectory(prefix="alphastral-demo-") as folder:

@@ -29,7 +29,6 @@ from rich.markup import escape
 from deploy.client import ApiClient
 from deploy.listening import listen
 from deploy.local import Child, LocalStack
-from deploy.options import configure_logs
 from deploy.resuming import resume
 from deploy.show import err, out, progress
 from deploy.training_commands import training_bar
@@ -43,6 +42,7 @@ from shared.jobs.queues import Queues, connect
 from shared.settings import Settings, child_environment
 from shared.store import Store
 from shared.tally import Tally
+from shared.text import configure_logging
 
 if TYPE_CHECKING:
     from services.trainer.recipes import Recipe
@@ -101,7 +101,7 @@ def loop(
     """Play, learn, publish, serve and fight, with no network and no GPU, and write one report."""
     from services.trainer.recipes import load, parse_changes
 
-    configure_logs("WARNING")
+    configure_logging("WARNING")
     changed, settings = parse_changes(changes or []), Settings()
     plan = Plan(
         selfplay_battles=selfplay,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.options import LogLevel, MaxCost, MaxTokens, PolicyFile, configure_logs
+from deploy.options import LogLevel, MaxCost, MaxTokens, PolicyFile
 from deploy.policy_files import read_policies
 from deploy.show import err, out
 from services.arena.pinning import pinned
@@ -17,6 +17,7 @@ from shared.policies import FORMATS, KINDS
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import configure_logging
 
 
 def list_policies(
@@ -46,7 +47,7 @@ def try_policy(
     from deploy.local_models import local_models
     from deploy.trying import try_once
 
-    configure_logs("WARNING")
+    configure_logging("WARNING")
     named = read_policies(policies) if policies else {}
     asked = named.get(policy, policy)
     with local_models((asked,), lambda sentence: err.print(escape(sentence))) as reach:
@@ -70,7 +71,7 @@ def bench(
     from deploy.local_models import local_models
     from services.arena.policies.models import connector
 
-    configure_logs(log_level or "WARNING")
+    configure_logging(log_level or "WARNING")
     settings = Settings()
     asked = read_suite(suite, lambda request: pinned(request, Registry(Store(settings.store)), settings))
     policies = [policy for row in asked.rows for policy in (row.request.p1, row.request.p2)]

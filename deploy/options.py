@@ -14,7 +14,6 @@ from deploy.policy_files import read_policies
 from services.arena.schemas import NewMatchup
 from shared.errors import UsageError, first_fault
 from shared.settings import Settings
-from shared.text import configure_logging
 
 P1 = Annotated[str, typer.Option(help="A policy; `alphastral policies` lists them.")]
 P2 = Annotated[str, typer.Option(help="The policy it plays against.")]
@@ -126,11 +125,3 @@ def check_push(push: str | None, settings: Settings) -> None:
     """Raise UsageError where something is to be sent to the Hub without a key: before the work, not after it."""
     if push is not None and settings.hf_token is None:
         raise UsageError("pushing needs a key that may write: set HF_TOKEN", field="push")
-
-
-def configure_logs(level: str | None) -> None:
-    """Log from `level` on, or from the level in the environment. Raises UsageError for an unknown one."""
-    wanted = (level or Settings().log_level).upper()
-    if wanted not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise UsageError(f"unknown log level {level!r}; the levels are DEBUG, INFO, WARNING, ERROR", field="log-level")
-    configure_logging(wanted)

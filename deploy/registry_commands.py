@@ -5,13 +5,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.options import configure_logs
 from deploy.show import out
 from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.registry import ModelCard, Registry
 from shared.settings import Settings
 from shared.store import Store
-from shared.text import one_line
+from shared.text import configure_logging, one_line
 
 app = typer.Typer(
     no_args_is_help=False, rich_markup_mode=None, help="The models of the registry; alone, it lists them."
@@ -86,7 +85,7 @@ def push(
     from shared.hub import Hub
     from shared.registry.exchange import push as push_version
 
-    configure_logs("WARNING")
+    configure_logging("WARNING")
     settings = Settings()
     registry = _registry(settings)
     name, version = _found(registry, model)
@@ -105,7 +104,7 @@ def pull(
     from shared.hub import Hub
     from shared.registry.exchange import pull as pull_version
 
-    configure_logs("WARNING")
+    configure_logging("WARNING")
     settings = Settings()
     hub = Hub(settings.hub_url, settings.hf_token)
     version = pull_version(_registry(settings), repo, name, hub, revision=revision, max_bytes=int(max_gb * 1e9))

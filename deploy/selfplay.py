@@ -20,7 +20,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
-from deploy.options import P1, P2, Concurrency, FormatName, Seed, configure_logs
+from deploy.options import P1, P2, Concurrency, FormatName, Seed
 from deploy.show import err, out, progress
 from services.arena.asked import check_request
 from services.arena.play import play
@@ -34,6 +34,7 @@ from shared.processes import cores, in_processes
 from shared.records import MAX_POLICY_CHARACTERS, BattleRecord, MatchupRequest, read_run
 from shared.settings import Settings
 from shared.tally import Tally, Winner
+from shared.text import configure_logging
 
 BATTLES_A_FILE = 100
 MAX_BATTLES = 1_000_000
@@ -160,7 +161,7 @@ def selfplay(
     concurrency: Concurrency = 8,
 ) -> None:
     """Play battles for `dataset build`, on all cores and without any network."""
-    configure_logs("WARNING")
+    configure_logging("WARNING")
     try:
         asked = SelfPlay(p1=p1, p2=p2, battles=n, format=format_name, seed=seed or 0, concurrency=concurrency)
     except ValidationError as error:

@@ -12,9 +12,9 @@ import typer
 
 from deploy.interruption import terminated_as_interrupted
 from deploy.listening import in_url, listen
-from deploy.options import LogLevel, configure_logs
 from shared.errors import AlphaStralError, UsageError
 from shared.files import replace_file
+from shared.text import configure_logging
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ def serve(
         int | None, typer.Option(help="Tokens of prompts in one forward [4096; on a GPU 16384].", min=1)
     ] = None,
     address_file: Annotated[Path | None, typer.Option(help="Where to write its address, as JSON, when ready.")] = None,
-    log_level: LogLevel = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")
+    ] = None,
 ) -> None:
     """Serve a language model, and adapters over it, over the HTTP API of Text Generation Inference."""
     from deploy.model_names import resolve
@@ -49,7 +51,7 @@ def serve(
     from services.inference.work import Limits
     from shared.settings import Settings
 
-    configure_logs(log_level)
+    configure_logging(log_level or Settings().log_level)
     # The port is taken before the model is loaded, which takes longer.
     listening = listen(host, port)
     url = f"http://{in_url(host)}:{listening.getsockname()[1]}"

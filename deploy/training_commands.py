@@ -11,12 +11,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from deploy.options import LogLevel, check_push, configure_logs
+from deploy.options import LogLevel, check_push
 from deploy.show import err, out
 from shared.errors import UsageError
 from shared.files import is_id
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import configure_logging
 
 if TYPE_CHECKING:
     from services.trainer.progress import Standing
@@ -42,7 +43,7 @@ def train(
     """Fine-tune a model on a dataset by a recipe, and publish it to the registry."""
     from services.trainer import recipes
 
-    configure_logs(log_level or "WARNING")
+    configure_logging(log_level or "WARNING")
     settings = Settings()
     chosen = recipes.load(recipe, recipes.parse_changes(changes or []), settings.recipes)
     if base is not None:
@@ -94,7 +95,7 @@ def evaluate(
     from services.trainer.samples import read_card, read_splits
     from shared.language.load import load
 
-    configure_logs("WARNING")
+    configure_logging("WARNING")
     card = read_card(dataset)
     splits = read_splits(dataset, card.contract)
     rows = drawn(splits.validation, decisions, seed)

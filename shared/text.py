@@ -2,9 +2,14 @@
 
 import logging
 
+from shared.errors import UsageError
+
 
 def configure_logging(level: str) -> None:
-    """Send this process's log to standard error from `level` on."""
+    """Send this process's log to standard error from `level` on. Raises UsageError for an unknown one."""
+    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise UsageError(f"unknown log level {level!r}; the levels are DEBUG, INFO, WARNING, ERROR", field="log-level")
+    level = level.upper()
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S", force=True
     )
