@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TypeVar
 
-from deploy.selfplay import SelfPlay, play_into
+from deploy.cli.selfplay import SelfPlay, play_into
 from services.scraper.collect import ASKED_BEFORE, SAID_BEFORE
 from services.scraper.dataset import Reader, build
 from services.scraper.raw_logs import Unusable

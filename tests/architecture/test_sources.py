@@ -14,7 +14,7 @@ READ_THE_ENVIRONMENT = {
 }
 MOST_LINES = 300
 LONGER: dict[str, str] = {
-    "deploy/loop.py": "one run, read from its first step to its last",
+    "deploy/cli/loop.py": "one run, read from its first step to its last",
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/reporter/charts.py": "one function a chart",
     "shared/jobs/queues.py": "the table of routes, and how a job of it is written and read",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bench import Suite, play_suite, read_suite, table
+from deploy.cli.bench import Suite, play_suite, read_suite, table
 from services.reporter.run import assemble
 from shared.errors import UsageError
 from shared.records import Run

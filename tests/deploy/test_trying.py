@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tests.standins.models as standins
-from deploy.trying import try_once
+from deploy.cli.trying import try_once
 from shared.battle.contract import CONTRACTS, golden_states
 from shared.battle.state import to_json
 from shared.errors import BrokenRecord, UsageError

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.tournament import play_tournament, read_suite
+from deploy.cli.tournament import play_tournament, read_suite
 from services.arena.backends import ServedModel
 from services.arena.policies import no_models
 from services.arena.policies.language_model import LanguageModel

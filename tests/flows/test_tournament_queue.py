@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from deploy.api import build
 from deploy.cli import app
+from deploy.cli.tournament import play_tournament
 from deploy.client import ApiClient
-from deploy.tournament import play_tournament
 from services.arena.policies import no_models
 from services.arena.progress import Progress, State
 from services.arena.resume import resume

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from deploy.api import build
 from deploy.cli import app
-from deploy.verification import verify
+from deploy.cli.verify import verify
 from services.arena.progress import State
 from services.arena.resume import resume
 from services.arena.schemas import AskedUntilDecided, NewMatchup

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.verification import verify
+from deploy.cli.verify import verify
 from services.arena.play import play
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import tests.standins.models as standins
-from deploy.verification import verify
+from deploy.cli.verify import verify
 from services.arena.backends.make import BACKENDS, FORMS, make_backend
 from services.arena.budget import Budget
 from services.reporter.recorded import records_of

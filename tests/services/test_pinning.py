@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bench import read_suite
+from deploy.cli.bench import read_suite
 from services.arena.pinning import pin, pinned
 from shared.errors import UnknownPolicy, UsageError
 from shared.records import MatchupRequest

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from deploy.options import LogLevel, check_push
-from deploy.show import err, out
+from deploy.cli.options import LogLevel, check_push
+from deploy.cli.show import err, out
 from shared.errors import UsageError
 from shared.files import is_id
 from shared.settings import Settings

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from deploy.following import api_client
-from deploy.options import PolicyFile
-from deploy.policy_files import read_policies
-from deploy.show import err, out
+from deploy.cli.options import PolicyFile
+from deploy.cli.queue import api_client
+from deploy.cli.show import err, out
+from deploy.cli.suites import read_policies
 from services.arena.tournament_schemas import NewTournament
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
@@ -29,7 +29,7 @@ def report(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: reports/<name>.html.")] = None,
 ) -> None:
     """Write the HTML report of a run file."""
-    from deploy.single import write_file
+    from deploy.cli.play import write_file
     from services.reporter.report import render
 
     path = output or Path("reports") / f"{run_file.name.removesuffix('.gz').removesuffix('.json')}.html"
@@ -39,7 +39,7 @@ def report(
 
 def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, played on the simulator.")]) -> None:
     """Play every battle of a run again, without any policy, and make every figure again; exit 1 where they differ."""
-    from deploy.verification import verify as verify_run
+    from deploy.cli.verify import verify as verify_run
 
     configure_logging("ERROR")
     found = verify_run(read_run(run_file))
@@ -82,7 +82,7 @@ def ratings(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the leaderboard there, as HTML.")] = None,
 ) -> None:
     """Rate the policies of any set of runs, and write the leaderboard."""
-    from deploy.single import write_file
+    from deploy.cli.play import write_file
     from services.reporter.leaderboard import render_leaderboard
     from services.reporter.standings import Source, table
 
@@ -129,7 +129,7 @@ def tournament(
     enqueue: Annotated[bool, typer.Option("--enqueue", help="Ask the API for it instead, and show its id.")] = False,
 ) -> None:
     """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
-    from deploy.tournament import play_tournament, read_suite
+    from deploy.cli.tournament import play_tournament, read_suite
     from services.arena.policies.models import connector
     from services.reporter.words import one_line
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.show import out
+from deploy.cli.show import out
 from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.registry import ModelCard, Registry
 from shared.settings import Settings

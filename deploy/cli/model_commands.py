@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.options import LogLevel, MaxCost, MaxTokens, PolicyFile
-from deploy.policy_files import read_policies
-from deploy.show import err, out
+from deploy.cli.options import LogLevel, MaxCost, MaxTokens, PolicyFile
+from deploy.cli.show import err, out
+from deploy.cli.suites import read_policies
 from services.arena.pinning import pinned
 from shared.jobs.limits import LocalLimiter
 from shared.model_options import OPTIONS
@@ -44,8 +44,8 @@ def try_policy(
     policies: PolicyFile = None,
 ) -> None:
     """Ask a model one question: prompt, constraint, raw answer, action, tokens and time."""
+    from deploy.cli.trying import try_once
     from deploy.local_models import local_models
-    from deploy.trying import try_once
 
     configure_logging("WARNING")
     named = read_policies(policies) if policies else {}
@@ -67,7 +67,7 @@ def bench(
     log_level: LogLevel = None,
 ) -> None:
     """Play a suite's matchups, those battles that are not played yet, and print its table."""
-    from deploy.bench import play_suite, read_suite
+    from deploy.cli.bench import play_suite, read_suite
     from deploy.local_models import local_models
     from services.arena.policies.models import connector
 

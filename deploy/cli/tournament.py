@@ -17,9 +17,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.markup import escape
 
+from deploy.cli.play import write_file
+from deploy.cli.show import err, progress
 from deploy.interruption import interruptible
-from deploy.show import err, progress
-from deploy.single import write_file
 from services.arena.budget import Budget
 from services.arena.play import play
 from services.arena.policies import Connect

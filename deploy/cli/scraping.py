@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from deploy.show import err, out, steps
+from deploy.cli.show import err, out, steps
 from services.scraper.schemas import NewScrape
 from services.scraper.scrapes import Scrapes
 from shared.errors import UsageError, first_fault

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.cli.show import Advance
 from deploy.interruption import interruptible
-from deploy.show import Advance
 from services.arena.budget import Budget, Spent
 from services.arena.play import make_battlefield, play
 from services.arena.policies import Connect, no_models

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from deploy.options import check_push
-from deploy.show import out, steps
+from deploy.cli.options import check_push
+from deploy.cli.show import out, steps
 from shared.datasets import DatasetCard
 from shared.errors import UsageError
 from shared.settings import Settings

@@ -14,9 +14,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
+from deploy.cli.show import err, out, progress
+from deploy.cli.suites import policies_of, read_toml
 from deploy.interruption import interruptible
-from deploy.policy_files import policies_of, read_toml
-from deploy.show import err, out, progress
 from services.arena.asked import check_request
 from services.arena.budget import Budget, Spent
 from services.arena.play import play

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from deploy.show import err, out
+from deploy.cli.show import err, out
 from services.scraper.pokeapi import URL, Compared, PokeApi, compare, written
 from services.scraper.website import Website
 from shared.battle.pokedex import SNAPSHOT

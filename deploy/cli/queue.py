@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from deploy.cli.show import describe, err, print_result, progress
 from deploy.client import ApiClient, find_api
-from deploy.show import describe, err, print_result, progress
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus, NewMatchup
 from shared.errors import AlphaStralError
@@ -21,7 +21,7 @@ def follow(
 
     `check` is called now and then, and raises when going on makes no sense.
     """
-    from deploy.single import write_result
+    from deploy.cli.play import write_result
 
     status = client.enqueue(asked)
     err.print(f"matchup {status.id}: {escape(describe(status.request))}")

@@ -20,8 +20,8 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
-from deploy.options import P1, P2, Concurrency, FormatName, Seed
-from deploy.show import err, out, progress
+from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed
+from deploy.cli.show import err, out, progress
 from services.arena.asked import check_request
 from services.arena.play import play
 from services.arena.policies.models import connector

@@ -26,12 +26,12 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
+from deploy.cli.show import err, out, progress
+from deploy.cli.training_commands import training_bar
 from deploy.client import ApiClient
 from deploy.listening import listen
 from deploy.local import Child, LocalStack
 from deploy.resuming import resume
-from deploy.show import err, out, progress
-from deploy.training_commands import training_bar
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus, NewMatchup
 from services.scraper.schemas import NewDataset

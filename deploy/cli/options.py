@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from deploy.policy_files import read_policies
+from deploy.cli.suites import read_policies
 from services.arena.schemas import NewMatchup
 from shared.errors import UsageError, first_fault
 from shared.settings import Settings

@@ -15,22 +15,22 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy import (
-    dataset_commands,
-    judging,
+from deploy import serving
+from deploy.cli import (
+    data,
+    judge,
     loop,
     model_commands,
+    models,
     pokedex,
-    registry_commands,
     scraping,
     selfplay,
-    serving,
     training_commands,
 )
+from deploy.cli.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup
+from deploy.cli.queue import api_client, follow
+from deploy.cli.show import describe, err, out, print_result, print_status, progress
 from deploy.client import find_redis
-from deploy.following import api_client, follow
-from deploy.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions, asks_for_a_matchup
-from deploy.show import describe, err, out, print_result, print_status, progress
 from services.arena.asked import check_request
 from services.arena.pinning import pinned
 from services.arena.schemas import NewMatchup
@@ -49,7 +49,7 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
-for command in (judging.report, judging.verify, judging.skew, judging.ratings, judging.tournament):
+for command in (judge.report, judge.verify, judge.skew, judge.ratings, judge.tournament):
     app.command()(command)
 
 app.command()(selfplay.selfplay)
@@ -57,7 +57,7 @@ app.command()(scraping.scrape)
 app.command()(training_commands.train)
 app.command()(training_commands.evaluate)
 app.command()(loop.loop)
-app.add_typer(dataset_commands.app, name="dataset")
+app.add_typer(data.app, name="dataset")
 
 _OPTIONS = {
     "battles": "--n",
@@ -98,8 +98,8 @@ def battle(
     ] = None,
 ) -> None:
     """Play a matchup in this process and write its run and report."""
+    from deploy.cli.play import check_output, play_here, write_result
     from deploy.local_models import local_models
-    from deploy.single import check_output, play_here, write_result
     from services.arena.policies.models import connector
 
     configure_logging(log_level or Settings().log_level)
@@ -133,7 +133,7 @@ def battle(
         raise typer.Exit(1)
 
 
-app.add_typer(registry_commands.app, name="models")
+app.add_typer(models.app, name="models")
 app.command(name="policies")(model_commands.list_policies)
 app.command(name="try")(model_commands.try_policy)
 app.command()(model_commands.bench)
@@ -188,7 +188,7 @@ def enqueue(
     wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
 ) -> None:
     """Ask the API for a matchup, and follow it."""
-    from deploy.single import check_output
+    from deploy.cli.play import check_output
 
     new = asked.new_matchup()
     if wait:
