@@ -38,10 +38,11 @@ from poke_env.player import RandomPlayer
 
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.play import play
+from shared.matchups import MatchupStore
 from shared.records import BattleRecord, MatchupRequest
 from shared.simulator.node import find_node, find_simulator
 from shared.simulator.showdown_server import ShowdownServer
-from shared.store import Store, new_matchup_id
+from shared.store import new_matchup_id
 
 FORMAT = "gen9randombattle"
 CONCURRENCY = MatchupRequest.model_fields["concurrency"].default
@@ -165,7 +166,7 @@ class Ours:
 
     def __init__(self) -> None:
         self._field = _StayingBattlefield()
-        self._store = Store("memory://benchmark")
+        self._store = MatchupStore("memory://benchmark")
         self._records: list[BattleRecord] = []
         self._seed = 0
 

@@ -16,11 +16,11 @@ import services.trainer.api
 from deploy.listening import in_url, listen
 from deploy.resuming import resume
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.files import replace_file
 from shared.jobs.leash import end_with_parent
 from shared.jobs.queues import Queues, connect
+from shared.matchups import MatchupStore
 from shared.settings import Settings
-from shared.store import Store
+from shared.store import replace_file
 from shared.text import configure_logging
 from shared.web import create_app
 
@@ -31,7 +31,7 @@ def build(settings: Settings) -> FastAPI:
     """The app. On start it enqueues again what a lost Redis has forgotten."""
     if settings.redis_url is None:
         raise UsageError("the API needs REDIS_URL to reach the queues")
-    store = Store(settings.store)
+    store = MatchupStore(settings.store)
     queues = Queues(connect(settings.redis_url, settings.redis_password_file))
 
     def resume_open_matchups() -> None:

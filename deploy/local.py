@@ -24,9 +24,9 @@ from deploy.client import ADDRESS_FILE, ApiClient
 from deploy.interruption import terminated_as_interrupted
 from deploy.redis_server import redis_process
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.files import replace_file
 from shared.jobs.queues import Queues, connect
 from shared.settings import Settings, child_environment
+from shared.store import replace_file
 
 log = logging.getLogger(__name__)
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from services.inference.serve import Model
 from shared.errors import NotFound, UsageError
-from shared.files import Files
 from shared.language.load import SMOLLM2, adapter_base
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 
 
 def resolve(name: str, settings: Settings, into: Path) -> Model:
     """The model of that name. A bucket's version is copied below `into`. Raises UsageError, NotFound, BrokenRecord."""
-    registry = Registry(Files(settings.store))
+    registry = Registry(Store(settings.store))
     model, _, version = name.partition("@")
     try:
         version = version or registry.current(model)

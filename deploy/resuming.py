@@ -4,10 +4,10 @@ import services.arena.resume
 import services.scraper.resume
 import services.trainer.resume
 from shared.jobs.queues import Queues
-from shared.store import Store
+from shared.matchups import MatchupStore
 
 
-def resume(store: Store, queues: Queues, *, retry_failed: bool = False) -> int:
+def resume(store: MatchupStore, queues: Queues, *, retry_failed: bool = False) -> int:
     """Put it there; how many jobs were not there yet. With `retry_failed`, what failed for good gets another try."""
     every = (services.arena.resume.resume, services.scraper.resume.resume, services.trainer.resume.resume)
     return sum(each(store, queues.enqueue, retry_failed=retry_failed) for each in every)

@@ -13,7 +13,7 @@ import typer
 from deploy.interruption import terminated_as_interrupted
 from deploy.listening import in_url, listen
 from shared.errors import AlphaStralError, UsageError
-from shared.files import replace_file
+from shared.store import replace_file
 from shared.text import configure_logging
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import Conflict, NotFound, broken
-from shared.files import Files, is_id
+from shared.store import Store, is_id
 
 R = TypeVar("R", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)
@@ -29,7 +29,7 @@ class Asked(Generic[R]):
     earlier_failures: ClassVar[str] = ""
     """Where failures lay before they had one place for all kinds: a folder like `failures`, or a file."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Store) -> None:
         self.files = files
 
     def path(self, id: str, name: str) -> str:

@@ -18,11 +18,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from shared.errors import BrokenRecord, Conflict, NotFound, broken
-from shared.files import is_id
 from shared.policies import KINDS, parse_policy
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS
 from shared.results import Result
-from shared.store import Store
+from shared.store import Store, is_id
 
 MAX_POLICIES = 64
 

@@ -27,9 +27,9 @@ from services.reporter.run import assemble
 from services.reporter.words import one_line, percent, usd
 from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
+from shared.matchups import MatchupStore
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
-from shared.store import Store
 from shared.tally import Tally
 
 
@@ -123,7 +123,7 @@ async def play_suite(
 
     The budget is the suite's unless another is given, and counts what was spent before, too.
     """
-    store = Store(str(folder))
+    store = MatchupStore(str(folder))
     connect = connect or connector(settings, LocalLimiter())
     stopped: str | None = None
     with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
@@ -173,7 +173,7 @@ def table(suite: Suite, runs: Iterable[Run]) -> list[str]:
 
 
 async def _play_row(
-    row: Row, store: Store, connect: Connect, budget: Budget, stopping: Callable[[], bool], *, retry_broken: bool
+    row: Row, store: MatchupStore, connect: Connect, budget: Budget, stopping: Callable[[], bool], *, retry_broken: bool
 ) -> None:
     """Play a matchup's missing battles."""
     records = {record.index: record for record in store.battles(row.matchup_id)}
@@ -202,7 +202,7 @@ async def _play_row(
         )
 
 
-def _sum_up(row: Row, store: Store) -> Run:
+def _sum_up(row: Row, store: MatchupStore) -> Run:
     run = assemble(
         row.request,
         store.battles(row.matchup_id),

@@ -37,10 +37,10 @@ from services.arena.schemas import MatchupStatus, NewMatchup
 from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.files import replace_file
 from shared.jobs.queues import Queues, connect
+from shared.matchups import MatchupStore
 from shared.settings import Settings, child_environment
-from shared.store import Store
+from shared.store import replace_file
 from shared.tally import Tally
 from shared.text import configure_logging
 
@@ -146,7 +146,7 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
                 "api_port": None,
             }
         )
-        store = Store(own.store)
+        store = MatchupStore(own.store)
         stack = closing.enter_context(LocalStack(own, arena_workers=2, trainers=1, folder=folder / "stack"))
         client = closing.enter_context(stack.client())
         resume(store, Queues(connect(stack.redis_url)), retry_failed=True)
@@ -255,7 +255,7 @@ def _trained(plan: Plan, client: ApiClient, check: Callable[[], None], dataset: 
 
 
 def _evaluated(
-    plan: Plan, folder: Path, store: Store, name: str, model: str, recipe: "Recipe", settings: Settings
+    plan: Plan, folder: Path, store: MatchupStore, name: str, model: str, recipe: "Recipe", settings: Settings
 ) -> dict[str, Any]:
     """Decision accuracy on held-out battles of the tuned model, its base, a guess and the plain rule, by kind."""
     path = folder / "evaluation.json"
@@ -371,7 +371,7 @@ def _followed(client: ApiClient, asked: NewMatchup, key: str, label: str, check:
 def _report(
     plan: Plan,
     folder: Path,
-    store: Store,
+    store: MatchupStore,
     ids: dict[str, str],
     evaluation: dict[str, Any],
     model: str,

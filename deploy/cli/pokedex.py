@@ -18,9 +18,9 @@ from services.scraper.pokeapi import URL, Compared, PokeApi, compare, written
 from services.scraper.website import Website
 from shared.battle.pokedex import SNAPSHOT
 from shared.errors import SimulatorError, UsageError
-from shared.files import replace_file
 from shared.settings import Settings
 from shared.simulator.node import find_node, find_simulator
+from shared.store import replace_file
 from shared.text import one_line
 
 _BUILD = SNAPSHOT.with_name("build_pokedex.js")

@@ -27,12 +27,12 @@ from services.arena.play import play
 from services.arena.policies.models import connector
 from services.reporter.run import assemble
 from shared.errors import AlphaStralError, UsageError, first_fault
-from shared.files import replace_file
 from shared.jobs.limits import LocalLimiter
 from shared.policies import KINDS, parse_policy
 from shared.processes import cores, in_processes
 from shared.records import MAX_POLICY_CHARACTERS, BattleRecord, MatchupRequest, read_run
 from shared.settings import Settings
+from shared.store import replace_file
 from shared.tally import Tally, Winner
 from shared.text import configure_logging
 

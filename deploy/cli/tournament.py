@@ -30,10 +30,10 @@ from services.reporter.standings import Table
 from services.reporter.words import one_line
 from services.reporter.writing import notes, tournament_table, write_run_and_report
 from shared.errors import Conflict, UsageError, first_fault
+from shared.matchups import MatchupStore
 from shared.records import BattleRecord
 from shared.registry import Registry
 from shared.settings import Settings
-from shared.store import Store
 from shared.tally import Tally
 from shared.tournaments import Suite, Tournaments
 
@@ -76,7 +76,7 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
 
     Raises Conflict when the folder holds another tournament, and UsageError where there is nothing to rate yet.
     """
-    store = Store(str(folder))
+    store = MatchupStore(str(folder))
     tournament_id = _open(store, suite, folder, settings)
     over = asyncio.run(_play_on(store, tournament_id, settings, connect))
     results = go_on(store, tournament_id).results
@@ -91,19 +91,19 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
     return Played(table, said, over)
 
 
-def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:
+def _open(store: MatchupStore, suite: Suite, folder: Path, settings: Settings) -> str:
     """The id of the tournament in this folder, made if there is none, with the budget that is asked for now."""
     tournaments = Tournaments(store)
     there = tournaments.ids()
     before = tournaments.suite(there[0]) if there else None
-    suite = pinned_suite(suite, Registry(Store(settings.store)), settings, before=before)
+    suite = pinned_suite(suite, Registry(MatchupStore(settings.store)), settings, before=before)
     if before and before.id != suite.id:
         raise Conflict(f"{folder} holds another tournament; choose another folder with --output")
     tournaments.replace(suite.id, suite)
     return suite.id
 
 
-async def _play_on(store: Store, tournament_id: str, settings: Settings, connect: Connect) -> bool:
+async def _play_on(store: MatchupStore, tournament_id: str, settings: Settings, connect: Connect) -> bool:
     with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
         while True:
             now = await asyncio.to_thread(go_on, store, tournament_id)
@@ -115,7 +115,7 @@ async def _play_on(store: Store, tournament_id: str, settings: Settings, connect
 
 
 async def _play_missing(
-    store: Store, matchup: Progress, label: str, interrupted: asyncio.Event, settings: Settings, connect: Connect
+    store: MatchupStore, matchup: Progress, label: str, interrupted: asyncio.Event, settings: Settings, connect: Connect
 ) -> None:
     """Play a matchup's battles that have no record yet, and write its report."""
     request, matchup_id = matchup.request, matchup.matchup_id

@@ -14,9 +14,8 @@ from rich.table import Table
 from deploy.cli.options import LogLevel, check_push
 from deploy.cli.show import err, out
 from shared.errors import UsageError
-from shared.files import is_id
 from shared.settings import Settings
-from shared.store import Store
+from shared.store import Store, is_id
 from shared.text import configure_logging
 
 if TYPE_CHECKING:

@@ -18,16 +18,17 @@ from services.arena.tournament import look_after
 from services.arena.tournament_desk import TournamentDesk
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queues import Queues
+from shared.matchups import MatchupStore
 from shared.policies import PolicySpec, check_over_api
 from shared.records import MatchupRequest
 from shared.registry import Registry
 from shared.settings import Settings
-from shared.store import Store, new_matchup_id
+from shared.store import new_matchup_id
 
 log = logging.getLogger(__name__)
 
 
-def router(store: Store, queues: Queues, settings: Settings) -> APIRouter:
+def router(store: MatchupStore, queues: Queues, settings: Settings) -> APIRouter:
     """The routes, over this store and these queues. The settings say which endpoints the operator named."""
     desk = Desk(store, queues, settings)
     routes = APIRouter(tags=["arena"])
@@ -52,7 +53,7 @@ def router(store: Store, queues: Queues, settings: Settings) -> APIRouter:
 class Desk:
     """Answers what is asked about matchups, from the store, and puts work on the queues."""
 
-    def __init__(self, store: Store, queues: Queues, settings: Settings) -> None:
+    def __init__(self, store: MatchupStore, queues: Queues, settings: Settings) -> None:
         self._store = store
         self._queues = queues
         self._settings = settings

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from services.arena.shards import shards_of
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
+from shared.matchups import MatchupStore
 from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest
-from shared.store import Store
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, latest_look
 
@@ -50,7 +50,7 @@ class Progress:
     """The latest look at a matchup that is played until decided."""
 
     @classmethod
-    def of(cls, store: Store, matchup_id: str) -> "Progress":
+    def of(cls, store: MatchupStore, matchup_id: str) -> "Progress":
         """Read it. Raises NotFound for an unknown matchup."""
         return cls(
             matchup_id,
@@ -130,7 +130,7 @@ class Progress:
         return [shard for shard in cut if shard.start not in self.failures and not self.recorded.issuperset(shard)]
 
 
-def look_again(store: Store, matchup_id: str) -> Progress:
+def look_again(store: MatchupStore, matchup_id: str) -> Progress:
     """Look at a matchup that is played until decided, and write down what is found where it is new."""
     progress = Progress.of(store, matchup_id)
     request = progress.request

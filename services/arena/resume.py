@@ -7,13 +7,13 @@ from services.arena.progress import Progress
 from services.arena.tournament import TournamentProgress
 from shared.errors import BrokenRecord, NotFound
 from shared.jobs.payloads import Payload
-from shared.store import Store
+from shared.matchups import MatchupStore
 from shared.tournaments import Tournaments
 
 log = logging.getLogger(__name__)
 
 
-def resume(store: Store, enqueue: Callable[[Payload], bool], *, retry_failed: bool = False) -> int:
+def resume(store: MatchupStore, enqueue: Callable[[Payload], bool], *, retry_failed: bool = False) -> int:
     """Put the unfinished work of every open matchup and tournament on the queues; how many jobs were not there yet.
 
     Harmless at any time: a job that waits or runs already is left alone. With `retry_failed`, shards that failed
@@ -22,7 +22,7 @@ def resume(store: Store, enqueue: Callable[[Payload], bool], *, retry_failed: bo
     return sum(enqueue(job) for job in (*_of_matchups(store, retry_failed=retry_failed), *_of_tournaments(store)))
 
 
-def _of_matchups(store: Store, *, retry_failed: bool) -> Iterator[Payload]:
+def _of_matchups(store: MatchupStore, *, retry_failed: bool) -> Iterator[Payload]:
     for matchup_id in store.matchup_ids():
         try:
             progress = Progress.of(store, matchup_id)
@@ -36,7 +36,7 @@ def _of_matchups(store: Store, *, retry_failed: bool) -> Iterator[Payload]:
         yield from progress.jobs()
 
 
-def _of_tournaments(store: Store) -> Iterator[Payload]:
+def _of_tournaments(store: MatchupStore) -> Iterator[Payload]:
     for tournament_id in Tournaments(store).ids():
         try:
             yield from TournamentProgress.of(store, tournament_id).jobs()

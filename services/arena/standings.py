@@ -7,9 +7,9 @@ from threading import Lock
 
 from shared.battle.decide import Outcome
 from shared.battle.protocol import Seat
+from shared.matchups import MatchupStore
 from shared.records import BattleRecord, MatchupRequest
 from shared.results import Decisions, Result
-from shared.store import Store
 from shared.tally import Tally
 from shared.verdicts.scores import Played, Scores
 
@@ -79,7 +79,7 @@ def _decisions(record: BattleRecord, policy: Seat) -> Decisions:
 class Standings:
     """The standings of a store's matchups. A record is written once and never changes, so it is read once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: MatchupStore) -> None:
         self._store = store
         self._read: OrderedDict[str, dict[int, _Battle]] = OrderedDict()
         self._lock = Lock()

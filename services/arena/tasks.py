@@ -16,9 +16,9 @@ from shared.jobs.limits import LocalLimiter
 from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
 from shared.jobs.shared_limits import shared_limiter
 from shared.jobs.worker import Context, HandedBack
+from shared.matchups import MatchupStore
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings
-from shared.store import Store
 from shared.verdicts.sequential import Decided
 
 log = logging.getLogger(__name__)
@@ -121,19 +121,19 @@ def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:
     _go_on(context, payload.matchup_id)
 
 
-def _missing(payload: PlayShard, store: Store) -> list[int]:
+def _missing(payload: PlayShard, store: MatchupStore) -> list[int]:
     recorded = store.recorded(payload.matchup_id)
     return [index for index in range(payload.start, payload.stop) if index not in recorded]
 
 
-def _fail_matchup(store: Store, matchup_id: str, sentence: str) -> None:
+def _fail_matchup(store: MatchupStore, matchup_id: str, sentence: str) -> None:
     progress = Progress.of(store, matchup_id)
     for shard in shards_of(progress.request):
         if not progress.recorded.issuperset(shard):
             store.record_failure(matchup_id, shard.start, sentence)
 
 
-def _has_ended(store: Store, matchup_id: str) -> bool:
+def _has_ended(store: MatchupStore, matchup_id: str) -> bool:
     """Whether nothing more of a matchup is to be begun: it was cancelled, or is decided."""
     if store.is_cancelled(matchup_id):
         return True

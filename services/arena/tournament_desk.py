@@ -14,9 +14,10 @@ from services.arena.tournament import Check, TournamentProgress, check_suite, pi
 from services.arena.tournament_schemas import NewTournament, TournamentLine, TournamentPage, TournamentStatus
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
 from shared.jobs.queues import Queues
+from shared.matchups import MatchupStore
 from shared.registry import Registry
 from shared.settings import Settings
-from shared.store import Store, new_matchup_id
+from shared.store import new_matchup_id
 from shared.tournaments import Suite, Tournaments
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 class TournamentDesk:
     """Answers what is asked about tournaments, from the store, and puts work on the queues."""
 
-    def __init__(self, store: Store, queues: Queues, settings: Settings, may_be_asked: Check) -> None:
+    def __init__(self, store: MatchupStore, queues: Queues, settings: Settings, may_be_asked: Check) -> None:
         self._store = store
         self._queues = queues
         self._settings = settings

@@ -16,8 +16,8 @@ from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, 
 from services.inference.place import Place, Timing
 from services.inference.status import State, Status
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
-from shared.files import replace_file
 from shared.registry import Registry
+from shared.store import replace_file
 from shared.text import one_line
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from services.inference.place import Place
 from services.inference.status import shown
 from services.inference.supervision import Supervisor
 from shared.errors import AlphaStralError, UsageError
-from shared.files import Files
 from shared.registry import Registry
 from shared.settings import EngineName, Settings
+from shared.store import Store
 from shared.text import configure_logging
 
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.stand_in,
             (*shlex.split(settings.engine_arguments), *more),
         )
-        supervisor = Supervisor(Registry(Files(settings.store)), given.name, place)
+        supervisor = Supervisor(Registry(Store(settings.store)), given.name, place)
         with shown(supervisor.status, given.host, given.status_port):
             supervisor.run(stopping)
     except (AlphaStralError, OSError) as error:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from shared.store import Store
+from shared.matchups import MatchupStore
 from shared.tournaments import Tournaments
 
 # The page brings its own policy of what may run in it. Here it is also kept from this API's origin: a script that
@@ -15,7 +15,7 @@ _HEADERS = {
 }
 
 
-def router(store: Store) -> APIRouter:
+def router(store: MatchupStore) -> APIRouter:
     """The routes, over this store."""
     routes, tournaments = APIRouter(tags=["reporter"]), Tournaments(store)
 

@@ -8,13 +8,13 @@ from services.reporter.run import assemble
 from services.reporter.standings import Line, Source, Table, table
 from services.reporter.words import count, usd
 from shared.errors import UsageError
+from shared.matchups import MatchupStore
 from shared.results import Result
-from shared.store import Store
 from shared.tournaments import Ended, How, RatingTable, Strength, Suite, TableLine, Tournaments, revision
 from shared.verdicts.ratings import ANCHOR, Rating
 
 
-def write_run_and_report(store: Store, matchup_id: str) -> None:
+def write_run_and_report(store: MatchupStore, matchup_id: str) -> None:
     """Write run and report. Safe to repeat, and whatever is recorded meanwhile is in them at the end."""
     seen = None
     while seen != (now := _seen(store, matchup_id)):
@@ -38,7 +38,7 @@ def write_run_and_report(store: Store, matchup_id: str) -> None:
         store.forget_failure(matchup_id, request.battles)
 
 
-def write_table(store: Store, tournament_id: str) -> None:
+def write_table(store: MatchupStore, tournament_id: str) -> None:
     """Write a tournament's table and page from its results, or why there is none."""
     tournaments = Tournaments(store)
     seen: tuple[Ended, ...] | None = None
@@ -115,7 +115,7 @@ def _strength(rating: Rating) -> Strength:
     )
 
 
-def _seen(store: Store, matchup_id: str) -> tuple[int, int, bool]:
+def _seen(store: MatchupStore, matchup_id: str) -> tuple[int, int, bool]:
     battles = store.request(matchup_id).battles
     failed_shards = sum(start != battles for start in store.failures(matchup_id))
     return len(store.recorded(matchup_id)), failed_shards, store.is_cancelled(matchup_id)

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from services.scraper.schemas import DatasetStatus, NewDataset
 from shared.datasets import DatasetCard
 from shared.errors import BrokenRecord, Conflict, NotFound
-from shared.files import is_id
-from shared.store import Store
+from shared.store import Store, is_id
 
 
 class Builds:

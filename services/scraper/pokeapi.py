@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from services.scraper.website import Website
 from shared.battle.pokedex import LATEST_GENERATION
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, first_fault
-from shared.files import replace_file
+from shared.store import replace_file
 
 URL = "https://pokeapi.co/api/v2"
 Kind = Literal["pokemon", "move"]

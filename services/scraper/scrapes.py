@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.scraper.schemas import Cursor, NewScrape, ScrapeStatus
 from shared.errors import Conflict, NotFound, broken
-from shared.files import is_id
-from shared.store import Store
+from shared.store import Store, is_id
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _NUMBERED = re.compile(r"(\d{5})\.(?:json|txt)")

@@ -11,7 +11,7 @@ from services.scraper.replay import Replay
 from services.scraper.replay_files import is_battle_file, read_file, read_packed
 from services.scraper.stored_replays import StoredReplays
 from shared.errors import BrokenRecord, NotFound, UsageError
-from shared.store import Store
+from shared.matchups import MatchupStore
 
 STORE = "store:"
 """Begins a source that lies in the store: `store:replays`, `store:replays/FORMAT`, `store:matchups/ID`."""
@@ -54,7 +54,7 @@ class StoredReplay:
     def read(self) -> Iterator[Replay | Unusable]:
         """The one battle."""
         try:
-            raw = StoredReplays(Store(self.store)).read(self.format, self.id)
+            raw = StoredReplays(MatchupStore(self.store)).read(self.format, self.id)
         except NotFound:
             yield Unusable(self.id, Unfit.UNREADABLE)
             return
@@ -73,7 +73,7 @@ class StoredBattle:
     def read(self) -> Iterator[Replay | Unusable]:
         """The one battle."""
         name = f"{self.matchup_id}-{self.index:05d}"
-        store = Store(self.store)
+        store = MatchupStore(self.store)
         try:
             request = store.request(self.matchup_id)
             yield replay_of(store.battle(self.matchup_id, self.index), name, {"p1": request.p1, "p2": request.p2})
@@ -83,7 +83,7 @@ class StoredBattle:
             yield Unusable(name, Unfit.BROKEN_RUN)
 
 
-def find_sources(named: Sequence[str], store: Store) -> list[Source]:
+def find_sources(named: Sequence[str], store: MatchupStore) -> list[Source]:
     """What these names stand for, in their order, each once; what a folder holds in order of its paths.
 
     Raises UsageError for a name that stands for nothing.
@@ -110,7 +110,7 @@ def _on_disk(path: Path) -> list[Source]:
         raise UsageError(f"cannot look into {path}: {error.strerror}", field="sources") from error
 
 
-def _in_store(path: str, store: Store) -> list[Source]:
+def _in_store(path: str, store: MatchupStore) -> list[Source]:
     match path.strip("/").split("/"):
         case ["replays", *formats] if len(formats) <= 1:
             replays = StoredReplays(store)

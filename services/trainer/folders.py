@@ -9,7 +9,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from services.trainer.recipes import Recipe
 from services.trainer.samples import Splits
 from shared.errors import Conflict, UsageError
-from shared.files import replace_file
+from shared.store import replace_file
 from shared.text import one_line
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from shared.files import replace_file
 from shared.jobs.worker import HandedBack
+from shared.store import replace_file
 
 _WIDTH, _HEIGHT, _EDGE = 720, 300, 46
 

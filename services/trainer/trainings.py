@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.trainer import recipes
 from services.trainer.recipes import Recipe
 from shared.errors import BrokenRecord, NotFound, UsageError
-from shared.files import is_id
-from shared.store import Store
+from shared.store import Store, is_id
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"

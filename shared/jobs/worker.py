@@ -20,8 +20,8 @@ from shared.jobs.horse import Ending, HandedBack, Horse, Report
 from shared.jobs.leases import Lease, Leases
 from shared.jobs.payloads import Payload
 from shared.jobs.queues import ROUTES, Queues, Refused, Route, reaching_redis
+from shared.matchups import MatchupStore
 from shared.settings import Settings
-from shared.store import Store
 from shared.text import one_line
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Context:
     """What a task gets besides its payload."""
 
     settings: Settings
-    store: Store
+    store: MatchupStore
     enqueue: Callable[[Payload], bool]
     stopping: Callable[[], bool]
     """True once the worker was told to stop: begin nothing new, and raise HandedBack for what is left."""
@@ -179,7 +179,7 @@ class Worker:
         task(
             Context(
                 settings=self._settings,
-                store=Store(self._settings.store),
+                store=MatchupStore(self._settings.store),
                 enqueue=Queues(self._connection, self._routes).enqueue,
                 stopping=lambda: self._signals > 0,
                 worker=self.name,

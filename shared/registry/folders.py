@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.errors import BrokenRecord, Unreachable, UsageError
-from shared.files import Opened
 from shared.registry.card import ModelCard, PublishedFile
+from shared.store import Opened
 
 CARD = "card.json"
 MAX_FILES = 1000

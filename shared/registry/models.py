@@ -12,9 +12,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError, first_fault
-from shared.files import Files, is_id
 from shared.registry.card import ModelCard
 from shared.registry.folders import CARD, check, inspect, is_file_name
+from shared.store import Store, is_id
 
 KEPT_PROMOTIONS = 20
 
@@ -28,7 +28,7 @@ class _Contract(BaseModel):
 class Registry:
     """The models in a store. Writing raises Unreachable where the store does not take it."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Store) -> None:
         self._files = files
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────

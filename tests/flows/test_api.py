@@ -15,9 +15,9 @@ from deploy.api import build
 from shared.battle.decide import Outcome, Reason
 from shared.errors import UsageError
 from shared.jobs.queues import Queues, connect
+from shared.matchups import MatchupStore
 from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings
-from shared.store import Store
 from shared.tally import Winner
 from shared.web import MAX_BODY_BYTES
 
@@ -29,7 +29,7 @@ class Desk:
     """The API with its store and its queues."""
 
     def __init__(self, redis_url: str, folder: Path, **settings: Any) -> None:
-        self.store = Store(str(folder / "store"))
+        self.store = MatchupStore(str(folder / "store"))
         self.queues = Queues(connect(redis_url))
         self.app = build(Settings(redis_url=redis_url, store=self.store.url, **settings))
         self.http = TestClient(self.app, base_url="http://127.0.0.1")
@@ -345,7 +345,7 @@ def test_a_matchup_that_cannot_be_read_stands_in_nobodys_way(redis_url: str, tmp
 
 
 def test_the_api_starts_without_redis(tmp_path: Path) -> None:
-    Store(str(tmp_path / "store"))
+    MatchupStore(str(tmp_path / "store"))
     desk = Desk(NOTHING_LISTENS, tmp_path)
     with desk.http:
         assert desk.http.get("/policies").status_code == 200

@@ -12,9 +12,9 @@ from deploy.client import ApiClient, find_redis
 from services.arena.play import play
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus, NewMatchup
+from shared.matchups import MatchupStore
 from shared.records import BattleRecord
 from shared.settings import Settings
-from shared.store import Store
 from tests.flows.conftest import await_no_job, eventually, make_stack
 from tests.flows.processes import alive, descendants
 
@@ -40,8 +40,8 @@ def random_battles(battles: int, *, seed: int = 1, concurrency: int = 8, move_de
     )
 
 
-def store_in(folder: Path) -> Store:
-    return Store(str(folder / "store"))
+def store_in(folder: Path) -> MatchupStore:
+    return MatchupStore(str(folder / "store"))
 
 
 def timeless(battle: BattleRecord) -> list[str]:

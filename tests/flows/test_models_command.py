@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.files import Files
 from shared.registry import Registry
+from shared.store import Store
 from tests.flows.test_command_line import alphastral
 from tests.language.tiny import save_tiny
 from tests.standins.hub import hub
@@ -19,7 +19,7 @@ KEY = "hf_secret"
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """Two versions of `smol`, the second hostile in what its card says."""
-    made = Registry(Files(str(tmp_path / "store")))
+    made = Registry(Store(str(tmp_path / "store")))
     for second, base in ((1, "smollm2"), (2, "[red]evil[/red]\x1b[2J")):
         version = made.publish("smol", trained(tmp_path / f"trained-{second}"), card(second, base=base))
         made.promote("smol", version)
@@ -101,7 +101,7 @@ def test_what_was_trained_is_published_and_sent_to_the_hub(tmp_path: Path) -> No
 
     assert (refused.returncode, "HF_TOKEN" in refused.stderr) == (2, True)
     assert ended.returncode == 0, ended.stderr
-    version = Registry(Files(store)).current("mine")
+    version = Registry(Store(store)).current("mine")
     assert f"mine@{version} is in the registry" in ended.stdout and "me/mine" in ended.stdout
     repository = there.repos["models", "me/mine"]
     assert repository.private and {"README.md", "card.json", "adapter_model.safetensors"} <= set(repository.files)

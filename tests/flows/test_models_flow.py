@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 
 from deploy.api import build
 from shared.battle.decide import Outcome
+from shared.matchups import MatchupStore
 from shared.settings import Settings
-from shared.store import Store
 from tests.flows.conftest import await_no_job
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ class Place:
         self.settings = Settings(
             redis_url=redis_url, store=str(folder / "store"), endpoints_file=endpoints, _env_file=None
         )
-        self.store = Store(self.settings.store)
+        self.store = MatchupStore(self.settings.store)
         self.http = TestClient(build(self.settings), base_url="http://127.0.0.1")
 
     def ask(self, **body: object) -> Any:

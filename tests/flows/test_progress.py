@@ -11,8 +11,8 @@ from services.arena.tasks import give_up_shard, play_shard
 from services.reporter.tasks import give_up_report, write_report
 from shared.jobs.payloads import PlayShard, WriteReport
 from shared.jobs.worker import Context
+from shared.matchups import MatchupStore
 from shared.records import MatchupRequest
-from shared.store import Store
 from tests.flows.recording import OneMatchup
 from tests.flows.test_api import record
 
@@ -152,7 +152,7 @@ def test_a_report_tells_of_failed_shards_and_can_be_written_again(work: Work) ->
 def test_battles_recorded_while_a_report_is_written_are_in_it_at_the_end(work: Work) -> None:
     work.play(0, 1)
 
-    class Busy(Store):
+    class Busy(MatchupStore):
         def write_report(self, matchup_id: str, html: str) -> None:
             super().write_report(matchup_id, html)
             work.play(2, 3)

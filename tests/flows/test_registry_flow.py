@@ -16,9 +16,9 @@ from deploy.api import build
 from services.arena.progress import Progress
 from services.arena.tasks import play_shard
 from shared.jobs.worker import Context
+from shared.matchups import MatchupStore
 from shared.records import read_run
 from shared.settings import Settings
-from shared.store import Store
 from tests.flows.test_command_line import alphastral as command_line
 from tests.standins.models import TGI, StandIn
 from tests.standins.registry import OWN, promote, publish
@@ -46,7 +46,7 @@ class Place:
             _env_file=None,
         )
         self.serve_at(1)
-        self.store = Store(self.settings.store)
+        self.store = MatchupStore(self.settings.store)
         self.http = TestClient(build(self.settings), base_url="http://127.0.0.1")
 
     def serve_at(self, port: int) -> None:

@@ -23,8 +23,8 @@ from services.arena.tasks import look_at_tournament, play_shard
 from services.arena.tournament_schemas import NewTournament, TournamentStatus
 from services.reporter.tasks import give_up_leaderboard, write_leaderboard
 from shared.jobs.payloads import LookAtTournament, PlayShard, WriteLeaderboard
+from shared.matchups import MatchupStore
 from shared.settings import Settings
-from shared.store import Store
 from shared.tournaments import RatingTable, Suite, TableLine, Tournaments
 from tests.flows.conftest import eventually, make_stack
 from tests.flows.processes import alive, descendants
@@ -62,7 +62,7 @@ def suite_file(folder: Path) -> Path:
 def kept(folder: Path, tournament_id: str) -> RatingTable:
     """The table that the reporter makes of what is in a store."""
     write_leaderboard(WriteLeaderboard(tournament_id=tournament_id, revision="x"), Recording(folder).context)
-    found = Tournaments(Store(str(folder))).table(tournament_id)
+    found = Tournaments(MatchupStore(str(folder))).table(tournament_id)
     assert found is not None and len(found.lines) == 4
     return found
 
@@ -239,7 +239,7 @@ class Place:
             endpoints_file=folder / "endpoints.toml",
             _env_file=None,
         )
-        self.store = Store(settings.store)
+        self.store = MatchupStore(settings.store)
         self.http = TestClient(build(settings), base_url="http://127.0.0.1")
 
     def ask(self, **more: object) -> Any:

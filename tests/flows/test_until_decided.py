@@ -20,9 +20,9 @@ from services.reporter.tasks import write_report
 from shared.battle.asked import Asked
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
+from shared.matchups import MatchupStore
 from shared.records import MatchupRequest, read_run
 from shared.settings import Settings
-from shared.store import Store
 from shared.tally import Winner
 from shared.verdicts.scores import Played
 from shared.verdicts.sequential import Decided
@@ -79,7 +79,7 @@ def test_what_ends_during_a_look_is_left_to_the_next_one(tmp_path: Path) -> None
     work = Work(tmp_path, REQUEST)
     work.record(0, 12)
 
-    class Busy(Store):
+    class Busy(MatchupStore):
         """The first open shard ends just after its battles were read."""
 
         def played(self, matchup_id: str) -> dict[int, Played]:
@@ -175,7 +175,7 @@ def http(redis_url: str, tmp_path: Path) -> Iterator[TestClient]:
 def test_the_api_tells_the_ratios_their_bounds_and_what_is_left(http: TestClient, tmp_path: Path) -> None:
     body = {"p1": "heuristic", "p2": "random", "until_decided": {"margin": 0.1, "max_battles": 60}}
     asked = http.post("/matchups", json=body).json()
-    store = Store(str(tmp_path / "store"))
+    store = MatchupStore(str(tmp_path / "store"))
     for index in range(10):
         store.record_battle(asked["id"], record(index, "p1").model_copy(update={"pair": index // 2}))
     work = Context(Settings(store=store.url), store, lambda payload: True, lambda: False, "w")
@@ -195,7 +195,7 @@ def test_the_api_tells_the_ratios_their_bounds_and_what_is_left(http: TestClient
 
 def test_what_models_cost_so_far_tells_what_is_probably_left_in_money(http: TestClient, tmp_path: Path) -> None:
     asked = http.post("/matchups", json={"p1": "heuristic", "p2": "random", "until_decided": {}}).json()
-    store = Store(str(tmp_path / "store"))
+    store = MatchupStore(str(tmp_path / "store"))
 
     def cost(index: int, cost_usd: float | None) -> None:
         played = record(index, "p1").model_copy(update={"pair": index // 2})

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from shared.errors import BrokenRecord
-from shared.files import Files
 from shared.language.chat import prompt_ids
 from shared.language.export import make_loadable, save
 from shared.language.load import load
 from shared.registry import Registry
+from shared.store import Store
 from tests.language.old import Answer, ask, install
 from tests.language.tiny import tiny_model, tiny_tokenizer
 from tests.standins.registry import card
@@ -69,7 +69,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Answer,
     save(tiny_model(rope_parameters=plain), tiny_tokenizer(), made / "plain")
     save(tiny_model(rope_parameters=LLAMA3), tiny_tokenizer(), made / "llama3")
     save(smollm2.model, smollm2.tokenizer, made / "smollm2")
-    registry = Registry(Files(str(made / "store")))
+    registry = Registry(Store(str(made / "store")))
     names = ("plain", "llama3", "smollm2")
     folders = {name: registry.fetch(name, registry.publish(name, made / name, card()), made) for name in names}
     tiny_model(rope_parameters=plain).save_pretrained(made / "plain")

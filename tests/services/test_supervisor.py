@@ -23,9 +23,9 @@ from services.inference.place import Place, Timing
 from services.inference.status import Status
 from services.inference.supervision import Supervisor
 from shared.errors import UsageError
-from shared.files import Files
 from shared.registry import Registry
 from shared.settings import child_environment
+from shared.store import Store
 from tests.standins.bucket import Bucket, EndpointConnectionError
 from tests.standins.registry import card, trained
 
@@ -43,9 +43,9 @@ QUICK = Timing(
 )
 PROMOTE = """
 import sys
-from shared.files import Files
+from shared.store import Store
 from shared.registry import Registry
-Registry(Files(sys.argv[1])).promote("smol", sys.argv[2])
+Registry(Store(sys.argv[1])).promote("smol", sys.argv[2])
 """
 
 
@@ -72,7 +72,7 @@ class Site:
     ) -> None:
         self.folder = folder
         self.store = folder / "store"
-        self.registry = Registry(Files(bucket or str(self.store)))
+        self.registry = Registry(Store(bucket or str(self.store)))
         self.clock, self.engine = clock, engine
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = int(taken.getsockname()[1])
@@ -336,10 +336,10 @@ def test_a_publisher_whose_disk_is_full_disturbs_nobody(site: Site) -> None:
     behaviour = json.dumps({"start": "ok"}).encode()
     made = trained(site.folder / "big", b"\0" * 100_000, behaviour__json=behaviour)
     publish = (
-        "import resource, sys; from pathlib import Path; from shared.files import Files\n"
+        "import resource, sys; from pathlib import Path; from shared.store import Store\n"
         "from shared.registry import Registry; from tests.standins.registry import card\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))\n"
-        "Registry(Files(sys.argv[1])).publish('smol', Path(sys.argv[2]), card(9))"
+        "Registry(Store(sys.argv[1])).publish('smol', Path(sys.argv[2]), card(9))"
     )
 
     failed = subprocess.run(

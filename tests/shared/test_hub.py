@@ -9,10 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import NotFound, Unreachable, UsageError
-from shared.files import Files
 from shared.hub import Hub
 from shared.registry import Dataset, Recipe, Registry
 from shared.registry.exchange import pull, push
+from shared.store import Store
 from tests.standins import hub as standin
 from tests.standins.registry import OWN, card, safetensors, trained
 
@@ -32,7 +32,7 @@ def client(the_hub: standin.Hub) -> Hub:
 
 @pytest.fixture(params=["folder", "bucket"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
-    return Registry(Files(str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4().hex}"))
+    return Registry(Store(str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4().hex}"))
 
 
 def headed(header: bytes) -> bytes:

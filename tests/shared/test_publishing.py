@@ -11,35 +11,35 @@ from pathlib import Path
 import pytest
 
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
-from shared.files import Files
 from shared.registry import Registry
+from shared.store import Store
 from tests.standins.bucket import Bucket, EndpointConnectionError
 from tests.standins.registry import card, safetensors, trained
 
 PUBLISH = """
 import resource, sys
 from pathlib import Path
-from shared.files import Files
+from shared.store import Store
 from shared.registry import Registry
 from tests.standins.bucket import Bucket, EndpointConnectionError
 from tests.standins.registry import card
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
-Registry(Files(sys.argv[1])).publish("smol", Path(sys.argv[2]), card())
+Registry(Store(sys.argv[1])).publish("smol", Path(sys.argv[2]), card())
 """
 """In a process whose files cannot grow beyond a size: the system refuses the write halfway, as a full disk does."""
 PROMOTE = """
 import sys
-from shared.files import Files
+from shared.store import Store
 from shared.registry import Registry
-registry = Registry(Files(sys.argv[1]))
+registry = Registry(Store(sys.argv[1]))
 for _ in range(20):
     registry.promote("smol", sys.argv[2])
 """
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
-    return Files(str(tmp_path / "store") if request.param == "folder" else f"bucket://{uuid.uuid4().hex}")
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store") if request.param == "folder" else f"bucket://{uuid.uuid4().hex}")
 
 
 def run(script: str, *arguments: object) -> "subprocess.Popen[str]":
@@ -47,7 +47,7 @@ def run(script: str, *arguments: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, text=True, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2])
 
 
-def test_what_was_published_is_fetched_with_its_card(files: Files, tmp_path: Path) -> None:
+def test_what_was_published_is_fetched_with_its_card(files: Store, tmp_path: Path) -> None:
     registry = Registry(files)
     folder = trained(tmp_path / "trained")
 
@@ -63,7 +63,7 @@ def test_what_was_published_is_fetched_with_its_card(files: Files, tmp_path: Pat
 
 
 def test_a_version_of_a_folder_is_fetched_without_a_copy(tmp_path: Path) -> None:
-    registry = Registry(Files(str(tmp_path / "store")))
+    registry = Registry(Store(str(tmp_path / "store")))
     version = registry.publish("smol", trained(tmp_path / "trained"), card())
 
     fetched = registry.fetch("smol", version, tmp_path / "here")
@@ -72,7 +72,7 @@ def test_a_version_of_a_folder_is_fetched_without_a_copy(tmp_path: Path) -> None
     assert not (tmp_path / "here").exists()
 
 
-def test_the_same_is_published_once_and_never_changed(files: Files, tmp_path: Path) -> None:
+def test_the_same_is_published_once_and_never_changed(files: Store, tmp_path: Path) -> None:
     registry = Registry(files)
     folder = trained(tmp_path / "trained")
     first = registry.publish("smol", folder, card())
@@ -86,7 +86,7 @@ def test_the_same_is_published_once_and_never_changed(files: Files, tmp_path: Pa
     registry.check("smol", second)
 
 
-def test_a_version_without_its_card_is_not_there(files: Files) -> None:
+def test_a_version_without_its_card_is_not_there(files: Store) -> None:
     files.write("models/smol/versions/20261122-120000-aaaaaa/model.safetensors", b"half")
 
     with pytest.raises(NotFound):
@@ -104,7 +104,7 @@ def test_a_version_without_its_card_is_not_there(files: Files) -> None:
     ],
 )
 def test_a_folder_that_nobody_should_load_is_not_published(
-    files: Files, tmp_path: Path, more: dict[str, bytes], reason: str
+    files: Store, tmp_path: Path, more: dict[str, bytes], reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         Registry(files).publish("smol", trained(tmp_path / "trained", **more), card())
@@ -113,7 +113,7 @@ def test_a_folder_that_nobody_should_load_is_not_published(
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer_config.json", "model.safetensors"])
-def test_a_folder_that_no_engine_could_load_is_not_published(files: Files, tmp_path: Path, missing: str) -> None:
+def test_a_folder_that_no_engine_could_load_is_not_published(files: Store, tmp_path: Path, missing: str) -> None:
     folder = trained(tmp_path / "trained")
     (folder / missing).unlink()
 
@@ -122,7 +122,7 @@ def test_a_folder_that_no_engine_could_load_is_not_published(files: Files, tmp_p
 
 
 @pytest.mark.parametrize("name", ["", "Smol", "a/b", "..", "a" * 65])
-def test_a_name_that_is_no_folder_is_not_published(files: Files, tmp_path: Path, name: str) -> None:
+def test_a_name_that_is_no_folder_is_not_published(files: Store, tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be called"):
         Registry(files).publish(name, trained(tmp_path / "trained"), card())
 
@@ -130,7 +130,7 @@ def test_a_name_that_is_no_folder_is_not_published(files: Files, tmp_path: Path,
 def test_a_full_disk_leaves_nothing_half_published(tmp_path: Path) -> None:
     store = tmp_path / "store"
     folder = trained(tmp_path / "trained", b"\0" * 100_000)
-    registry = Registry(Files(str(store)))
+    registry = Registry(Store(str(store)))
     first = registry.publish("smol", trained(tmp_path / "first"), card(1))
     registry.promote("smol", first)
 
@@ -146,7 +146,7 @@ def test_a_full_disk_leaves_nothing_half_published(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing_half_fetched(tmp_path: Path) -> None:
-    bucket = Files(f"memory://{uuid.uuid4().hex}")
+    bucket = Store(f"memory://{uuid.uuid4().hex}")
     version = Registry(bucket).publish("smol", trained(tmp_path / "trained"), card())
     (tmp_path / "here").touch()
 
@@ -155,13 +155,13 @@ def test_a_full_disk_leaves_nothing_half_fetched(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bucket() -> Iterator[Files]:
+def bucket() -> Iterator[Store]:
     """One that can be made to fail."""
-    yield Files(f"bucket://{uuid.uuid4().hex}")
+    yield Store(f"bucket://{uuid.uuid4().hex}")
     Bucket.failing.clear()
 
 
-def test_a_damaged_copy_is_replaced(tmp_path: Path, bucket: Files) -> None:
+def test_a_damaged_copy_is_replaced(tmp_path: Path, bucket: Store) -> None:
     registry = Registry(bucket)
     version = registry.publish("smol", trained(tmp_path / "trained"), card())
     copy = registry.fetch("smol", version, tmp_path / "here")
@@ -176,7 +176,7 @@ def test_a_damaged_copy_is_replaced(tmp_path: Path, bucket: Files) -> None:
 @pytest.mark.parametrize("operation", ["open", "read"])
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), EndpointConnectionError("no route")])
 def test_what_cannot_be_read_now_is_not_taken_for_damaged(
-    tmp_path: Path, bucket: Files, operation: str, error: Exception
+    tmp_path: Path, bucket: Store, operation: str, error: Exception
 ) -> None:
     registry = Registry(bucket)
     version = registry.publish("smol", trained(tmp_path / "trained"), card())
@@ -191,7 +191,7 @@ def test_what_cannot_be_read_now_is_not_taken_for_damaged(
 
 
 @pytest.mark.parametrize("operation", ["exists", "cat_file"])
-def test_a_bucket_whose_library_gives_up_is_unreachable(tmp_path: Path, bucket: Files, operation: str) -> None:
+def test_a_bucket_whose_library_gives_up_is_unreachable(tmp_path: Path, bucket: Store, operation: str) -> None:
     registry = Registry(bucket)
     registry.promote("smol", registry.publish("smol", trained(tmp_path / "trained"), card()))
     Bucket.failing[operation] = EndpointConnectionError("no route to the endpoint")
@@ -200,7 +200,7 @@ def test_a_bucket_whose_library_gives_up_is_unreachable(tmp_path: Path, bucket: 
         registry.current("smol")
 
 
-def test_a_name_stands_for_what_was_promoted_and_goes_back_step_by_step(files: Files, tmp_path: Path) -> None:
+def test_a_name_stands_for_what_was_promoted_and_goes_back_step_by_step(files: Store, tmp_path: Path) -> None:
     registry = Registry(files)
     versions = [registry.publish("smol", trained(tmp_path / "t"), card(second)) for second in range(3)]
     for version in versions:
@@ -215,7 +215,7 @@ def test_a_name_stands_for_what_was_promoted_and_goes_back_step_by_step(files: F
     assert registry.current("smol") == versions[0]
 
 
-def test_one_rolls_back_to_a_named_version_and_only_from_the_one_that_was_meant(files: Files, tmp_path: Path) -> None:
+def test_one_rolls_back_to_a_named_version_and_only_from_the_one_that_was_meant(files: Store, tmp_path: Path) -> None:
     registry = Registry(files)
     versions = [registry.publish("smol", trained(tmp_path / "t"), card(second)) for second in range(3)]
     for version in versions:
@@ -227,7 +227,7 @@ def test_one_rolls_back_to_a_named_version_and_only_from_the_one_that_was_meant(
 
 
 def test_a_damaged_version_is_not_promoted_and_never_rolled_back_to(tmp_path: Path) -> None:
-    registry = Registry(Files(str(tmp_path / "store")))
+    registry = Registry(Store(str(tmp_path / "store")))
     versions = [registry.publish("smol", trained(tmp_path / "t"), card(second)) for second in range(3)]
     for version in versions:
         registry.promote("smol", version)
@@ -241,7 +241,7 @@ def test_a_damaged_version_is_not_promoted_and_never_rolled_back_to(tmp_path: Pa
 
 
 def test_a_card_that_names_files_elsewhere_reads_none_of_them(tmp_path: Path) -> None:
-    registry = Registry(Files(str(tmp_path / "store")))
+    registry = Registry(Store(str(tmp_path / "store")))
     version = registry.publish("smol", trained(tmp_path / "t"), card())
     path = tmp_path / "store/models/smol/versions" / version / "card.json"
     body = json.loads(path.read_text())
@@ -254,7 +254,7 @@ def test_a_card_that_names_files_elsewhere_reads_none_of_them(tmp_path: Path) ->
 
 def test_two_who_promote_at_once_leave_one_of_theirs_and_the_other_before_it(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    registry = Registry(Files(str(store)))
+    registry = Registry(Store(str(store)))
     one, two = (registry.publish("smol", trained(tmp_path / "t"), card(second)) for second in range(2))
 
     promoting = [run(PROMOTE, store, version) for version in (one, two)]
@@ -269,7 +269,7 @@ def test_two_who_promote_at_once_leave_one_of_theirs_and_the_other_before_it(tmp
     assert all(following != version for version, following in zip([now, *before], before, strict=False))
 
 
-def test_threads_that_promote_and_roll_back_at_once_break_nothing(files: Files, tmp_path: Path) -> None:
+def test_threads_that_promote_and_roll_back_at_once_break_nothing(files: Store, tmp_path: Path) -> None:
     registry = Registry(files)
     versions = [registry.publish("smol", trained(tmp_path / "t"), card(second)) for second in range(4)]
     registry.promote("smol", versions[0])
