@@ -11,12 +11,12 @@ from urllib.parse import quote
 import httpx
 
 from services.arena.progress import State
-from services.arena.schemas import MatchupStatus, NewMatchup, Page
+from services.arena.schemas import MatchupStatus, Page
 from services.arena.tournament_schemas import NewTournament, TournamentPage, TournamentStatus
 from services.scraper.schemas import DatasetStatus, NewDataset
 from services.trainer.trainings import NewTraining, TrainingStatus
 from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
-from shared.records import Run, parse_run
+from shared.records import NewMatchup, Run, parse_run
 from shared.settings import Settings
 
 ADDRESS_FILE = "api.json"

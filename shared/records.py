@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.battle.decide import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
@@ -30,6 +30,7 @@ MAX_CONCURRENCY = 256
 MAX_TEAM_CHARACTERS = 20_000
 MAX_POLICY_CHARACTERS = 300
 _MAX_DIGITS = 50
+TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
 
 
 class MatchupRequest(BaseModel):
@@ -58,6 +59,47 @@ class MatchupRequest(BaseModel):
     """The matchup ends when this is spent, with what it has."""
     max_tokens: int | None = Field(default=None, gt=0, le=10**12)
     """The same for tokens, in and out together."""
+
+
+class AskedUntilDecided(UntilDecided):
+    """When to stop."""
+
+    max_battles: int = Field(default=400, ge=2, le=MAX_BATTLES)
+    """Stop there, decided or not."""
+
+
+class NewMatchup(MatchupRequest):
+    """What is asked for, over HTTP and on the command line; what it leaves open is decided when it is accepted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"p1": "heuristic", "p2": "random", "battles": 20}]})
+
+    seed: int | None = Field(default=None, ge=0, lt=2**63)  # type: ignore[assignment]
+    """Drawn, and told, when not given."""
+    pairs: bool | None = None  # type: ignore[assignment]
+    """The same teams and dice twice, with the policies exchanged. By default wherever the simulator plays."""
+    teams: tuple[TeamText | None, TeamText | None] | None = None
+    """`team1` and `team2`; null for one of our sample teams."""
+    until_decided: AskedUntilDecided | None = None
+    """Play until it is decided who is stronger, in place of a number of battles."""
+
+    @model_validator(mode="after")
+    def _one_number_of_battles(self) -> "NewMatchup":
+        if self.until_decided and "battles" in self.model_fields_set:
+            raise ValueError("battles and until_decided exclude each other: max_battles says how many at most")
+        return self
+
+    def request(self, seed: int) -> MatchupRequest:
+        """What is stored of it, with this seed where it names none."""
+        given = self.model_dump(exclude={"teams"})
+        if self.teams:
+            given |= {"team1": self.teams[0], "team2": self.teams[1]}
+        if self.until_decided:
+            given["battles"] = given["until_decided"].pop("max_battles")
+        if self.seed is None:
+            given["seed"] = seed
+        if self.pairs is None:
+            given["pairs"] = self.battlefield == "simulator"
+        return MatchupRequest.model_validate(given)
 
 
 class DecisionRecord(BaseModel):

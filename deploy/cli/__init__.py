@@ -33,10 +33,10 @@ from deploy.cli.show import describe, err, out, print_result, print_status, prog
 from deploy.client import find_redis
 from services.arena.asked import check_request
 from services.arena.pinning import pinned
-from services.arena.schemas import NewMatchup
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.matchups import MatchupStore
+from shared.records import NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.text import configure_logging

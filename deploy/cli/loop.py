@@ -33,12 +33,13 @@ from deploy.listening import listen
 from deploy.local import Child, LocalStack
 from deploy.resuming import resume
 from services.arena.progress import State
-from services.arena.schemas import MatchupStatus, NewMatchup
+from services.arena.schemas import MatchupStatus
 from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queues import Queues, connect
 from shared.matchups import MatchupStore
+from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from shared.store import replace_file
 from shared.tally import Tally

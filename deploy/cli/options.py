@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from deploy.cli.suites import read_policies
 from services.arena.schemas import NewMatchup
 from shared.errors import UsageError, first_fault
+from shared.records import NewMatchup
 from shared.settings import Settings
 
 P1 = Annotated[str, typer.Option(help="A policy; `alphastral policies` lists them.")]

@@ -12,7 +12,7 @@ from services.arena.paging import Newest
 from services.arena.parameters import IdempotencyKey, PageCursor, PageLimit, named_by
 from services.arena.pinning import pinned
 from services.arena.progress import Progress, State
-from services.arena.schemas import Known, MatchupLine, MatchupStatus, NewMatchup, Page
+from services.arena.schemas import Known, MatchupLine, MatchupStatus, Page
 from services.arena.standings import Standings
 from services.arena.tournament import look_after
 from services.arena.tournament_desk import TournamentDesk
@@ -20,7 +20,7 @@ from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageEr
 from shared.jobs.queues import Queues
 from shared.matchups import MatchupStore
 from shared.policies import PolicySpec, check_over_api
-from shared.records import MatchupRequest
+from shared.records import MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import new_matchup_id

@@ -1,86 +1,15 @@
 """The shapes of the arena's HTTP API: what is asked for, and what is answered."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel
 
 from services.arena.progress import Progress, State
 from services.arena.standings import Standing
 from shared.policies import FORMATS, KINDS
-from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS, MAX_TEAM_CHARACTERS, MatchupRequest
+from shared.records import MatchupRequest
 from shared.verdicts.intervals import win_rate
-from shared.verdicts.until import SequentialTest, UntilDecided, probably_left
-
-TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
-
-
-class AskedUntilDecided(UntilDecided):
-    """When to stop."""
-
-    max_battles: Annotated[int, Field(ge=2, le=MAX_BATTLES, description="Stop there, decided or not.")] = 400
-
-
-class NewMatchup(BaseModel):
-    """What is asked for."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"p1": "heuristic", "p2": "random", "battles": 20}]}
-    )
-
-    p1: Annotated[
-        str, Field(min_length=1, max_length=MAX_POLICY_CHARACTERS, description="A policy; GET /policies lists them.")
-    ]
-    p2: Annotated[str, Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)]
-    battles: Annotated[int, Field(ge=1, le=MAX_BATTLES)] = 1
-    format: Annotated[str, Field(max_length=60)] = "gen9randombattle"
-    seed: Annotated[int | None, Field(ge=0, lt=2**63, description="Drawn, and told, when not given.")] = None
-    pairs: Annotated[
-        bool | None, Field(description="Battles two by two, policies exchanged. By default on the simulator.")
-    ] = None
-    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY, description="Battles at once in a shard.")] = 8
-    move_delay: Annotated[float, Field(ge=0, le=60, description="Seconds to wait before each order.")] = 0.0
-    teams: Annotated[
-        tuple[TeamText | None, TeamText | None] | None,
-        Field(description="In Showdown's export format; null for one of our sample teams."),
-    ] = None
-    battlefield: Literal["simulator", "server"] = "simulator"
-    until_decided: Annotated[
-        AskedUntilDecided | None,
-        Field(description="Play until it is decided who is stronger, in place of a number of battles."),
-    ] = None
-    max_cost_usd: Annotated[
-        float | None, Field(gt=0, le=1_000_000, description="End the matchup when its models have cost that much.")
-    ] = None
-    max_tokens: Annotated[int | None, Field(gt=0, le=10**12, description="The same in tokens, in and out.")] = None
-
-    @model_validator(mode="after")
-    def _one_number_of_battles(self) -> "NewMatchup":
-        if self.until_decided and "battles" in self.model_fields_set:
-            raise ValueError("battles and until_decided exclude each other: max_battles says how many at most")
-        return self
-
-    def request(self, seed: int) -> MatchupRequest:
-        """What is stored of it."""
-        team1, team2 = self.teams or (None, None)
-        return MatchupRequest(
-            p1=self.p1,
-            p2=self.p2,
-            battles=self.until_decided.max_battles if self.until_decided else self.battles,
-            format=self.format,
-            seed=seed if self.seed is None else self.seed,
-            pairs=self.battlefield == "simulator" if self.pairs is None else self.pairs,
-            concurrency=self.concurrency,
-            move_delay=self.move_delay,
-            team1=team1,
-            team2=team2,
-            battlefield=self.battlefield,
-            until_decided=UntilDecided(margin=self.until_decided.margin, error=self.until_decided.error)
-            if self.until_decided
-            else None,
-            max_cost_usd=self.max_cost_usd,
-            max_tokens=self.max_tokens,
-        )
+from shared.verdicts.until import SequentialTest, probably_left
 
 
 class Links(BaseModel):

@@ -12,8 +12,7 @@ from typing import Any
 
 from deploy.client import ApiClient
 from services.arena.progress import State
-from services.arena.schemas import NewMatchup
-from shared.records import Run
+from shared.records import NewMatchup, Run
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "alphastral-e2e"

@@ -14,7 +14,6 @@ from deploy.cli import app
 from deploy.cli.verify import verify
 from services.arena.progress import State
 from services.arena.resume import resume
-from services.arena.schemas import AskedUntilDecided, NewMatchup
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
 from services.reporter.tasks import write_report
 from shared.battle.asked import Asked
@@ -22,6 +21,7 @@ from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.matchups import MatchupStore
 from shared.records import MatchupRequest, read_run
+from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, read_run
 from shared.settings import Settings
 from shared.tally import Winner
 from shared.verdicts.scores import Played
