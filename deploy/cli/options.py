@@ -11,7 +11,6 @@ import typer
 from pydantic import ValidationError
 
 from deploy.cli.suites import read_policies
-from services.arena.schemas import NewMatchup
 from shared.errors import UsageError, first_fault
 from shared.records import NewMatchup
 from shared.settings import Settings

@@ -11,10 +11,8 @@ import pytest
 from deploy.client import ApiClient, find_redis
 from services.arena.play import play
 from services.arena.progress import State
-from services.arena.schemas import MatchupStatus, NewMatchup
-from shared.matchups import MatchupStore
-from shared.records import BattleRecord
 from services.arena.schemas import MatchupStatus
+from shared.matchups import MatchupStore
 from shared.records import BattleRecord, NewMatchup
 from shared.settings import Settings
 from tests.flows.conftest import await_no_job, eventually, make_stack

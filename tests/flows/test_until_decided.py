@@ -20,7 +20,6 @@ from shared.battle.asked import Asked
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.matchups import MatchupStore
-from shared.records import MatchupRequest, read_run
 from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, read_run
 from shared.settings import Settings
 from shared.tally import Winner
