@@ -28,11 +28,11 @@ from deploy.cli.selfplay import SelfPlay, play_into
 from services.scraper.collect import ASKED_BEFORE, SAID_BEFORE
 from services.scraper.dataset import Reader, build
 from services.scraper.raw_logs import Unusable
+from services.scraper.rebuild import rebuild
 from services.scraper.replay import Replay
+from services.scraper.rerun.builds import Simulators
 from services.scraper.samples import BattleRows, Wanted, rows_of
-from services.scraper.simulators import Simulators
 from services.scraper.sources import Source, find_sources
-from shared.battle.replay import rebuild
 from shared.matchups import MatchupStore
 from shared.processes import cores
 

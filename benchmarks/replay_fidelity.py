@@ -20,14 +20,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from services.scraper.reading import Made, Reading
+from services.scraper.rebuild import rebuild
+from services.scraper.rebuild.choices import Unknown, read_choices
+from services.scraper.rebuild.public_log import GENERATION, UnreadableReplay, battle_lines
 from shared.battle.action import Action, Move, Switch, meant, needs_answer
-from shared.battle.choices import Unknown, read_choices
-from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat
-from shared.battle.public_log import GENERATION, UnreadableReplay, battle_lines
-from shared.battle.reading import Made, Reading
-from shared.battle.replay import rebuild
 from shared.battle.state import BattleState, Side
+from shared.battle.tracking.tracker import Tracker
 
 Place = tuple[Seat, int]
 """Seat and block: where in a battle a decision was made."""

@@ -14,13 +14,13 @@ from deploy.hidden import explained
 from services.arena.play_again import play_again
 from services.arena.policies import View
 from services.reporter.recorded import records_of
+from services.scraper.reading import Made
+from services.scraper.rebuild import rebuild
+from services.scraper.rebuild.public_log import UnreadableReplay
 from services.scraper.replay import Replay
-from services.scraper.resimulate import Differs, Simulators, rerun
+from services.scraper.rerun import Differs, Simulators, rerun
 from shared.battle.contract import CONTRACTS, Contract
 from shared.battle.protocol import SEATS, Seat
-from shared.battle.public_log import UnreadableReplay
-from shared.battle.reading import Made
-from shared.battle.replay import rebuild
 from shared.battle.state import BattleState
 from shared.errors import UsageError
 from shared.records import BattleRecord, Run

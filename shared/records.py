@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.battle.decide import Asked, Outcome, Reason
+from shared.battle.decision import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord, first_fault
 from shared.tally import Winner

@@ -15,7 +15,7 @@ from services.reporter.words import milliseconds, shown, usd
 from shared.battle.action import Forfeit
 from shared.battle.completion import regex, render
 from shared.battle.contract import CONTRACTS, golden_states
-from shared.battle.decide import Ask, Asked, Decision, Outcome
+from shared.battle.decision import Ask, Asked, Decision, Outcome
 from shared.battle.state import BattleState, from_json
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter

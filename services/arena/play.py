@@ -27,8 +27,8 @@ from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from services.arena.shards import shards_of
 from services.arena.teams import Teams, resolve_teams
 from shared.battle.effectiveness import chosen_effectiveness
-from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat, other, seen_by
+from shared.battle.tracking.tracker import Tracker
 from shared.errors import UsageError
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest

@@ -8,7 +8,7 @@ from services.arena.battlefields import Battlefield
 from services.arena.play import play
 from services.arena.policies import Policy, View
 from services.arena.policies.repeats import Repeats, RepeatsModel
-from shared.battle.decide import Decision, Outcome
+from shared.battle.decision import Decision, Outcome
 from shared.battle.protocol import SEATS, Seat
 from shared.policies import KINDS, PolicySpec, parse_policy
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest

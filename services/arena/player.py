@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from services.arena.policies import Conversation, Policy, View
 from shared.battle.action import Action, Forfeit, Move, Pass, Request, Switch, legal_actions, order
-from shared.battle.decide import Decision, Outcome
-from shared.battle.observe import Tracker
+from shared.battle.decision import Decision, Outcome
 from shared.battle.protocol import Seat
+from shared.battle.tracking.tracker import Tracker
 from shared.errors import BattleBroken
 from shared.records import DecisionRecord
 

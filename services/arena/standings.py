@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import fsum
 from threading import Lock
 
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.matchups import MatchupStore
 from shared.records import BattleRecord, MatchupRequest

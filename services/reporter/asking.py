@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from shared.battle.decide import Asked, Outcome, Reason
+from shared.battle.decision import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import Asking, BattleRecord, Unsubstituted
 from shared.tally import Tally

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from services.reporter.decisions import EFFECTIVENESS_CLASSES, DecisionTimes, SwitchRate
 from services.reporter.numbers import MAX_LABEL_CHARACTERS, CurvePoint, GameLengths, LengthBin, Side
 from services.reporter.words import one_line, percent
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.tally import Winner
 
 Labels = Mapping[Side, str]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import floor, isfinite
 
 from services.reporter.numbers import Side, spread
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decision import Outcome, Reason
 from shared.records import Run, TurnStat
 from shared.tally import Interval, wilson_interval
 

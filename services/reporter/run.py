@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.reporter.asking import asking, forfeits, unsubstituted
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.records import (
     SCHEMA_VERSION,

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from services.reporter import charts, decisions, numbers
 from services.reporter.verdict import decimals_for
 from services.reporter.words import count, milliseconds, percent
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decision import Outcome, Reason
 from shared.records import Run
 
 _CURVE_ROWS = 12

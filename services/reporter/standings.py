@@ -8,7 +8,7 @@ from math import fsum
 
 from services.reporter import numbers
 from services.reporter.decisions import side_of
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.errors import UsageError
 from shared.records import Run, TurnStat

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 from services.reporter import decisions, numbers
 from services.reporter.words import count, one_line, percent
-from shared.battle.decide import Reason
+from shared.battle.decision import Reason
 from shared.records import MAX_BATTLES, Run
 from shared.tally import Interval, Tally
 from shared.verdicts.intervals import WinRate, win_rate

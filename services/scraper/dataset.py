@@ -16,8 +16,8 @@ from services.scraper.card import readme
 from services.scraper.collect import Collected, Read
 from services.scraper.raw_logs import Unusable
 from services.scraper.replay import Replay
+from services.scraper.rerun.builds import Simulators
 from services.scraper.samples import Wanted, rows_of
-from services.scraper.simulators import Simulators
 from services.scraper.sources import Source
 from shared.datasets import DatasetCard
 from shared.errors import AlphaStralError, UsageError

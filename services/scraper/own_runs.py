@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from services.scraper.raw_logs import MAX_ID_CHARACTERS, Refused, Unfit, Unusable, checked, format_of
 from services.scraper.replay import Replay
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat, other
 from shared.errors import BrokenRecord
 from shared.records import BattleRecord, Run, RunBattle, parse_run

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from services.scraper.raw_logs import Unusable
+from services.scraper.reading import Made, Reading
+from services.scraper.rebuild import UnreadableReplay, rebuild
 from services.scraper.replay import Replay
-from services.scraper.resimulate import Differs, Simulators, Why, rerun
+from services.scraper.rerun import Differs, Simulators, Why, rerun
 from shared.battle.action import Pass
 from shared.battle.completion import render
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import to_id
-from shared.battle.reading import Made, Reading
-from shared.battle.replay import UnreadableReplay, rebuild
 from shared.datasets import ActionKind, Row
 from shared.policies import FORMATS
 

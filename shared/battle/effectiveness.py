@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shared.battle.pokedex import MoveFacts, Pokedex, pokedex, to_id
 from shared.battle.protocol import Seat, other
-from shared.battle.sight import InSight, Sight
+from shared.battle.tracking.in_sight import InSight, Sight
 
 Choice = tuple[int, Seat, str]
 """Turn, seat, and the move's id or name."""

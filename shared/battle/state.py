@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from shared.battle.action import Action, Switch
-from shared.battle.sight import InSight
+from shared.battle.tracking.in_sight import InSight
 from shared.errors import BrokenRecord, first_fault
 
 Asked = Literal["move", "switch", "lead"]

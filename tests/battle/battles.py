@@ -14,9 +14,9 @@ from typing import Any
 from shared.battle.action import Action, Move, legal_actions, needs_answer, order
 from shared.battle.completion import Completions
 from shared.battle.contract import CONTRACTS
-from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat
 from shared.battle.state import BattleState
+from shared.battle.tracking.tracker import Tracker
 from shared.simulator.client import SeatSetup, Simulator
 
 TEAMS = Path(__file__).parents[2] / "services" / "arena" / "sample_teams"

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from services.scraper.reading import Made, Reading
+from services.scraper.rebuild import rebuild
+from services.scraper.rebuild.choices import Unknown
+from services.scraper.rebuild.public_log import Dropped, UnreadableReplay
 from shared.battle.action import Pass
-from shared.battle.choices import Unknown
-from shared.battle.public_log import Dropped, UnreadableReplay
-from shared.battle.reading import Made, Reading
-from shared.battle.replay import rebuild
 
 HEAD = (
     "|gametype|singles",

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from deploy.api import build
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
 from shared.jobs.queues import Queues, connect
 from shared.matchups import MatchupStore

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deploy.api import build
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.matchups import MatchupStore
 from shared.settings import Settings
 from tests.flows.conftest import await_no_job

@@ -14,7 +14,7 @@ from services.arena.play import play
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.errors import UsageError
 from shared.records import BattleRecord, MatchupRequest, Run, read_run
 

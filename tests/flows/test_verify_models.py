@@ -14,7 +14,7 @@ from services.arena.budget import Budget
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.jobs.limits import LocalLimiter
 from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest, Run

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from services.reporter.run import assemble
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decision import Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest, Run, Seeds
 from shared.tally import Winner

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from services.arena.budget import Budget, Spent
-from shared.battle.decide import Asked, Outcome
+from shared.battle.decision import Asked, Outcome
 from shared.records import BattleRecord
 from tests.services.made import battle, move
 

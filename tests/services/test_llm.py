@@ -10,7 +10,7 @@ from services.arena.backends.base import Candidate
 from services.arena.policies import Conversation
 from shared.battle.action import Forfeit, Switch
 from shared.battle.contract import CONTRACTS, golden_states
-from shared.battle.decide import Decision, Outcome, Reason
+from shared.battle.decision import Decision, Outcome, Reason
 from shared.battle.state import BattleState
 from shared.errors import UsageError
 from tests.services.scripted import Scripted, first_legal, language_model, said

@@ -9,7 +9,7 @@ from services.arena.battlefields import BattleSetup, Fought
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.play import play
 from services.arena.player import Player
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.errors import InvalidTeam, UnknownFormat, UnknownPolicy, UsageError
 from shared.records import BattleRecord, MatchupRequest

@@ -13,8 +13,8 @@ from services.arena.play import play
 from services.arena.policies.models import connector
 from services.reporter.report import render
 from services.reporter.run import assemble
-from shared.battle.decide import Asked as AskedOf
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decision import Asked as AskedOf
+from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest, Run

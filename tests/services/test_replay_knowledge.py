@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.hidden import explained
-from services.scraper.inputlog import parse_inputlog
+from services.scraper.reading import Made, Reading
+from services.scraper.rebuild import rebuild
+from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS, Dropped, UnreadableReplay
 from services.scraper.replay import Replay
-from services.scraper.resimulate import Simulators, rerun
+from services.scraper.rerun import Simulators, rerun
+from services.scraper.rerun.inputlog import parse_inputlog
 from shared.battle.action import Action, Move, Switch
 from shared.battle.contract import CONTRACTS
-from shared.battle.public_log import MAX_LINE_CHARACTERS, Dropped, UnreadableReplay
-from shared.battle.reading import Made, Reading
-from shared.battle.replay import rebuild
 from shared.simulator.client import Simulator
 from tests.services.simulated import replays, uncovered
 

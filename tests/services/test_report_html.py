@@ -13,7 +13,7 @@ import pytest
 
 from services.reporter.charts import label
 from services.reporter.report import command_line, render
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decision import Outcome, Reason
 from shared.battle.protocol import SEATS
 from shared.records import MatchupRequest, Run, parse_run, read_run
 from tests.services.made import battle, battles, move, run_of, switch

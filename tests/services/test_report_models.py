@@ -9,7 +9,7 @@ from services.reporter.models import lines, models, table
 from services.reporter.report import render
 from services.reporter.verdict import verdict
 from services.reporter.words import usd
-from shared.battle.decide import Asked, Outcome, Reason
+from shared.battle.decision import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import DecisionRecord, Run, parse_run
 from tests.services.made import battle, move, run_of

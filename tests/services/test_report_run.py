@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.reporter.run import file_stem
-from shared.battle.decide import Outcome, Reason
+from shared.battle.decision import Outcome, Reason
 from shared.errors import BrokenRecord
 from shared.records import MatchupRequest, parse_run
 from tests.services.made import battle, battles, move, run_of, switch

@@ -4,7 +4,7 @@ import pytest
 
 from services.reporter.verdict import battles_needed, verdict
 from services.reporter.words import milliseconds, percent
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.tally import Winner
 from tests.services.made import battle, battles, move, run_of
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from services.scraper.inputlog import NotRun, parse_inputlog
+from services.scraper.rebuild.choices import Unknown
 from services.scraper.replay import Replay
-from services.scraper.resimulate import Differs, Simulators, Why, rerun
-from services.scraper.simulators import commit_of
-from shared.battle.choices import Unknown
+from services.scraper.rerun import Differs, Simulators, Why, rerun
+from services.scraper.rerun.builds import commit_of
+from services.scraper.rerun.inputlog import NotRun, parse_inputlog
 from shared.errors import InputRefused, UsageError
 from shared.simulator.client import Simulator
 from shared.simulator.node import find_simulator

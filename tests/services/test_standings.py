@@ -13,7 +13,7 @@ from services.arena.standings import Standings
 from services.reporter.leaderboard import render_leaderboard
 from services.reporter.run import assemble
 from services.reporter.standings import Source, Table, result_of, table
-from shared.battle.decide import Outcome
+from shared.battle.decision import Outcome
 from shared.errors import UsageError
 from shared.matchups import MatchupStore
 from shared.records import MatchupRequest, Run

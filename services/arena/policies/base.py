@@ -7,9 +7,9 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from shared.battle.action import Action, Request
-from shared.battle.decide import Decision
-from shared.battle.observe import Tracker
+from shared.battle.decision import Decision
 from shared.battle.state import BattleState
+from shared.battle.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from poke_env.battle import Battle

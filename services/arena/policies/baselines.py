@@ -12,7 +12,7 @@ from poke_env.player.battle_order import BattleOrder, SingleBattleOrder
 
 from services.arena.policies.base import View
 from shared.battle.action import Action, Gimmick, Move, Switch
-from shared.battle.decide import Decision, Outcome, Reason
+from shared.battle.decision import Decision, Outcome, Reason
 from shared.policies import PolicySpec
 
 

@@ -1,6 +1,6 @@
 """A language model as a policy: asked over the network, held to the legal actions where its server can do that.
 
-How a decision comes about is `shared.battle.decide`; here is what it takes to ask: the words beyond the contract's
+How a decision comes about is `shared.battle.decision`; here is what it takes to ask: the words beyond the contract's
 prompt, the conversation so far, the substitute, and the account of every ask that stays with the decision.
 """
 
@@ -18,7 +18,7 @@ from services.arena.policies.wording import worded
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
 from shared.battle.contract import CONTRACTS
-from shared.battle.decide import Answer, Ask, Asked, Decision, Outcome, Reason, decide
+from shared.battle.decision import Answer, Ask, Asked, Decision, Outcome, Reason, decide
 from shared.battle.state import BattleState
 from shared.errors import Unreachable, UsageError
 from shared.policies import KINDS, PolicySpec

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from services.arena.policies.base import View
-from shared.battle.decide import Decision
+from shared.battle.decision import Decision
 from shared.errors import BattleBroken
 
 

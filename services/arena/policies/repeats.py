@@ -15,7 +15,7 @@ from services.arena.policies.base import View
 from services.arena.policies.language_model import MAX_ANSWER_CHARACTERS, LanguageModel
 from shared.battle.action import Action, Forfeit, order
 from shared.battle.asked import Asked
-from shared.battle.decide import Decision, Outcome, Reason
+from shared.battle.decision import Decision, Outcome, Reason
 from shared.errors import BattleBroken
 from shared.policies import PolicySpec
 from shared.records import DecisionRecord

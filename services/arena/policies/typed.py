@@ -5,7 +5,7 @@ from math import inf
 
 from services.arena.policies.base import View
 from shared.battle.action import Action, Move, Switch
-from shared.battle.decide import Decision
+from shared.battle.decision import Decision
 from shared.battle.effectiveness import attack_type, type_multiplier
 from shared.battle.pokedex import pokedex
 from shared.battle.state import BattleState

@@ -4,7 +4,7 @@ A model that was trained on a contract needs none of it, and is asked for what i
 """
 
 from services.arena.backends import Form
-from shared.battle.decide import Ask
+from shared.battle.decision import Ask
 
 TASK = "You are playing a Pokémon battle on Showdown. Choose the action that is most likely to win it."
 

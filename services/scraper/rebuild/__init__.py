@@ -9,17 +9,17 @@ request, a side knows the lines before it and its own team; nothing that comes l
 from collections import Counter
 from collections.abc import Sequence
 
+from services.scraper.reading import Made, Reading, action_kind
+from services.scraper.rebuild.choices import Choice, SentIn, Unknown, UsedMove, read_choices
+from services.scraper.rebuild.own_request import Roster
+from services.scraper.rebuild.own_team import Known, learn
+from services.scraper.rebuild.public_log import GENERATION, Dropped, Header, UnreadableReplay, battle_lines, in_percent
 from shared.battle.action import Action, Move, Switch
-from shared.battle.backfill import Known, learn
-from shared.battle.choices import Choice, Line, SentIn, Unknown, UsedMove, read_choices
-from shared.battle.observe import Tracker
 from shared.battle.pokedex import Pokedex, pokedex, to_id
-from shared.battle.protocol import SEATS, Seat
-from shared.battle.public_log import GENERATION, Dropped, Header, UnreadableReplay, battle_lines, in_percent
-from shared.battle.reading import Made, Reading, action_kind
-from shared.battle.roster import Roster
-from shared.battle.sight import name_of, seat_of
+from shared.battle.protocol import SEATS, Line, Seat
 from shared.battle.state import BattleState
+from shared.battle.tracking.in_sight import name_of, seat_of
+from shared.battle.tracking.tracker import Tracker
 
 __all__ = ["Dropped", "Made", "Reading", "UnreadableReplay", "rebuild"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.battle.action import Request
 from shared.battle.protocol import Seat
-from shared.battle.sight import seat_of
+from shared.battle.tracking.in_sight import seat_of
 
 Line = list[str]
 

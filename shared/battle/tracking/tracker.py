@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from poke_env.battle import Battle
 
 from shared.battle.action import Request
-from shared.battle.illusion import Line, TrueNames
-from shared.battle.memory import Memory
-from shared.battle.portrait import draw
 from shared.battle.protocol import SEATS, Seat, other, seen_by
-from shared.battle.sight import Sight
 from shared.battle.state import BattleState
+from shared.battle.tracking.draw_state import draw
+from shared.battle.tracking.illusion import Line, TrueNames
+from shared.battle.tracking.in_sight import Sight
+from shared.battle.tracking.last_turn import Memory
 from shared.errors import BattleBroken
 from shared.text import one_line
 

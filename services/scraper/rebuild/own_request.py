@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.battle.backfill import MAX_MOVES, Known, Mate
-from shared.battle.choices import Line, Wanted, called_by
+from services.scraper.rebuild.blocked_moves import Restrictions
+from services.scraper.rebuild.choices import Wanted, called_by
+from services.scraper.rebuild.own_team import MAX_MOVES, Known, Mate
 from shared.battle.pokedex import Pokedex, to_id
-from shared.battle.protocol import Seat, other
-from shared.battle.restrictions import Restrictions
-from shared.battle.sight import name_of, seat_of
+from shared.battle.protocol import Line, Seat, other
+from shared.battle.tracking.in_sight import name_of, seat_of
 
 _PP_OF_A_COPY = 5
 

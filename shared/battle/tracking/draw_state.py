@@ -12,11 +12,11 @@ from poke_env.battle import Move as PokeEnvMove
 from poke_env.battle.side_condition import SideCondition
 
 from shared.battle.action import Request, legal_actions
-from shared.battle.memory import Memory, hp_percent
 from shared.battle.pokedex import Pokedex, pokedex
 from shared.battle.protocol import Seat, other
-from shared.battle.sight import InSight, Sight, name_of, read_details, seat_of
 from shared.battle.state import Asked, BattleState, KnownMove, PokemonState, Side
+from shared.battle.tracking.in_sight import InSight, Sight, name_of, read_details, seat_of
+from shared.battle.tracking.last_turn import Memory, hp_percent
 
 # Of poke-env's effects, those that last and bear on a decision; the rest are passing notices.
 _LASTING_EFFECTS = frozenset(

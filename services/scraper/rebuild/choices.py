@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from shared.battle.protocol import SEATS, Seat
-from shared.battle.sight import seat_of
+from shared.battle.protocol import SEATS, Line, Seat
+from shared.battle.tracking.in_sight import seat_of
 
-Line = Sequence[str]
-"""A line of the log, split at `|`."""
 Wanted = Literal["lead", "move", "switch", "revive"]
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shared.battle.protocol import Seat, other
-from shared.battle.sight import Sight, seat_of
 from shared.battle.state import Event, Happening, Who
+from shared.battle.tracking.in_sight import Sight, seat_of
 
 MOVES_KEPT = 4
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from shared.battle.choices import Line
-from shared.battle.protocol import SEATS, Seat
-from shared.battle.sight import seat_of
+from shared.battle.protocol import SEATS, Line, Seat
+from shared.battle.tracking.in_sight import seat_of
 from shared.errors import AlphaStralError
 
 GENERATION = 9

@@ -7,8 +7,9 @@ is left aside here, too. Which moves are sound, or healing, comes from the simul
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.battle.choices import Line, called_by
+from services.scraper.rebuild.choices import called_by
 from shared.battle.pokedex import Pokedex, to_id
+from shared.battle.protocol import Line
 
 _SOUND = frozenset(
     {

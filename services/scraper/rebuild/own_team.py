@@ -7,11 +7,11 @@ a side's own prompts alone. Nothing is guessed: what never shows stays unknown.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.battle.choices import Line, called_by
-from shared.battle.disguises import Stint, under_true_names, unmask
+from services.scraper.rebuild.choices import called_by
 from shared.battle.pokedex import to_id
-from shared.battle.protocol import SEATS, Seat, other
-from shared.battle.sight import name_of, read_details, seat_of
+from shared.battle.protocol import SEATS, Line, Seat, other
+from shared.battle.tracking.disguises import Stint, under_true_names, unmask
+from shared.battle.tracking.in_sight import name_of, read_details, seat_of
 
 MAX_MOVES = 4
 _ENTERS = ("switch", "drag")

@@ -7,9 +7,8 @@ disguise later, or by a maximum HP that is another's. A side knows its own; its 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.battle.choices import Line
-from shared.battle.protocol import SEATS, Seat
-from shared.battle.sight import seat_of
+from shared.battle.protocol import SEATS, Line, Seat
+from shared.battle.tracking.in_sight import seat_of
 
 
 @dataclass(slots=True)

@@ -11,14 +11,14 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
-from services.scraper.inputlog import InputLog, NotRun, parse_inputlog
+from services.scraper.reading import Made, Reading, action_kind
+from services.scraper.rebuild.choices import Unknown
 from services.scraper.replay import Replay
-from services.scraper.simulators import Simulators
+from services.scraper.rerun.builds import Simulators
+from services.scraper.rerun.inputlog import InputLog, NotRun, parse_inputlog
 from shared.battle.action import Move, legal_actions, meant, needs_answer
-from shared.battle.choices import Unknown
-from shared.battle.observe import Tracker
 from shared.battle.protocol import SEATS, Seat, seen_by
-from shared.battle.reading import Made, Reading, action_kind
+from shared.battle.tracking.tracker import Tracker
 from shared.errors import AlphaStralError, InputRefused, SimulatorError, UnknownFormat
 from shared.policies import check_format
 from shared.simulator.client import Frame

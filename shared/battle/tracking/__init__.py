@@ -1,0 +1,1 @@
+"""What one seat knows of a battle, followed line by line through its log."""
