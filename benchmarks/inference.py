@@ -110,7 +110,7 @@ async def per_second(engine: Engine, works: Sequence[Work], at_once: int) -> flo
 async def measure(loaded: Loaded, rounds: int, limits: Limits) -> dict[str, object]:
     """Every figure, printed as it is found."""
     # Nothing ends an answer early: a token is a token.
-    engine = Engine(replace(loaded, ends=frozenset()), limits)
+    engine = Engine(replace(loaded, end_ids=frozenset()), limits)
     engine.start()
     ms_per_decision = {}
     score_over_free30 = 0.0

@@ -281,7 +281,7 @@ def _evaluated(
         loaded = load(named.base, adapters={model: named.adapter} if named.adapter else None, dtype=plan.dtype)
         measured = {}
         for who, adapter in (("tuned", model), ("base", None)):
-            loaded.wear(adapter)
+            loaded.use_adapter(adapter)
             measured[who] = evaluate(loaded, rows, name=who, written=len(rows) // 10)
     accuracy = {**measured["base"].accuracy, **measured["tuned"].accuracy}
     found = {

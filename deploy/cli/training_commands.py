@@ -102,7 +102,7 @@ def evaluate(
         named = resolve(model, Settings(), Path(copies))
         adapters = {named.name: named.adapter} if named.adapter else None
         loaded = load(named.base, adapters=adapters, device=device, dtype=dtype)
-        loaded.wear(named.name if named.adapter else None)
+        loaded.use_adapter(named.name if named.adapter else None)
         found = measure(loaded, rows, name=model, written=written)
     head, *lines = table(found)
     shown = Table(*head, box=None)

@@ -133,7 +133,7 @@ class Engine:
             return
 
         def forward() -> None:
-            self.loaded.wear(batch[0].work.adapter)
+            self.loaded.use_adapter(batch[0].work.adapter)
             sets = [
                 FiniteSet(ticket.work.prompt, tuple(member.ids for member in ticket.work.members)) for ticket in batch
             ]
@@ -160,20 +160,20 @@ class Engine:
 
     def _admit(self, joining: Sequence[Ticket]) -> None:
         adapter = joining[0].work.adapter
-        self.loaded.wear(adapter)
+        self.loaded.use_adapter(adapter)
         rows = [
             Row(work.prompt, work.sampling, work.max_new_tokens, work.stop, work.top_n)
             for work in (ticket.work for ticket in joining)
         ]
         decoding = self._decodings.setdefault(
-            adapter, Decoding(self.loaded.model, self.loaded.tokenizer, self.loaded.ends)
+            adapter, Decoding(self.loaded.model, self.loaded.tokenizer, self.loaded.end_ids)
         )
         self._rows.update(zip(rows, joining, strict=True))
         self._tell(decoding.admit(rows))
         self._leave(decoding)
 
     def _step(self, adapter: str | None, decoding: Decoding) -> None:
-        self.loaded.wear(adapter)
+        self.loaded.use_adapter(adapter)
         self._tell(decoding.step())
         self._leave(decoding)
 

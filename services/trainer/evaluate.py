@@ -60,8 +60,8 @@ def _legal_share(loaded: Loaded, rows: Sequence[Row]) -> Share:
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=MAX_ANSWER_TOKENS,
                 do_sample=False,
-                eos_token_id=sorted(loaded.ends),
-                pad_token_id=min(loaded.ends),
+                eos_token_id=sorted(loaded.end_ids),
+                pad_token_id=min(loaded.end_ids),
             )
         said = loaded.tokenizer.decode(out[0, len(prompt) :], skip_special_tokens=True).strip()
         hits += said in row.legal

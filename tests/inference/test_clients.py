@@ -9,9 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError, ValidationError
 from openai import AsyncOpenAI, OpenAI
 
 from shared.language.chat import completions_ids, prompt_ids
-from shared.language.scoring import score_plainly
 from tests.inference.conftest import Running, Start
-from tests.language.tiny import WITH_SPACES, tiny, tiny_tokenizer
+from tests.language.tiny import WITH_SPACES, score_plainly, tiny, tiny_tokenizer
 
 CHAT: Any = [{"role": "user", "content": "Gen 9 turn 3"}]
 TEXTS = ["move Psychic", "move Psychic Noise", "switch Mr. Mime"]

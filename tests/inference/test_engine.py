@@ -14,9 +14,8 @@ from services.inference.wire import collected
 from services.inference.work import Finished, GenerationFailed, Limits, Member, Overloaded, Work
 from shared.language.chat import completions_ids, prompt_ids
 from shared.language.load import Loaded, load
-from shared.language.scoring import score_plainly
 from tests.inference.conftest import Hooked
-from tests.language.tiny import save_adapter, save_tiny, tiny
+from tests.language.tiny import save_adapter, save_tiny, score_plainly, tiny
 
 TEXTS = ("move Psychic", "move Psychic Noise", "switch Rotom-Wash")
 
@@ -80,7 +79,7 @@ async def test_adapters_are_mixed_and_each_request_gets_its_own(tmp_path: Path) 
     engine.stop()
 
     for work, (ids, finished) in zip(works, found, strict=True):
-        loaded.wear(work.adapter)
+        loaded.use_adapter(work.adapter)
         if work.members:
             plain = [score_plainly(loaded.model, work.prompt, member.ids) for member in work.members]
             assert [each.logprob for each in finished.candidates] == pytest.approx(plain, abs=1e-4)

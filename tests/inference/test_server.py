@@ -81,7 +81,7 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end(tiny_server: Running) ->
 
 def test_a_chat_needs_a_template(start: Start) -> None:
     loaded = tiny()
-    bare = Loaded(loaded.model, tiny_tokenizer(None), {}, loaded.ends, "cpu", "float32")
+    bare = Loaded(loaded.model, tiny_tokenizer(None), {}, loaded.end_ids, "cpu", "float32")
     answer = post(start(bare), "/v1/chat/completions", CHAT)
 
     assert (answer.status_code, answer.json()["error"]) == (

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from shared.errors import UsageError
 from shared.language.chat import completion_ids, completions_ids, prompt_ids
 from shared.language.load import Loaded, load, load_tokenizer, smollm2_file
-from shared.language.scoring import FiniteSet, score, score_plainly
-from tests.language.tiny import save_adapter, save_tiny
+from shared.language.scoring import FiniteSet, score
+from tests.language.tiny import save_adapter, save_tiny, score_plainly
 
 torch.set_num_threads(1)
 PROMPT, MEMBER = (5, 6, 7), (10, 11, 2)
@@ -26,8 +26,8 @@ def test_each_adapter_speaks_for_itself_over_one_base(tmp_path: Path) -> None:
 
     scores = {}
     for name in (None, "smol@2.0", "smol@3.0", None, "smol@2.0"):
-        loaded.wear(name)
-        alone[name].wear(name)
+        loaded.use_adapter(name)
+        alone[name].use_adapter(name)
         scores[name] = score_plainly(loaded.model, PROMPT, MEMBER)
         assert scores[name] == pytest.approx(score_plainly(alone[name].model, PROMPT, MEMBER), abs=1e-5)
     assert len({round(each, 3) for each in scores.values()}) == 3
@@ -38,12 +38,12 @@ def test_a_folder_with_an_adapter_alone_brings_its_base(tmp_path: Path) -> None:
     loaded = load(save_adapter(tmp_path / "mine", base, 2))
 
     assert list(loaded.adapters) == ["mine"]
-    loaded.wear("mine")
+    loaded.use_adapter("mine")
 
 
-def test_an_adapter_that_was_not_loaded_cannot_be_worn(tmp_path: Path) -> None:
+def test_an_adapter_that_was_not_loaded_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
-        load(save_tiny(tmp_path)).wear("mine")
+        load(save_tiny(tmp_path)).use_adapter("mine")
 
 
 PICKLES = {"model.safetensors": "pytorch_model.bin", "adapter_model.safetensors": "adapter_model.bin"}

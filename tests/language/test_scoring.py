@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.language.scoring import FiniteSet, score, score_plainly, tree_of
-from tests.language.tiny import tiny, tiny_model
+from shared.language.scoring import FiniteSet, score, tree_of
+from tests.language.tiny import score_plainly, tiny, tiny_model
 
 torch.set_num_threads(1)
 MODEL = tiny_model()

@@ -1,5 +1,6 @@
 """A language model small enough to be made in a test: random weights, and a tokenizer that takes any text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,11 @@ def save_adapter(folder: Path, base: Path, seed: int) -> Path:
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(folder)
     return folder
+
+
+def score_plainly(model: Any, prompt: Sequence[int], member: Sequence[int]) -> float:
+    """The log-probability of an answer, by a slow forward of prompt and answer alone."""
+    ids = torch.tensor([[*prompt, *member]], device=model.device)
+    with torch.inference_mode():
+        logprobs = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+    return float(sum(logprobs[len(prompt) - 1 + place, token] for place, token in enumerate(member)))

@@ -17,8 +17,7 @@ from services.trainer.accuracy import (
 from services.trainer.samples import asked
 from shared.datasets import Row
 from shared.language.chat import completion_ids
-from shared.language.scoring import score_plainly
-from tests.language.tiny import tiny
+from tests.language.tiny import score_plainly, tiny
 from tests.trainer.learned import rows
 
 PROMPT = """Gen 9 turn 13

@@ -138,7 +138,7 @@ def test_merged_and_unmerged_say_the_same(tmp_path: Path) -> None:
     apart = train(recipe(base, dtype="float32"), data, tmp_path / "apart")
     ids = torch.tensor([tokens(rows("held", 1), tiny_tokenizer(), loss="all", max_length=2000).input_ids[0]])
     adapted = load(base, adapters={"own": apart.folder})
-    adapted.wear("own")
+    adapted.use_adapter("own")
     with torch.inference_mode():
         expected = adapted.model(input_ids=ids).logits
         found = load(trained.folder).model(input_ids=ids).logits
