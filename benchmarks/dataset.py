@@ -34,7 +34,7 @@ from services.scraper.rerun.builds import Simulators
 from services.scraper.samples import BattleRows, Wanted, rows_of
 from services.scraper.sources import Source, find_sources
 from shared.matchups import MatchupStore
-from shared.processes import cores
+from shared.process import cores
 
 _T = TypeVar("_T")
 

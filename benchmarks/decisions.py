@@ -28,12 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 
-from deploy.redis_server import private_redis
+from deploy.stack import private_redis
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.play import play
 from services.arena.policies.models import connector
-from shared.jobs.limits import Limiter, LocalLimiter
-from shared.jobs.shared_limits import shared_limiter
+from shared.jobs.limits import Limiter, LocalLimiter, shared_limiter
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings
 

@@ -13,12 +13,11 @@ import services.arena.api
 import services.reporter.api
 import services.scraper.api
 import services.trainer.api
-from deploy.listening import in_url, listen
 from deploy.resuming import resume
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.jobs.leash import end_with_parent
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import Queues, connect
 from shared.matchups import MatchupStore
+from shared.process import end_with_parent, in_url, listen
 from shared.settings import Settings
 from shared.store import replace_file
 from shared.text import configure_logging

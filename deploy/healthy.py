@@ -26,7 +26,7 @@ def check(what: str, settings: Settings) -> None:
 
 def check_worker(settings: Settings, host: str) -> None:
     """A worker on this host has given Redis a sign of life in the last seconds."""
-    from shared.jobs.queues import Queues, connect
+    from shared.jobs.queue import Queues, connect
 
     if settings.redis_url is None:
         raise UsageError("a worker needs REDIS_URL to find its queue")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.local import Child
+from deploy.stack import Child
 from services.arena.policies import Connect, Policy
 from shared.errors import UsageError
 from shared.policies import PolicySpec, parse_policy

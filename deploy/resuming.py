@@ -3,7 +3,7 @@
 import services.arena.resume
 import services.scraper.resume
 import services.trainer.resume
-from shared.jobs.queues import Queues
+from shared.jobs.queue import Queues
 from shared.matchups import MatchupStore
 
 

@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.interruption import terminated_as_interrupted
-from deploy.listening import in_url, listen
 from shared.errors import AlphaStralError, UsageError
+from shared.process import in_url, listen, terminated_as_interrupted
 from shared.store import replace_file
 from shared.text import configure_logging
 
@@ -78,7 +77,7 @@ def serve(
 
 def main() -> None:
     """Serve, as a child process: it ends when its standard input does."""
-    from shared.jobs.leash import end_with_parent
+    from shared.process import end_with_parent
 
     end_with_parent()
     try:

@@ -3,9 +3,10 @@
 import sys
 
 from shared.errors import AlphaStralError, UsageError
-from shared.jobs.leash import end_with_parent
-from shared.jobs.queues import ROUTES, connect
+from shared.jobs.queue import connect
+from shared.jobs.routes import ROUTES
 from shared.jobs.worker import Worker
+from shared.process import end_with_parent
 from shared.settings import Settings
 from shared.text import configure_logging
 

@@ -25,6 +25,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import UsageError, first_fault
 
+# Before torch is imported anywhere: its threads wait for each other, and are to spin for a tenth of a millisecond
+# before they sleep. By default they spin for milliseconds, and keep the processors from the very threads they wait for
+# as soon as anything else runs beside them: the simulator, another worker, a second model. A decision then takes up to
+# twenty times as long; docs/training-log.md has the figures. GNU's OpenMP alone knows the variable.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 EngineName = Literal["auto", "tgi", "vllm", "builtin"]
 # A variable that is set to nothing is no key.

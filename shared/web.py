@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
-from shared.jobs.queues import Queues, WorkerSeen
+from shared.jobs.queue import Queues, WorkerSeen
 from shared.work import AnyKind, WorkStatus, ask, cancel
 
 log = logging.getLogger(__name__)

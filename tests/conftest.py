@@ -9,7 +9,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from deploy.redis_server import private_redis
+from deploy.stack import private_redis
 from tests.engine import redis_in_container
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that they start:

@@ -148,7 +148,7 @@ def up(
     log_level: LogLevel = None,
 ) -> None:
     """Run the local stack (Redis, API, arena and scraper workers, reporter) until interrupted."""
-    from deploy.local import LocalStack
+    from deploy.stack import LocalStack
 
     configure_logging(log_level or Settings().log_level)
     settings = Settings()
@@ -162,7 +162,7 @@ def up(
 @app.command()
 def demo(arena: ArenaWorkers = 2) -> None:
     """Start the stack, play heuristic against random through API and queue, show the verdict, and stop everything."""
-    from deploy.local import LocalStack
+    from deploy.stack import LocalStack
 
     configure_logging("WARNING")
     try:
@@ -233,7 +233,7 @@ def resume(
 ) -> None:
     """Enqueue all unfinished work again (matchups, scrapes, datasets, trainings), as every start of the API does."""
     from deploy.resuming import resume as resume_all
-    from shared.jobs.queues import Queues, connect
+    from shared.jobs.queue import Queues, connect
 
     settings = Settings()
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))

@@ -16,7 +16,6 @@ from rich.markup import escape
 
 from deploy.cli.show import err, out, progress
 from deploy.cli.suites import policies_of, read_toml
-from deploy.interruption import interruptible
 from services.arena.asked import check_request
 from services.arena.budget import Budget, Spent
 from services.arena.play import play
@@ -28,6 +27,7 @@ from services.reporter.words import one_line, percent, usd
 from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.matchups import MatchupStore
+from shared.process import interruptible
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.tally import Tally

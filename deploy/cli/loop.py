@@ -29,16 +29,16 @@ from rich.markup import escape
 from deploy.cli.show import err, out, progress
 from deploy.cli.training_commands import training_bar
 from deploy.client import ApiClient
-from deploy.listening import listen
-from deploy.local import Child, LocalStack
 from deploy.resuming import resume
+from deploy.stack import Child, LocalStack
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus
 from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import Queues, connect
 from shared.matchups import MatchupStore
+from shared.process import listen
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from shared.store import replace_file

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.cli.show import Advance
-from deploy.interruption import interruptible
 from services.arena.budget import Budget, Spent
 from services.arena.play import make_battlefield, play
 from services.arena.policies import Connect, no_models
 from services.reporter.report import render
 from services.reporter.run import assemble, file_stem
 from shared.errors import AlphaStralError, UsageError
+from shared.process import interruptible
 from shared.records import BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer

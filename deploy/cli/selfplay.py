@@ -29,7 +29,7 @@ from services.reporter.run import assemble
 from shared.errors import AlphaStralError, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.policies import KINDS, parse_policy
-from shared.processes import cores, in_processes
+from shared.process import cores, in_processes
 from shared.records import MAX_POLICY_CHARACTERS, BattleRecord, MatchupRequest, read_run
 from shared.settings import Settings
 from shared.store import replace_file

@@ -19,7 +19,6 @@ from rich.markup import escape
 
 from deploy.cli.play import write_file
 from deploy.cli.show import err, progress
-from deploy.interruption import interruptible
 from services.arena.budget import Budget
 from services.arena.play import play
 from services.arena.policies import Connect
@@ -31,6 +30,7 @@ from services.reporter.words import one_line
 from services.reporter.writing import notes, tournament_table, write_run_and_report
 from shared.errors import Conflict, UsageError, first_fault
 from shared.matchups import MatchupStore
+from shared.process import interruptible
 from shared.records import BattleRecord
 from shared.registry import Registry
 from shared.settings import Settings

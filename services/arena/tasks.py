@@ -12,9 +12,8 @@ from services.arena.progress import Progress, look_again
 from services.arena.shards import shards_of
 from services.arena.tournament import go_on, look_after
 from shared.errors import NotServed, UsageError
-from shared.jobs.limits import LocalLimiter
+from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
-from shared.jobs.shared_limits import shared_limiter
 from shared.jobs.worker import Context, HandedBack
 from shared.matchups import MatchupStore
 from shared.records import BattleRecord, MatchupRequest

@@ -13,7 +13,7 @@ from services.arena.standings import Standings
 from services.arena.tournament import Check, TournamentProgress, check_suite, pinned_suite
 from services.arena.tournament_schemas import NewTournament, TournamentLine, TournamentPage, TournamentStatus
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
-from shared.jobs.queues import Queues
+from shared.jobs.queue import Queues
 from shared.matchups import MatchupStore
 from shared.registry import Registry
 from shared.settings import Settings

@@ -9,7 +9,7 @@ from services.scraper.builds import Builds
 from services.scraper.schemas import DatasetStatus, NewDataset, NewScrape, ScrapeStatus
 from services.scraper.scrapes import Scrapes
 from shared.jobs.payloads import BuildDataset, ScrapePages
-from shared.jobs.queues import Queues
+from shared.jobs.queue import Queues
 from shared.store import Store, new_matchup_id
 
 

@@ -21,7 +21,7 @@ from services.scraper.samples import Wanted, rows_of
 from services.scraper.sources import Source
 from shared.datasets import DatasetCard
 from shared.errors import AlphaStralError, UsageError
-from shared.processes import cores, in_processes
+from shared.process import cores, in_processes
 
 log = logging.getLogger(__name__)
 

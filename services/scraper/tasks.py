@@ -12,9 +12,8 @@ from services.scraper.scraping import Interrupted, fetch_range, list_range, repl
 from services.scraper.sources import find_sources
 from services.scraper.stored_replays import StoredReplays
 from shared.errors import BrokenRecord, Conflict, UsageError
-from shared.jobs.limits import LocalLimiter
+from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.payloads import BuildDataset, ScrapePages
-from shared.jobs.shared_limits import shared_limiter
 from shared.jobs.worker import Context, HandedBack
 
 

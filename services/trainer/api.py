@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Response
 from services.trainer.trainings import NewTraining, Trainings, TrainingStatus
 from shared.errors import BrokenRecord, Conflict, NotFound, UsageError
 from shared.jobs.payloads import TrainModel
-from shared.jobs.queues import Queues
+from shared.jobs.queue import Queues
 from shared.store import Store
 
 log = logging.getLogger(__name__)

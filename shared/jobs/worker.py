@@ -17,9 +17,9 @@ import redis
 
 from shared.errors import Unreachable
 from shared.jobs.horse import Ending, HandedBack, Horse, Report
-from shared.jobs.leases import Lease, Leases
 from shared.jobs.payloads import Payload
-from shared.jobs.queues import ROUTES, Queues, Refused, Route, reaching_redis
+from shared.jobs.queue import Lease, Leases, Queues, Refused, reaching_redis
+from shared.jobs.routes import ROUTES, Route
 from shared.matchups import MatchupStore
 from shared.settings import Settings
 from shared.text import one_line

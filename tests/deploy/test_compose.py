@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from deploy.api import build
 from shared.errors import UsageError
-from shared.jobs.queues import ROUTES
+from shared.jobs.routes import ROUTES
 from shared.settings import Settings
 from tests.engine import no_compose
 

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from shared.jobs.queues import ROUTES
+from shared.jobs.routes import ROUTES
 from shared.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "k8s"

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.local import LocalStack
-from shared.jobs.queues import ROUTES, connect
+from deploy.stack import LocalStack
+from shared.jobs.queue import connect
+from shared.jobs.routes import ROUTES
 from shared.settings import Settings
 
 T = TypeVar("T")

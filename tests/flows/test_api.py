@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from deploy.api import build
 from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import Queues, connect
 from shared.matchups import MatchupStore
 from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.loop import Plan, run
-from deploy.local import LocalStack
+from deploy.stack import LocalStack
 from services.trainer.progress import read_metrics
 from services.trainer.trainings import NewTraining, Trainings, TrainingState
 from shared.battle.pokedex import SNAPSHOT

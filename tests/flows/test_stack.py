@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from deploy.client import ApiClient, find_api, find_redis
 from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import Queues, connect
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from tests.flows.conftest import eventually, make_stack

@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from services.arena.backends import Question, make_backend
-from shared.jobs.shared_limits import shared_limiter
+from shared.jobs.limits import shared_limiter
 from shared.policies import parse_policy
 from shared.settings import Settings
 

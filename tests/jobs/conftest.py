@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import Queues, connect
 from tests.jobs.errands import ROUTES, Errand
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from shared.errors import UsageError
 from shared.jobs.payloads import Payload
-from shared.jobs.queues import Route, connect
+from shared.jobs.queue import connect
+from shared.jobs.routes import Route
 from shared.jobs.worker import Context, HandedBack, Worker
 from shared.settings import Settings
 from shared.text import configure_logging

@@ -9,9 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import redis
 
-from shared.jobs.limits import Limiter, LocalLimiter
-from shared.jobs.queues import connect
-from shared.jobs.shared_limits import LEASE_SECONDS, SharedLimiter, shared_limiter
+from shared.jobs.limits import LEASE_SECONDS, Limiter, LocalLimiter, SharedLimiter, shared_limiter
+from shared.jobs.queue import connect
 from tests.jobs.conftest import ROOT
 from tests.standins.models import TGI, StandIn, together
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.redis_server import find_redis_server
+from deploy.stack import find_redis_server
 from shared.errors import Unreachable, UsageError
-from shared.jobs.leases import LEASE_SECONDS, SECOND_LOOK_SECONDS, Lease, Leases
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import LEASE_SECONDS, SECOND_LOOK_SECONDS, Lease, Leases, Queues, connect
 from tests.jobs.conftest import Yard, eventually
 from tests.jobs.errands import ROUTES
 

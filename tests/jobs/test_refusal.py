@@ -12,7 +12,7 @@ from rq.job import Job as RQJob
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from shared.jobs.queues import MAX_PAYLOAD_BYTES, Job, Refused
+from shared.jobs.queue import MAX_PAYLOAD_BYTES, Job, Refused
 from tests.jobs.conftest import Yard, eventually
 from tests.jobs.errands import ROUTES
 
@@ -102,7 +102,7 @@ def send_positional_arguments(yard: Yard, mark: Path) -> RQJob:
         (send_callback, "it carries success_callback_name, success_callback_timeout"),
         (send_failure_callback, "it carries failure_callback_name, failure_callback_timeout"),
         (send_webhook, "it carries webhooks"),
-        (send_more_than_the_payload, "its payload is no Errand: ('also',): Extra inputs are not permitted"),
+        (send_more_than_the_payload, "its payload is no Errand: also: Extra inputs are not permitted"),
         (send_positional_arguments, "its data is not one route and one payload"),
     ],
 )

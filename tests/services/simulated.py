@@ -7,7 +7,7 @@ from random import Random
 from services.scraper.replay import Replay
 from shared.battle.action import Move, legal_actions, needs_answer, order
 from shared.battle.protocol import SEATS, seen_by
-from shared.simulator.client import SeatSetup, Simulator
+from shared.simulator.simulator import SeatSetup, Simulator
 
 SWITCH_RATE = 0.2
 ROOM_LINES = ("|j|☆Red", "|c|☆Red|good luck", "|inactive|Battle timer is ON")

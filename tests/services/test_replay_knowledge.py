@@ -18,7 +18,7 @@ from services.scraper.rerun import Simulators, rerun
 from services.scraper.rerun.inputlog import parse_inputlog
 from shared.battle.action import Action, Move, Switch
 from shared.battle.contract import CONTRACTS
-from shared.simulator.client import Simulator
+from shared.simulator.simulator import Simulator
 from tests.services.simulated import replays, uncovered
 
 OTHER_MOVES = ("Tackle", "Earthquake", "Recover", "Explosion", "Trick Room")

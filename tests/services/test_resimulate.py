@@ -14,8 +14,8 @@ from services.scraper.rerun import Differs, Simulators, Why, rerun
 from services.scraper.rerun.builds import commit_of
 from services.scraper.rerun.inputlog import NotRun, parse_inputlog
 from shared.errors import InputRefused, UsageError
-from shared.simulator.client import Simulator
 from shared.simulator.node import find_simulator
+from shared.simulator.simulator import Simulator
 from tests.services.simulated import replays
 
 START = '>start {"formatid":"gen9randombattle","seed":"sodium,00000000000000000000000000000001"}'

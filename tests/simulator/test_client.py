@@ -12,7 +12,7 @@ import pytest
 from shared.battle.action import legal_actions, needs_answer, order
 from shared.battle.protocol import SEATS
 from shared.errors import InvalidTeam, SimulatorError
-from shared.simulator.client import BattleEnd, SeatSetup, SimulatedBattle, Simulator
+from shared.simulator.simulator import BattleEnd, SeatSetup, SimulatedBattle, Simulator
 
 TEAMS = Path(__file__).parents[2] / "services" / "arena" / "sample_teams"
 

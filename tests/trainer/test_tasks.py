@@ -12,7 +12,7 @@ from services.trainer.tasks import train_model
 from services.trainer.trainings import NewTraining, Trainings, TrainingState
 from shared.errors import Unreachable, UsageError
 from shared.jobs.payloads import Payload, TrainModel
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import Queues, connect
 from shared.jobs.worker import Context
 from shared.matchups import MatchupStore
 from shared.registry import Registry

@@ -26,7 +26,7 @@ from services.arena.player import Player
 from shared.battle.action import FORFEIT, needs_answer
 from shared.battle.protocol import SEATS, Seat
 from shared.errors import BattleBroken, Unreachable, UsageError
-from shared.simulator.client import Simulator
+from shared.simulator.simulator import Simulator
 from shared.text import one_line
 
 log = logging.getLogger(__name__)

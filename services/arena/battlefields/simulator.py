@@ -10,7 +10,7 @@ from services.arena.player import Player
 from shared.battle.action import needs_answer
 from shared.battle.protocol import SEATS, Seat
 from shared.errors import BattleBroken
-from shared.simulator.client import SeatSetup, SimulatedBattle, Simulator, Step
+from shared.simulator.simulator import SeatSetup, SimulatedBattle, Simulator, Step
 
 
 class SimulatorBattlefield:

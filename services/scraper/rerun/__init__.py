@@ -21,7 +21,7 @@ from shared.battle.protocol import SEATS, Seat, seen_by
 from shared.battle.tracking.tracker import Tracker
 from shared.errors import AlphaStralError, InputRefused, SimulatorError, UnknownFormat
 from shared.policies import check_format
-from shared.simulator.client import Frame
+from shared.simulator.simulator import Frame
 
 __all__ = ["Differs", "Simulators", "Why", "rerun"]
 

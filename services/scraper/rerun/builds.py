@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from shared.errors import UsageError
-from shared.simulator.client import Simulator
+from shared.simulator.simulator import Simulator
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_BYTES = 1_000_000

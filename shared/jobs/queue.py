@@ -1,18 +1,26 @@
-"""Which jobs there are, and how they are put on their queues in Redis.
+"""How jobs are put on their queues in Redis, and how a worker holds one and lets it go.
 
-The layout in Redis is RQ's: a list and a hash that any RQ tool reads. What a job may be is ours: a job names a route
-of ROUTES, and carries one payload as JSON. RQ alone would import whatever dotted name a job holds and unpickle its
-meta; here a job is read by `Job.read`, which resolves nothing outside ROUTES and unpickles nothing.
+The layout in Redis is RQ's: a list and a hash that any RQ tool reads. What a job may be is ours: `Job.read` resolves
+nothing outside ROUTES and unpickles nothing, where RQ would unpickle a job's meta.
+
+A worker holds a job by a lease, an entry of RQ's registry of started jobs that the worker renews every second. A lease
+that has run out, and that a second look finds not renewed, means that the worker died: whoever sees it puts the job
+back. Redis's own clock counts, so that hosts need not agree on the time.
 """
 
 import json
+import os
 import re
+import socket
+import time
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 from pydantic import ValidationError
@@ -24,118 +32,25 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import AlphaStralError, Unreachable, UsageError, first_fault
-from shared.jobs.payloads import (
-    BuildDataset,
-    LookAtMatchup,
-    LookAtTournament,
-    Payload,
-    PlayShard,
-    ScrapePages,
-    TrainModel,
-    WriteLeaderboard,
-    WriteReport,
-)
+from shared.jobs.payloads import Payload
+from shared.jobs.routes import ROUTES, Route
 from shared.text import one_line
 
 MAX_PAYLOAD_BYTES = 100_000
+LEASE_SECONDS = 5.0
+"""A lease that was not renewed for this long has run out."""
+SECOND_LOOK_SECONDS = 3.0
+"""After Redis was away, the living have this long to renew their leases."""
+WORKER_SEEN_SECONDS = 10
+_REFUSED_KEPT_SECONDS = 86_400
 _SOCKET_TIMEOUT_SECONDS = 5.0
 _RETRY_EVERY_SECONDS = 0.25
+_Mapping = dict[bytes | bytearray | memoryview | str | int | float, Any]
+_STEPS = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
 
 
 class Refused(AlphaStralError):
     """A job that this project did not write. It is set aside and never run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How one kind of job is run. Functions are named, so that an API need not import them."""
-
-    queue: str
-    function: str
-    """`module:function`, called as function(payload, context)."""
-    give_up: str
-    """`module:function`, called as give_up(payload, context, reason) when the job has failed for good."""
-    payload: type[Payload]
-    job_id: Callable[[Any], str]
-    """The same work has the same id, and is on the queue once."""
-    timeout_seconds: Callable[[Any], float]
-    retries: int = 2
-    at_front: bool = False
-    """Before the jobs that wait already: it is short, and they may not be needed any more after it."""
-
-
-ROUTES: Mapping[str, Route] = {
-    "play_shard": Route(
-        queue="arena",
-        function="services.arena.tasks:play_shard",
-        give_up="services.arena.tasks:give_up_shard",
-        payload=PlayShard,
-        job_id=lambda payload: f"{payload.matchup_id}-shard-{payload.start:05d}",
-        timeout_seconds=lambda payload: 60 + (payload.stop - payload.start) * payload.seconds_per_battle,
-    ),
-    "look_at_matchup": Route(
-        queue="arena",
-        function="services.arena.tasks:look_at_matchup",
-        give_up="services.arena.tasks:give_up_look",
-        payload=LookAtMatchup,
-        job_id=lambda payload: f"{payload.matchup_id}-look-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-        at_front=True,
-    ),
-    "look_at_tournament": Route(
-        queue="arena",
-        function="services.arena.tasks:look_at_tournament",
-        give_up="services.arena.tasks:give_up_tournament",
-        payload=LookAtTournament,
-        job_id=lambda payload: f"{payload.tournament_id}-look-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-        at_front=True,
-    ),
-    "write_report": Route(
-        queue="reporter",
-        function="services.reporter.tasks:write_report",
-        give_up="services.reporter.tasks:give_up_report",
-        payload=WriteReport,
-        job_id=lambda payload: f"{payload.matchup_id}-report-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-    ),
-    "write_leaderboard": Route(
-        queue="reporter",
-        function="services.reporter.tasks:write_leaderboard",
-        give_up="services.reporter.tasks:give_up_leaderboard",
-        payload=WriteLeaderboard,
-        job_id=lambda payload: f"{payload.tournament_id}-leaderboard-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-    ),
-    "scrape_pages": Route(
-        queue="scraper",
-        function="services.scraper.tasks:scrape_pages",
-        give_up="services.scraper.tasks:give_up_pages",
-        payload=ScrapePages,
-        job_id=lambda payload: f"{payload.scrape_id}-pages-{payload.number:05d}",
-        # A site may ask to wait, and is asked slowly.
-        timeout_seconds=lambda payload: 7_200,
-    ),
-    "build_dataset": Route(
-        queue="scraper",
-        function="services.scraper.tasks:build_dataset",
-        give_up="services.scraper.tasks:give_up_dataset",
-        payload=BuildDataset,
-        job_id=lambda payload: f"{payload.name}-dataset",
-        timeout_seconds=lambda payload: 86_400,
-        retries=1,
-    ),
-    "train_model": Route(
-        queue="train",
-        function="services.trainer.tasks:train_model",
-        give_up="services.trainer.tasks:give_up_training",
-        payload=TrainModel,
-        job_id=lambda payload: f"{payload.training_id}-train",
-        timeout_seconds=lambda payload: 14 * 86_400,
-        # A machine that is taken away now and then should not end a training that goes on from its checkpoint.
-        retries=8,
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,28 +156,28 @@ class Queues:
                     )
                     return True
                 except DuplicateJobError:
-                    if self._connection.hget(f"{RQ_KEY_PREFIX}:job:{job_id}", "status") != b"failed":
+                    if self._connection.hget(_key("job", job_id), "status") != b"failed":
                         return False
                     # A job of that id was refused or failed once; it does not stand in the way for ever.
-                    self._connection.delete(f"{RQ_KEY_PREFIX}:job:{job_id}")
+                    self._connection.delete(_key("job", job_id))
         return False
 
     def depths(self) -> dict[str, int]:
         """Queue → jobs that wait on it."""
         names = sorted({route.queue for route in self._routes.values()})
         with reaching_redis():
-            return {name: int(self._connection.llen(f"{RQ_KEY_PREFIX}:queue:{name}")) for name in names}
+            return {name: int(self._connection.llen(_key("queue", name))) for name in names}
 
     def workers(self) -> list[WorkerSeen]:
         """The workers that live. Those that died are forgotten."""
-        known, seen = f"{RQ_KEY_PREFIX}:workers", []
+        known, seen = _key("workers"), []
         with reaching_redis():
             for key in map(text, self._connection.smembers(known)):
                 queue, state, pid = self._connection.hmget(key, "queues", "state", "pid")
                 if queue is None:
                     self._connection.srem(known, key)
                     continue
-                name = key.removeprefix(f"{RQ_KEY_PREFIX}:worker:")
+                name = key.removeprefix(_key("worker", ""))
                 seen.append(WorkerSeen(one_line(name), one_line(text(queue)), one_line(text(state)), int(pid or 0)))
         return sorted(seen, key=lambda worker: worker.name)
 
@@ -270,6 +185,143 @@ class Queues:
         """Raises Unreachable when Redis does not answer."""
         with reaching_redis():
             self._connection.ping()
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A job that this worker holds."""
+
+    job: Job
+    member: str
+    """The lease's entry in the registry of started jobs."""
+
+
+class Leases:
+    """One worker's hold on the jobs of one queue."""
+
+    def __init__(
+        self,
+        connection: redis.Redis,
+        queue: str,
+        routes: Mapping[str, Route],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._redis = connection
+        self._queue_name = queue
+        self._routes = routes
+        self._worker = _key("worker", self.worker)
+        self._listed_in = (_key("workers"), _key("workers", queue))
+        self._queue = _key("queue", queue)
+        self._between = _key("queue", queue, "intermediate")
+        self._started = _key("wip", queue)
+        self._failed = _key("failed", queue)
+        self._step = connection.register_script(_STEPS)
+        self._clock = clock
+        self._overdue_since: dict[str, float] = {}
+        self._born = _timestamp()
+
+    def beat(self, lease: Lease | None = None) -> None:
+        """Say that this worker lives, and renew its lease."""
+        seen: _Mapping = {
+            "birth": self._born,
+            "last_heartbeat": _timestamp(),
+            "queues": self._queue_name,
+            "state": "busy" if lease else "idle",
+            "pid": os.getpid(),
+            "hostname": socket.gethostname(),
+        }
+        now = self._now()
+        with self._redis.pipeline() as pipeline:
+            pipeline.hset(self._worker, mapping=seen)
+            pipeline.expire(self._worker, WORKER_SEEN_SECONDS)
+            for workers in self._listed_in:
+                pipeline.sadd(workers, self._worker)
+            if lease:
+                pipeline.zadd(self._started, {lease.member: now + LEASE_SECONDS}, xx=True)
+            pipeline.execute()
+
+    def goodbye(self) -> None:
+        """Say that this worker ends."""
+        with self._redis.pipeline() as pipeline:
+            pipeline.delete(self._worker)
+            for workers in self._listed_in:
+                pipeline.srem(workers, self._worker)
+            pipeline.execute()
+
+    def take(self, wait_seconds: int) -> Lease | None:
+        """The next job of the queue; None when none came. Raises Refused for one that may not run; it is set aside."""
+        taken = self._redis.blmove(self._queue, self._between, wait_seconds)
+        if taken is None:
+            return None
+        job_id = text(taken)
+        try:
+            job = Job.read(job_id, self._fields(job_id), self._routes)
+        except Refused as refusal:
+            self._set_aside(job_id, refusal)
+            raise Refused(f"Refused job {one_line(job_id)}: {one_line(refusal)}.") from refusal
+        lease = Lease(job, f"{job_id}:{uuid.uuid4().hex}")
+        started: _Mapping = {"status": "started", "worker_name": self.worker, "started_at": _timestamp()}
+        now = self._now()
+        with self._redis.pipeline() as pipeline:
+            pipeline.zadd(self._started, {lease.member: now + LEASE_SECONDS})
+            pipeline.hset(_key("job", job_id), mapping=started)
+            pipeline.lrem(self._between, 1, job_id)
+            pipeline.execute()
+        return lease
+
+    def finish(self, lease: Lease) -> None:
+        """The job is done; nothing of it stays in Redis, its results are in the store."""
+        self._step(keys=[self._started, _key("job", lease.job.id)], args=["finish", lease.member])
+
+    def put_back(self, lease: Lease, *, failure: str | None = None) -> None:
+        """Another worker may take the job. With `failure`, one of its attempts is used up."""
+        self._put_back(lease.job.id, lease.member, failure)
+
+    def recover(self) -> list[str]:
+        """Put back the jobs of workers that died; their ids. Any number of workers may do this at once."""
+        overdue = [text(member) for member in self._redis.zrangebyscore(self._started, 0, self._now())]
+        between = [text(job_id) for job_id in self._redis.lrange(self._between, 0, -1)]
+        now = self._clock()
+        self._overdue_since = {name: self._overdue_since.get(name, now) for name in (*overdue, *between)}
+        recovered = []
+        for name, since in self._overdue_since.items():
+            if now - since < SECOND_LOOK_SECONDS:
+                continue
+            if name in overdue:
+                job_id = name.rpartition(":")[0] or name
+                done = self._put_back(job_id, name, "its worker died")
+            else:
+                job_id = name
+                done = self._step(keys=[self._between, self._queue], args=["rescue", job_id])
+            recovered += [job_id] if done else []
+        return recovered
+
+    def _put_back(self, job_id: str, member: str, failure: str | None) -> object:
+        keys = [self._started, _key("job", job_id), self._queue]
+        return self._step(keys=keys, args=["put_back", member, job_id, 0 if failure is None else -1, failure or ""])
+
+    def _now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
+
+    def _fields(self, job_id: str) -> Mapping[bytes, bytes]:
+        try:
+            return cast("Mapping[bytes, bytes]", self._redis.hgetall(_key("job", job_id)))
+        except redis.ResponseError as error:
+            raise Refused("what is stored under its id is no job") from error
+
+    def _set_aside(self, job_id: str, refusal: Refused) -> None:
+        key = _key("job", job_id)
+        is_hash = self._redis.type(key) == b"hash"
+        with self._redis.pipeline() as pipeline:
+            if is_hash:
+                refused: _Mapping = {"status": "failed", "exc_info": zlib.compress(str(refusal).encode())}
+                pipeline.hset(key, mapping=refused)
+                pipeline.expire(key, _REFUSED_KEPT_SECONDS)
+                pipeline.zadd(self._failed, {job_id: time.time() + _REFUSED_KEPT_SECONDS})
+            pipeline.lrem(self._between, 1, job_id)
+            pipeline.execute()
 
 
 def connect(url: str, password_file: Path | None = None, *, patience_seconds: float = 0.5) -> redis.Redis:
@@ -308,3 +360,11 @@ def reaching_redis() -> Iterator[None]:
 def text(raw: object) -> str:
     """What Redis answered, as text that `connect`'s connections turn back into the same bytes, whatever they are."""
     return raw.decode(errors="surrogateescape") if isinstance(raw, bytes) else str(raw)
+
+
+def _key(*parts: str) -> str:
+    return ":".join((RQ_KEY_PREFIX, *parts))
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

