@@ -38,11 +38,11 @@ from poke_env.player import RandomPlayer
 
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.play import play
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.simulator.node import find_node, find_simulator
 from shared.simulator.showdown_server import ShowdownServer
-from shared.store import new_matchup_id
+from shared.store import Store, new_matchup_id
 
 FORMAT = "gen9randombattle"
 CONCURRENCY = MatchupRequest.model_fields["concurrency"].default
@@ -166,7 +166,7 @@ class Ours:
 
     def __init__(self) -> None:
         self._field = _StayingBattlefield()
-        self._store = MatchupStore("memory://benchmark")
+        self._store = Store("memory://benchmark")
         self._records: list[BattleRecord] = []
         self._seed = 0
 
@@ -187,7 +187,7 @@ class Ours:
         matchup_id = new_matchup_id()
 
         def record(battle: BattleRecord) -> None:
-            self._store.record_battle(matchup_id, battle)
+            Matchups(self._store).record(matchup_id, battle)
             self._records.append(battle)
 
         field, indices = self._field, range(battles)

@@ -35,6 +35,7 @@ from services.scraper.samples import BattleRows, Wanted, rows_of
 from services.scraper.sources import Source, find_sources
 from shared.matchups import MatchupStore
 from shared.process import cores
+from shared.store import Store
 
 _T = TypeVar("_T")
 
@@ -63,7 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="alphastral-benchmark-") as folder:
         data = arguments.data or _play(Path(folder) / "battles", arguments.battles)
-        _measure(find_sources([str(data)], MatchupStore(folder)), Path(folder), arguments.samples)
+        _measure(find_sources([str(data)], Store(folder)), Path(folder), arguments.samples)
 
 
 def _play(folder: Path, battles: int) -> Path:
@@ -76,12 +77,10 @@ def _measure(sources: Sequence[Source], folder: Path, samples: int) -> None:
     replays = [found for source in sources for found in source.read() if not isinstance(found, Unusable)]
     bare = [replace(replay, inputlog=None, source="replay", policies={}, teams_seeds=None) for replay in replays]
     files = _write(folder / "bare", bare)
-    battles, splitting = _cpu(
-        lambda: [_split(source) for source in find_sources([str(files)], MatchupStore(str(folder)))]
-    )
+    battles, splitting = _cpu(lambda: [_split(source) for source in find_sources([str(files)], Store(str(folder)))])
     print(f"reading and splitting: {splitting:.2f} CPU s for {len(battles)} logs")
     rebuilding, rebuilding_seconds = _cpu(lambda: [_rebuilt(replay) for replay in bare])
-    rebuilt = _rows(find_sources([str(files)], MatchupStore(str(folder))))
+    rebuilt = _rows(find_sources([str(files)], Store(str(folder))))
     print(f"rebuilt: {rebuilt}")
     print(f"         of it without prompts and files: {rebuilding_seconds:.1f} CPU s for {sum(rebuilding):,} decisions")
     exact = _rows_of([replay for replay in replays if replay.inputlog], exact=True)
@@ -90,7 +89,7 @@ def _measure(sources: Sequence[Source], folder: Path, samples: int) -> None:
     copies = _copies(bare, folder / "copies", samples, rebuilt.samples / max(1, rebuilt.replays))
     began = perf_counter()
     card = build(
-        find_sources([str(copies)], MatchupStore(str(folder))),
+        find_sources([str(copies)], Store(str(folder))),
         Reader(Wanted()),
         folder / "dataset",
         val_fraction=0.05,

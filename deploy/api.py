@@ -19,7 +19,7 @@ from shared.jobs.queue import Queues, connect
 from shared.matchups import MatchupStore
 from shared.process import end_with_parent, in_url, listen
 from shared.settings import Settings
-from shared.store import replace_file
+from shared.store import Store, replace_file
 from shared.text import configure_logging
 from shared.web import create_app
 
@@ -30,7 +30,7 @@ def build(settings: Settings) -> FastAPI:
     """The app. On start it enqueues again what a lost Redis has forgotten."""
     if settings.redis_url is None:
         raise UsageError("the API needs REDIS_URL to reach the queues")
-    store = MatchupStore(settings.store)
+    store = Store(settings.store)
     queues = Queues(connect(settings.redis_url, settings.redis_password_file))
 
     def resume_open_matchups() -> None:

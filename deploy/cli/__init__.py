@@ -35,10 +35,10 @@ from services.arena.asked import check_request
 from services.arena.pinning import pinned
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.limits import LocalLimiter
-from shared.matchups import MatchupStore
 from shared.records import NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 from shared.text import configure_logging
 
 app = typer.Typer(
@@ -109,7 +109,7 @@ def battle(
     request = asked.new_matchup().request(secrets.randbits(32))
     check_request(request, person_may_play=True)
     settings = Settings()
-    request = pinned(request, Registry(MatchupStore(settings.store)), settings)
+    request = pinned(request, Registry(Store(settings.store)), settings)
     err.print(escape(describe(request)))
     if showdown_url is not None:
         settings = settings.model_copy(update={"showdown_url": showdown_url})
@@ -237,5 +237,5 @@ def resume(
 
     settings = Settings()
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
-    added = resume_all(MatchupStore(settings.store), queues, retry_failed=retry_failed)
+    added = resume_all(Store(settings.store), queues, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")

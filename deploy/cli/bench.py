@@ -28,8 +28,10 @@ from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.matchups import MatchupStore
 from shared.process import interruptible
+from shared.matchups import Matchups
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
+from shared.store import Store
 from shared.tally import Tally
 
 
@@ -123,20 +125,23 @@ async def play_suite(
 
     The budget is the suite's unless another is given, and counts what was spent before, too.
     """
-    store = MatchupStore(str(folder))
+    store = Store(str(folder))
     connect = connect or connector(settings, LocalLimiter())
     stopped: str | None = None
     with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
         for row in suite.rows:
             with suppress(Conflict):  # The same battles, asked for with another concurrency.
-                store.create_matchup(row.matchup_id, row.request)
+                Matchups(store).create(row.matchup_id, row.request)
             if interrupted.is_set() or stopped is not None:
                 continue
             budget = Budget(
                 max_cost or suite.max_cost_usd,
                 max_tokens or suite.max_tokens,
                 elsewhere=Spent.in_all(
-                    record for other in suite.rows if other is not row for record in store.battles(other.matchup_id)
+                    record
+                    for other in suite.rows
+                    if other is not row
+                    for record in Matchups(store).battles(other.matchup_id)
                 ),
             )
             await _play_row(row, store, connect, budget, interrupted.is_set, retry_broken=retry_broken)
@@ -173,10 +178,10 @@ def table(suite: Suite, runs: Iterable[Run]) -> list[str]:
 
 
 async def _play_row(
-    row: Row, store: MatchupStore, connect: Connect, budget: Budget, stopping: Callable[[], bool], *, retry_broken: bool
+    row: Row, store: Store, connect: Connect, budget: Budget, stopping: Callable[[], bool], *, retry_broken: bool
 ) -> None:
     """Play a matchup's missing battles."""
-    records = {record.index: record for record in store.battles(row.matchup_id)}
+    records = {record.index: record for record in Matchups(store).battles(row.matchup_id)}
     if retry_broken:
         records = {index: record for index, record in records.items() if record.winner is not None}
     missing = [index for index in range(row.request.battles) if index not in records]
@@ -187,7 +192,7 @@ async def _play_row(
 
         def keep(record: BattleRecord) -> None:
             records[record.index] = record
-            store.record_battle(row.matchup_id, record)
+            Matchups(store).record(row.matchup_id, record)
             advance(Tally.of(each.winner for each in records.values()))
 
         await play(
@@ -202,16 +207,16 @@ async def _play_row(
         )
 
 
-def _sum_up(row: Row, store: MatchupStore) -> Run:
+def _sum_up(row: Row, store: Store) -> Run:
     run = assemble(
         row.request,
-        store.battles(row.matchup_id),
+        Matchups(store).battles(row.matchup_id),
         matchup_id=row.matchup_id,
-        created_at=store.created_at(row.matchup_id).isoformat(timespec="seconds"),
+        created_at=Matchups(store).created_at(row.matchup_id).isoformat(timespec="seconds"),
     )
     if run.battles:
-        store.write_run(row.matchup_id, run)
-        store.write_report(row.matchup_id, render(run))
+        Matchups(store).write_run(row.matchup_id, run)
+        Matchups(store).write_report(row.matchup_id, render(run))
     return run
 
 

@@ -13,8 +13,8 @@ from deploy.cli.options import check_push
 from deploy.cli.show import out, steps
 from shared.datasets import DatasetCard
 from shared.errors import UsageError
-from shared.matchups import MatchupStore
 from shared.settings import Settings
+from shared.store import Store
 from shared.text import configure_logging
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: made of battles, and looked at.", rich_markup_mode=None)
@@ -54,7 +54,7 @@ def build(
     settings = Settings()
     check_push(push, settings)
     check_out(folder)
-    found = find_sources(sources, MatchupStore(settings.store))
+    found = find_sources(sources, Store(settings.store))
     wanted = Wanted(contract=contract, min_rating=min_rating, winner_only=winner_only, side=side)
     with steps("files", len(found)) as advance:
         card = build(

@@ -39,9 +39,10 @@ from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.matchups import MatchupStore
 from shared.process import listen
+from shared.matchups import Matchups
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
-from shared.store import replace_file
+from shared.store import Store, replace_file
 from shared.tally import Tally
 from shared.text import configure_logging
 
@@ -147,7 +148,7 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
                 "api_port": None,
             }
         )
-        store = MatchupStore(own.store)
+        store = Store(own.store)
         stack = closing.enter_context(LocalStack(own, arena_workers=2, trainers=1, folder=folder / "stack"))
         client = closing.enter_context(stack.client())
         resume(store, Queues(connect(stack.redis_url)), retry_failed=True)
@@ -256,7 +257,7 @@ def _trained(plan: Plan, client: ApiClient, check: Callable[[], None], dataset: 
 
 
 def _evaluated(
-    plan: Plan, folder: Path, store: MatchupStore, name: str, model: str, recipe: "Recipe", settings: Settings
+    plan: Plan, folder: Path, store: Store, name: str, model: str, recipe: "Recipe", settings: Settings
 ) -> dict[str, Any]:
     """Decision accuracy on held-out battles of the tuned model, its base, a guess and the plain rule, by kind."""
     path = folder / "evaluation.json"
@@ -372,7 +373,7 @@ def _followed(client: ApiClient, asked: NewMatchup, key: str, label: str, check:
 def _report(
     plan: Plan,
     folder: Path,
-    store: MatchupStore,
+    store: Store,
     ids: dict[str, str],
     evaluation: dict[str, Any],
     model: str,
@@ -387,7 +388,7 @@ def _report(
             base=plan.base,
             teacher=plan.teacher,
             recipe=plan.recipe,
-            runs={key: store.run(matchup_id) for key, matchup_id in ids.items()},
+            runs={key: Matchups(store).run(matchup_id) for key, matchup_id in ids.items()},
             accuracy={
                 who: {kind: (float(hits), int(decisions)) for kind, (hits, decisions) in kinds.items()}
                 for who, kinds in evaluation["accuracy"].items()

@@ -31,9 +31,11 @@ from services.reporter.writing import notes, tournament_table, write_run_and_rep
 from shared.errors import Conflict, UsageError, first_fault
 from shared.matchups import MatchupStore
 from shared.process import interruptible
+from shared.matchups import Matchups
 from shared.records import BattleRecord
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 from shared.tally import Tally
 from shared.tournaments import Suite, Tournaments
 
@@ -76,13 +78,13 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
 
     Raises Conflict when the folder holds another tournament, and UsageError where there is nothing to rate yet.
     """
-    store = MatchupStore(str(folder))
+    store = Store(str(folder))
     tournament_id = _open(store, suite, folder, settings)
     over = asyncio.run(_play_on(store, tournament_id, settings, connect))
     results = go_on(store, tournament_id).results
     for each in results:
         # It was killed when all was played and nothing written.
-        if not store.has_report(each.result.matchup_id):
+        if not Matchups(store).has_report(each.result.matchup_id):
             write_run_and_report(store, each.result.matchup_id)
     suite = Tournaments(store).suite(tournament_id)
     table = tournament_table(suite, results, "matchups", "report.html")
@@ -91,19 +93,19 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
     return Played(table, said, over)
 
 
-def _open(store: MatchupStore, suite: Suite, folder: Path, settings: Settings) -> str:
+def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:
     """The id of the tournament in this folder, made if there is none, with the budget that is asked for now."""
     tournaments = Tournaments(store)
     there = tournaments.ids()
     before = tournaments.suite(there[0]) if there else None
-    suite = pinned_suite(suite, Registry(MatchupStore(settings.store)), settings, before=before)
+    suite = pinned_suite(suite, Registry(Store(settings.store)), settings, before=before)
     if before and before.id != suite.id:
         raise Conflict(f"{folder} holds another tournament; choose another folder with --output")
     tournaments.replace(suite.id, suite)
     return suite.id
 
 
-async def _play_on(store: MatchupStore, tournament_id: str, settings: Settings, connect: Connect) -> bool:
+async def _play_on(store: Store, tournament_id: str, settings: Settings, connect: Connect) -> bool:
     with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
         while True:
             now = await asyncio.to_thread(go_on, store, tournament_id)
@@ -115,18 +117,18 @@ async def _play_on(store: MatchupStore, tournament_id: str, settings: Settings, 
 
 
 async def _play_missing(
-    store: MatchupStore, matchup: Progress, label: str, interrupted: asyncio.Event, settings: Settings, connect: Connect
+    store: Store, matchup: Progress, label: str, interrupted: asyncio.Event, settings: Settings, connect: Connect
 ) -> None:
     """Play a matchup's battles that have no record yet, and write its report."""
     request, matchup_id = matchup.request, matchup.matchup_id
-    records = {record.index: record for record in store.battles(matchup_id)}
+    records = {record.index: record for record in Matchups(store).battles(matchup_id)}
     budget = Budget.of(request)
     budget.note(records.values())
     with progress(one_line(label, 100), request.battles) as advance:
 
         def keep(record: BattleRecord) -> None:
             records[record.index] = record
-            store.record_battle(matchup_id, record)
+            Matchups(store).record(matchup_id, record)
             advance(Tally.of(each.winner for each in records.values()))
 
         await play(
@@ -140,5 +142,5 @@ async def _play_missing(
             budget=budget,
         )
     if budget.stopped is not None:
-        store.cancel(matchup_id, budget.stopped)
+        Matchups(store).cancel(matchup_id, budget.stopped)
     write_run_and_report(store, matchup_id)

@@ -19,16 +19,17 @@ from services.arena.tournament_desk import TournamentDesk
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queue import Queues
 from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.policies import PolicySpec, check_over_api
 from shared.records import MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
-from shared.store import new_matchup_id
+from shared.store import Store, new_matchup_id
 
 log = logging.getLogger(__name__)
 
 
-def router(store: MatchupStore, queues: Queues, settings: Settings) -> APIRouter:
+def router(store: Store, queues: Queues, settings: Settings) -> APIRouter:
     """The routes, over this store and these queues. The settings say which endpoints the operator named."""
     desk = Desk(store, queues, settings)
     routes = APIRouter(tags=["arena"])
@@ -53,13 +54,13 @@ def router(store: MatchupStore, queues: Queues, settings: Settings) -> APIRouter
 class Desk:
     """Answers what is asked about matchups, from the store, and puts work on the queues."""
 
-    def __init__(self, store: MatchupStore, queues: Queues, settings: Settings) -> None:
+    def __init__(self, store: Store, queues: Queues, settings: Settings) -> None:
         self._store = store
         self._queues = queues
         self._settings = settings
         self._registry = Registry(store)
         self._standings = Standings(store)
-        self._newest = Newest(store.created_at)
+        self._newest = Newest(Matchups(store).created_at)
 
     def ask(
         self,
@@ -74,7 +75,7 @@ class Desk:
         before = self._asked_before(matchup_id) if idempotency_key else None
         request = pinned(request, self._registry, self._settings, before=before)
         self._queues.ping()
-        self._store.create_matchup(matchup_id, request)
+        Matchups(self._store).create(matchup_id, request)
         progress = Progress.of(self._store, matchup_id)
         added = sum(self._queues.enqueue(job) for job in progress.jobs())
         log.info("Matchup %s: %s against %s, %s jobs enqueued.", matchup_id, request.p1, request.p2, added)
@@ -83,7 +84,7 @@ class Desk:
 
     def matchups(self, limit: PageLimit = 50, cursor: PageCursor = None) -> Page:
         """The matchups, newest first."""
-        places, after = self._newest.page(self._store.matchup_ids(), limit, cursor)
+        places, after = self._newest.page(Matchups(self._store).ids(), limit, cursor)
         shown = filter(None, map(self._readable, places))
         return Page(
             matchups=[MatchupLine.of(progress, self._newest.created_at(progress.matchup_id)) for progress in shown],
@@ -99,7 +100,7 @@ class Desk:
         progress = Progress.of(self._store, matchup_id)
         if progress.state in (State.FINISHED, State.FAILED):
             raise Conflict(f"matchup {matchup_id} has {progress.state} already")
-        self._store.cancel(matchup_id)
+        Matchups(self._store).cancel(matchup_id)
         progress = Progress.of(self._store, matchup_id)
         try:
             self._queues.enqueue(progress.report())
@@ -111,7 +112,7 @@ class Desk:
 
     def run(self, matchup_id: str) -> Response:
         """The run's JSON, as `alphastral report` reads it. 404 until it is written."""
-        return Response(self._store.run_json(matchup_id), media_type="application/json")
+        return Response(Matchups(self._store).run_json(matchup_id), media_type="application/json")
 
     def _status(self, progress: Progress) -> MatchupStatus:
         standing = self._standings.of(progress.matchup_id, progress.recorded)
@@ -125,7 +126,7 @@ class Desk:
 
     def _asked_before(self, matchup_id: str) -> MatchupRequest | None:
         with suppress(NotFound):
-            return self._store.request(matchup_id)
+            return Matchups(self._store).request(matchup_id)
         return None
 
     def _readable(self, matchup_id: str) -> Progress | None:

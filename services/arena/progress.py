@@ -6,9 +6,10 @@ from enum import StrEnum
 
 from services.arena.shards import shards_of
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest
+from shared.store import Store
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, latest_look
 
@@ -50,17 +51,17 @@ class Progress:
     """The latest look at a matchup that is played until decided."""
 
     @classmethod
-    def of(cls, store: MatchupStore, matchup_id: str) -> "Progress":
+    def of(cls, store: Store, matchup_id: str) -> "Progress":
         """Read it. Raises NotFound for an unknown matchup."""
         return cls(
             matchup_id,
-            store.request(matchup_id),
-            store.recorded(matchup_id),
-            store.failures(matchup_id),
-            store.is_cancelled(matchup_id),
-            store.has_report(matchup_id),
-            store.cancelled_because(matchup_id),
-            store.latest_look(matchup_id),
+            Matchups(store).request(matchup_id),
+            Matchups(store).recorded(matchup_id),
+            Matchups(store).failures(matchup_id),
+            Matchups(store).cancelled(matchup_id) is not None,
+            Matchups(store).has_report(matchup_id),
+            (Matchups(store).cancelled(matchup_id) or None),
+            Matchups(store).latest_look(matchup_id),
         )
 
     @property
@@ -130,15 +131,15 @@ class Progress:
         return [shard for shard in cut if shard.start not in self.failures and not self.recorded.issuperset(shard)]
 
 
-def look_again(store: MatchupStore, matchup_id: str) -> Progress:
+def look_again(store: Store, matchup_id: str) -> Progress:
     """Look at a matchup that is played until decided, and write down what is found where it is new."""
     progress = Progress.of(store, matchup_id)
     request = progress.request
     if request.until_decided and not progress.decided:
-        played = store.played(matchup_id)
+        played = Matchups(store).played(matchup_id)
         test = latest_look(played, request.until_decided, most=request.battles, pairs=request.pairs)
         if test.battles:
-            store.record_look(matchup_id, test)
+            Matchups(store).record_look(matchup_id, test)
             # Not read again: a battle recorded meanwhile would count as played, and the look has not seen it.
             progress = replace(progress, test=test)
     return progress

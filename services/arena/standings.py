@@ -7,9 +7,10 @@ from threading import Lock
 
 from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.results import Decisions, Result
+from shared.store import Store
 from shared.tally import Tally
 from shared.verdicts.scores import Played, Scores
 
@@ -79,7 +80,7 @@ def _decisions(record: BattleRecord, policy: Seat) -> Decisions:
 class Standings:
     """The standings of a store's matchups. A record is written once and never changes, so it is read once."""
 
-    def __init__(self, store: MatchupStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._read: OrderedDict[str, dict[int, _Battle]] = OrderedDict()
         self._lock = Lock()
@@ -92,7 +93,7 @@ class Standings:
             if len(self._read) > KEPT_MATCHUPS:
                 self._read.popitem(last=False)
             for index in recorded - read.keys():
-                read[index] = _Battle.of(self._store.battle(matchup_id, index))
+                read[index] = _Battle.of(Matchups(self._store).battle(matchup_id, index))
             battles = [read[index] for index in sorted(recorded)]
         return Standing(
             Tally.of(battle.played.winner for battle in battles),

@@ -15,9 +15,10 @@ from shared.errors import NotServed, UsageError
 from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
 from shared.jobs.worker import Context, HandedBack
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings
+from shared.store import Store
 from shared.verdicts.sequential import Decided
 
 log = logging.getLogger(__name__)
@@ -32,13 +33,16 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     Raises HandedBack when the worker is told to stop before all are played.
     """
     store, matchup_id = context.store, payload.matchup_id
-    request = store.request(matchup_id)
+    request = Matchups(store).request(matchup_id)
     ended = _looked_up(lambda: _has_ended(store, matchup_id), time.monotonic)
     missing = _missing(payload, store)
-    playing = bool(missing) and payload.start not in store.failures(matchup_id) and not ended()
+    playing = bool(missing) and payload.start not in Matchups(store).failures(matchup_id) and not ended()
     if playing:
         budget = Budget.of(
-            request, lambda known: (store.battle(matchup_id, index) for index in store.recorded(matchup_id) - known)
+            request,
+            lambda known: (
+                Matchups(store).battle(matchup_id, index) for index in Matchups(store).recorded(matchup_id) - known
+            ),
         )
         try:
             asyncio.run(
@@ -47,7 +51,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
                     missing,
                     matchup_id=matchup_id,
                     worker=context.worker,
-                    on_record=lambda record: store.record_battle(matchup_id, record),
+                    on_record=lambda record: Matchups(store).record(matchup_id, record),
                     stopping=lambda: context.stopping() or ended(),
                     budget=budget,
                     settings=context.settings,
@@ -57,11 +61,11 @@ def play_shard(payload: PlayShard, context: Context) -> None:
             # An invalid team, say, or a version that was waited for in vain: no shard of this matchup can do better.
             _fail_matchup(store, matchup_id, error.message)
         else:
-            if budget.stopped is not None and not store.is_cancelled(matchup_id):
-                store.cancel(matchup_id, budget.stopped)
+            if budget.stopped is not None and Matchups(store).cancelled(matchup_id) is None:
+                Matchups(store).cancel(matchup_id, budget.stopped)
             if _missing(payload, store) and not _has_ended(store, matchup_id):
                 raise HandedBack
-    if playing or not missing or not store.has_report(matchup_id):
+    if playing or not missing or not Matchups(store).has_report(matchup_id):
         _go_on(context, matchup_id)
 
 
@@ -79,7 +83,7 @@ def give_up_look(payload: LookAtMatchup, context: Context, reason: str) -> None:
     """Record that a matchup cannot be looked at, at the shard that would come next."""
     progress = Progress.of(context.store, payload.matchup_id)
     for shard in progress.next_shards()[:1]:
-        context.store.record_failure(payload.matchup_id, shard.start, f"the matchup could not be looked at: {reason}")
+        Matchups(context.store).fail(payload.matchup_id, f"the matchup could not be looked at: {reason}", shard.start)
     _go_on(context, payload.matchup_id)
 
 
@@ -116,27 +120,27 @@ def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:
     """Record that a shard failed for good."""
     if _missing(payload, context.store):
         sentence = f"battles {payload.start} to {payload.stop - 1} could not be played: {reason}"
-        context.store.record_failure(payload.matchup_id, payload.start, sentence)
+        Matchups(context.store).fail(payload.matchup_id, sentence, payload.start)
     _go_on(context, payload.matchup_id)
 
 
-def _missing(payload: PlayShard, store: MatchupStore) -> list[int]:
-    recorded = store.recorded(payload.matchup_id)
+def _missing(payload: PlayShard, store: Store) -> list[int]:
+    recorded = Matchups(store).recorded(payload.matchup_id)
     return [index for index in range(payload.start, payload.stop) if index not in recorded]
 
 
-def _fail_matchup(store: MatchupStore, matchup_id: str, sentence: str) -> None:
+def _fail_matchup(store: Store, matchup_id: str, sentence: str) -> None:
     progress = Progress.of(store, matchup_id)
     for shard in shards_of(progress.request):
         if not progress.recorded.issuperset(shard):
-            store.record_failure(matchup_id, shard.start, sentence)
+            Matchups(store).fail(matchup_id, sentence, shard.start)
 
 
-def _has_ended(store: MatchupStore, matchup_id: str) -> bool:
+def _has_ended(store: Store, matchup_id: str) -> bool:
     """Whether nothing more of a matchup is to be begun: it was cancelled, or is decided."""
-    if store.is_cancelled(matchup_id):
+    if Matchups(store).cancelled(matchup_id) is not None:
         return True
-    test = store.latest_look(matchup_id)
+    test = Matchups(store).latest_look(matchup_id)
     return test is not None and test.decided is not Decided.UNDECIDED
 
 

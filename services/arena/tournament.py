@@ -14,11 +14,12 @@ from services.arena.progress import Progress, State
 from services.arena.standings import Standings
 from shared.errors import UsageError
 from shared.jobs.payloads import LookAtTournament, Payload, WriteLeaderboard
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.policies import PolicySpec
 from shared.records import MatchupRequest
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 from shared.tournaments import Ended, How, RatingTable, Suite, Tournaments, matchup_id, revision
 from shared.verdicts.design import most_worth
 
@@ -103,7 +104,7 @@ class TournamentProgress:
     table: RatingTable | None
 
     @classmethod
-    def of(cls, store: MatchupStore, tournament_id: str, standings: Standings | None = None) -> "TournamentProgress":
+    def of(cls, store: Store, tournament_id: str, standings: Standings | None = None) -> "TournamentProgress":
         """Read it. Raises NotFound for an unknown tournament."""
         tournaments, standings = Tournaments(store), standings or Standings(store)
         suite = tournaments.suite(tournament_id)
@@ -178,7 +179,7 @@ class TournamentProgress:
         return WriteLeaderboard(tournament_id=self.tournament_id, revision=revision(self.results))
 
 
-def go_on(store: MatchupStore, tournament_id: str) -> TournamentProgress:
+def go_on(store: Store, tournament_id: str) -> TournamentProgress:
     """Write down what has ended, and begin the matchups that come next, as far as they are not there yet."""
     tournaments, standings = Tournaments(store), Standings(store)
     progress, seen = TournamentProgress.of(store, tournament_id, standings), None
@@ -188,12 +189,12 @@ def go_on(store: MatchupStore, tournament_id: str) -> TournamentProgress:
         if progress.results != tournaments.results(tournament_id):
             tournaments.write_results(tournament_id, progress.results)
         if isinstance(request := progress.next, MatchupRequest):
-            store.create_matchup(matchup_id(tournament_id, len(progress.begun)), request)
+            Matchups(store).create(matchup_id(tournament_id, len(progress.begun)), request)
         progress = TournamentProgress.of(store, tournament_id, standings)
     return progress
 
 
-def look_after(store: MatchupStore, matchup: Progress) -> LookAtTournament | None:
+def look_after(store: Store, matchup: Progress) -> LookAtTournament | None:
     """The job that sees what comes after a matchup that has ended; None where it belongs to no tournament."""
     tournament_id = Tournaments(store).of_matchup(matchup.matchup_id)
     if tournament_id is None:

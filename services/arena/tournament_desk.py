@@ -15,9 +15,10 @@ from services.arena.tournament_schemas import NewTournament, TournamentLine, Tou
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
 from shared.jobs.queue import Queues
 from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.registry import Registry
 from shared.settings import Settings
-from shared.store import new_matchup_id
+from shared.store import Store, new_matchup_id
 from shared.tournaments import Suite, Tournaments
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 class TournamentDesk:
     """Answers what is asked about tournaments, from the store, and puts work on the queues."""
 
-    def __init__(self, store: MatchupStore, queues: Queues, settings: Settings, may_be_asked: Check) -> None:
+    def __init__(self, store: Store, queues: Queues, settings: Settings, may_be_asked: Check) -> None:
         self._store = store
         self._queues = queues
         self._settings = settings
@@ -74,7 +75,7 @@ class TournamentDesk:
             raise Conflict(f"tournament {tournament_id} has {progress.state} already")
         self._tournaments.cancel(tournament_id)
         for matchup in progress.open.values():
-            self._store.cancel(matchup.matchup_id)
+            Matchups(self._store).cancel(matchup.matchup_id)
         ended = [Progress.of(self._store, matchup.matchup_id) for matchup in progress.open.values()]
         progress = self._read(tournament_id)
         try:

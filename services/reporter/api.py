@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
+from shared.store import Store
 from shared.tournaments import Tournaments
 
 # The page brings its own policy of what may run in it. Here it is also kept from this API's origin: a script that
@@ -15,14 +16,14 @@ _HEADERS = {
 }
 
 
-def router(store: MatchupStore) -> APIRouter:
+def router(store: Store) -> APIRouter:
     """The routes, over this store."""
     routes, tournaments = APIRouter(tags=["reporter"]), Tournaments(store)
 
     @routes.get("/matchups/{matchup_id}/report")
     def report(matchup_id: str) -> Response:
         """The report's HTML. 404 until it is written."""
-        return Response(store.report(matchup_id), media_type="text/html; charset=utf-8", headers=_HEADERS)
+        return Response(Matchups(store).report(matchup_id), media_type="text/html; charset=utf-8", headers=_HEADERS)
 
     @routes.get("/tournaments/{tournament_id}/leaderboard")
     def leaderboard(tournament_id: str) -> Response:

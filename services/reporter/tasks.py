@@ -3,6 +3,7 @@
 from services.reporter.writing import write_run_and_report, write_table
 from shared.jobs.payloads import WriteLeaderboard, WriteReport
 from shared.jobs.worker import Context
+from shared.matchups import Matchups
 from shared.tournaments import RatingTable, Tournaments, revision
 
 
@@ -13,8 +14,9 @@ def write_report(payload: WriteReport, context: Context) -> None:
 
 def give_up_report(payload: WriteReport, context: Context, reason: str) -> None:
     """Record that the report could not be written, in the place after the last battle."""
-    request = context.store.request(payload.matchup_id)
-    context.store.record_failure(payload.matchup_id, request.battles, f"the report could not be written: {reason}")
+    matchups = Matchups(context.store)
+    request = matchups.request(payload.matchup_id)
+    matchups.fail(payload.matchup_id, f"the report could not be written: {reason}", request.battles)
 
 
 def write_leaderboard(payload: WriteLeaderboard, context: Context) -> None:

@@ -8,37 +8,39 @@ from services.reporter.run import assemble
 from services.reporter.standings import Line, Source, Table, table
 from services.reporter.words import count, usd
 from shared.errors import UsageError
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.results import Result
+from shared.store import Store
 from shared.tournaments import Ended, How, RatingTable, Strength, Suite, TableLine, Tournaments, revision
 from shared.verdicts.ratings import ANCHOR, Rating
 
 
-def write_run_and_report(store: MatchupStore, matchup_id: str) -> None:
+def write_run_and_report(store: Store, matchup_id: str) -> None:
     """Write run and report. Safe to repeat, and whatever is recorded meanwhile is in them at the end."""
+    matchups = Matchups(store)
     seen = None
-    while seen != (now := _seen(store, matchup_id)):
+    while seen != (now := _seen(matchups, matchup_id)):
         # Looked at again afterwards, so that a slow report of less never covers a later one of more.
         seen = now
-        request = store.request(matchup_id)
-        failures = store.failures(matchup_id)
+        request = matchups.request(matchup_id)
+        failures = matchups.failures(matchup_id)
         failures.pop(request.battles, None)
-        stopped = store.cancelled_because(matchup_id)
+        cancelled = matchups.cancelled(matchup_id)
         run = assemble(
             request,
-            store.battles(matchup_id),
+            matchups.battles(matchup_id),
             matchup_id=matchup_id,
-            created_at=store.created_at(matchup_id).isoformat(timespec="seconds"),
-            cancelled=store.is_cancelled(matchup_id) and stopped is None,
-            stopped=stopped,
+            created_at=matchups.created_at(matchup_id).isoformat(timespec="seconds"),
+            cancelled=cancelled == "",
+            stopped=cancelled or None,
             failures=dict.fromkeys(failures.values()),
         )
-        store.write_run(matchup_id, run)
-        store.write_report(matchup_id, render(run))
-        store.forget_failure(matchup_id, request.battles)
+        matchups.write_run(matchup_id, run)
+        matchups.write_report(matchup_id, render(run))
+        matchups.forget(matchup_id, request.battles)
 
 
-def write_table(store: MatchupStore, tournament_id: str) -> None:
+def write_table(store: Store, tournament_id: str) -> None:
     """Write a tournament's table and page from its results, or why there is none."""
     tournaments = Tournaments(store)
     seen: tuple[Ended, ...] | None = None
@@ -115,7 +117,7 @@ def _strength(rating: Rating) -> Strength:
     )
 
 
-def _seen(store: MatchupStore, matchup_id: str) -> tuple[int, int, bool]:
-    battles = store.request(matchup_id).battles
-    failed_shards = sum(start != battles for start in store.failures(matchup_id))
-    return len(store.recorded(matchup_id)), failed_shards, store.is_cancelled(matchup_id)
+def _seen(matchups: Matchups, matchup_id: str) -> tuple[int, int, bool]:
+    battles = matchups.request(matchup_id).battles
+    failed_shards = sum(start != battles for start in matchups.failures(matchup_id))
+    return len(matchups.recorded(matchup_id)), failed_shards, matchups.cancelled(matchup_id) is not None

@@ -11,7 +11,8 @@ from services.scraper.replay import Replay
 from services.scraper.replay_files import is_battle_file, read_file, read_packed
 from services.scraper.stored_replays import StoredReplays
 from shared.errors import BrokenRecord, NotFound, UsageError
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
+from shared.store import Store
 
 STORE = "store:"
 """Begins a source that lies in the store: `store:replays`, `store:replays/FORMAT`, `store:matchups/ID`."""
@@ -54,7 +55,7 @@ class StoredReplay:
     def read(self) -> Iterator[Replay | Unusable]:
         """The one battle."""
         try:
-            raw = StoredReplays(MatchupStore(self.store)).read(self.format, self.id)
+            raw = StoredReplays(Store(self.store)).read(self.format, self.id)
         except NotFound:
             yield Unusable(self.id, Unfit.UNREADABLE)
             return
@@ -73,17 +74,17 @@ class StoredBattle:
     def read(self) -> Iterator[Replay | Unusable]:
         """The one battle."""
         name = f"{self.matchup_id}-{self.index:05d}"
-        store = MatchupStore(self.store)
+        matchups = Matchups(Store(self.store))
         try:
-            request = store.request(self.matchup_id)
-            yield replay_of(store.battle(self.matchup_id, self.index), name, {"p1": request.p1, "p2": request.p2})
+            request = matchups.request(self.matchup_id)
+            yield replay_of(matchups.battle(self.matchup_id, self.index), name, {"p1": request.p1, "p2": request.p2})
         except Refused as refused:
             yield Unusable(name, refused.reason)
         except (BrokenRecord, NotFound):
             yield Unusable(name, Unfit.BROKEN_RUN)
 
 
-def find_sources(named: Sequence[str], store: MatchupStore) -> list[Source]:
+def find_sources(named: Sequence[str], store: Store) -> list[Source]:
     """What these names stand for, in their order, each once; what a folder holds in order of its paths.
 
     Raises UsageError for a name that stands for nothing.
@@ -110,7 +111,7 @@ def _on_disk(path: Path) -> list[Source]:
         raise UsageError(f"cannot look into {path}: {error.strerror}", field="sources") from error
 
 
-def _in_store(path: str, store: MatchupStore) -> list[Source]:
+def _in_store(path: str, store: Store) -> list[Source]:
     match path.strip("/").split("/"):
         case ["replays", *formats] if len(formats) <= 1:
             replays = StoredReplays(store)
@@ -120,7 +121,8 @@ def _in_store(path: str, store: MatchupStore) -> list[Source]:
                 for replay_id in sorted(replays.ids(format_id))
             ]
         case ["matchups", matchup_id]:
-            return [StoredBattle(store.url, matchup_id, index) for index in sorted(store.recorded(matchup_id))]
+            recorded = sorted(Matchups(store).recorded(matchup_id))
+            return [StoredBattle(store.url, matchup_id, index) for index in recorded]
         case _:
             raise UsageError(
                 f"{STORE}{path} is no source; sources in the store are {STORE}replays, {STORE}replays/FORMAT and "

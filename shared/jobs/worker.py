@@ -22,6 +22,7 @@ from shared.jobs.queue import Lease, Leases, Queues, Refused, reaching_redis
 from shared.jobs.routes import ROUTES, Route
 from shared.matchups import MatchupStore
 from shared.settings import Settings
+from shared.store import Store
 from shared.text import one_line
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Context:
     """What a task gets besides its payload."""
 
     settings: Settings
-    store: MatchupStore
+    store: Store
     enqueue: Callable[[Payload], bool]
     stopping: Callable[[], bool]
     """True once the worker was told to stop: begin nothing new, and raise HandedBack for what is left."""
@@ -179,7 +180,7 @@ class Worker:
         task(
             Context(
                 settings=self._settings,
-                store=MatchupStore(self._settings.store),
+                store=Store(self._settings.store),
                 enqueue=Queues(self._connection, self._routes).enqueue,
                 stopping=lambda: self._signals > 0,
                 worker=self.name,

@@ -7,9 +7,10 @@ import pytest
 from deploy.cli.bench import Suite, play_suite, read_suite, table
 from services.reporter.run import assemble
 from shared.errors import UsageError
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import Run
 from shared.settings import Settings
+from shared.store import Store
 from tests.services.made import battles
 from tests.services.scripted import Scripted, connecting, first_legal
 
@@ -80,7 +81,7 @@ async def test_a_suite_is_played_once_and_its_table_printed(tmp_path: Path, caps
     assert len(backend.questions) == asked > 10
     assert capsys.readouterr().out == first
     assert "| Scripted vs random | 2 of 2 |" in first and "| max-damage vs random | 4 of 4 |" in first
-    assert MatchupStore(str(tmp_path / "bench")).has_report(played.rows[0].matchup_id)
+    assert Matchups(Store(str(tmp_path / "bench"))).has_report(played.rows[0].matchup_id)
 
 
 async def test_a_budget_ends_the_bench_and_a_larger_one_goes_on_where_it_was(
@@ -92,10 +93,10 @@ async def test_a_budget_ends_the_bench_and_a_larger_one_goes_on_where_it_was(
     told = capsys.readouterr()
     assert "1 of 2" in told.out and "0 of 4" in told.out
     assert "The bench ends here: the budget of 10 tokens does not reach" in told.err
-    kept = MatchupStore(str(folder)).battle(played.rows[0].matchup_id, 0)
+    kept = Matchups(Store(str(folder))).battle(played.rows[0].matchup_id, 0)
 
     assert await play_suite(played, folder, SETTINGS, max_tokens=10**7, connect=connecting(backend))
-    assert MatchupStore(str(folder)).battle(played.rows[0].matchup_id, 0) == kept
+    assert Matchups(Store(str(folder))).battle(played.rows[0].matchup_id, 0) == kept
 
 
 def test_the_table_has_intervals_substitutions_and_cost(tmp_path: Path) -> None:

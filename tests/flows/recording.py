@@ -5,16 +5,17 @@ from pathlib import Path
 from services.arena.progress import Progress
 from shared.jobs.payloads import Payload
 from shared.jobs.worker import Context
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import MatchupRequest
 from shared.settings import Settings
+from shared.store import Store
 
 
 class Recording:
     """A store, and what is enqueued. As on the queues, the same job is there once."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = MatchupStore(str(folder))
+        self.store = Store(str(folder))
         self.enqueued: list[Payload] = []
         self.context = Context(Settings(store=str(folder)), self.store, self.enqueue, lambda: False, "w")
 
@@ -30,7 +31,7 @@ class OneMatchup(Recording):
 
     def __init__(self, folder: Path, request: MatchupRequest) -> None:
         super().__init__(folder)
-        self.store.create_matchup("m", request)
+        Matchups(self.store).create("m", request)
 
     @property
     def progress(self) -> Progress:

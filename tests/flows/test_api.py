@@ -16,8 +16,10 @@ from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
 from shared.jobs.queue import Queues, connect
 from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings
+from shared.store import Store
 from shared.tally import Winner
 from shared.web import MAX_BODY_BYTES
 
@@ -29,7 +31,7 @@ class Desk:
     """The API with its store and its queues."""
 
     def __init__(self, redis_url: str, folder: Path, **settings: Any) -> None:
-        self.store = MatchupStore(str(folder / "store"))
+        self.store = Store(str(folder / "store"))
         self.queues = Queues(connect(redis_url))
         self.app = build(Settings(redis_url=redis_url, store=self.store.url, **settings))
         self.http = TestClient(self.app, base_url="http://127.0.0.1")
@@ -91,7 +93,7 @@ def test_a_matchup_that_is_asked_for_is_stored_and_cut_into_jobs(desk: Desk) -> 
     assert response.status_code == 202
     assert response.headers["location"] == told["links"]["self"] == f"/matchups/{told['id']}"
     assert (told["state"], told["recorded"], told["p1_win_rate"]) == ("queued", 0, None)
-    assert desk.store.request(told["id"]).seed == told["request"]["seed"]
+    assert Matchups(desk.store).request(told["id"]).seed == told["request"]["seed"]
     assert desk.queues.depths() == {"arena": 5, "reporter": 0, "scraper": 0, "train": 0}
 
 
@@ -140,7 +142,7 @@ def test_bad_input_names_the_field_and_the_reason(desk: Desk, change: dict[str, 
     (fault,) = faults(response)
     assert fault[0] == field
     assert reason in fault[1]
-    assert desk.store.matchup_ids() == []
+    assert Matchups(desk.store).ids() == []
 
 
 def test_a_team_format_needs_no_teams(desk: Desk) -> None:
@@ -167,7 +169,7 @@ def test_nothing_is_stored_when_redis_is_away(tmp_path: Path) -> None:
     response = desk.ask()
     assert response.status_code == 503
     assert "Redis does not answer" in faults(response)[0][1]
-    assert desk.store.matchup_ids() == []
+    assert Matchups(desk.store).ids() == []
 
 
 # ── looking ─────────────────────────────────────────────────────────────────────────────────────────
@@ -177,7 +179,7 @@ def test_a_matchup_shows_how_it_stands(desk: Desk) -> None:
     matchup_id = desk.ask().json()["id"]
     winners: list[Winner | None] = ["p1", "p1", "draw", "p2", None]
     for index, winner in enumerate(winners):
-        desk.store.record_battle(matchup_id, record(index, winner, substituted=index == 0))
+        Matchups(desk.store).record(matchup_id, record(index, winner, substituted=index == 0))
     told = desk.http.get(f"/matchups/{matchup_id}").json()
     assert (told["state"], told["recorded"], told["finished"], told["broken"]) == ("running", 5, 4, 1)
     assert (told["p1_wins"], told["p2_wins"], told["draws"], told["p1_win_rate"]) == (2, 1, 1, 0.625)
@@ -216,7 +218,7 @@ def test_a_report_that_is_not_written_yet_is_404_and_says_so(desk: Desk) -> None
 
 def test_a_report_is_kept_from_the_origin_that_serves_it(desk: Desk) -> None:
     matchup_id = desk.ask().json()["id"]
-    desk.store.write_report(matchup_id, "<!doctype html>")
+    Matchups(desk.store).write_report(matchup_id, "<!doctype html>")
     response = desk.http.get(f"/matchups/{matchup_id}/report")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "sandbox allow-scripts" in response.headers["content-security-policy"]
@@ -255,8 +257,8 @@ def test_a_matchup_is_cancelled_once_and_its_report_asked_for(desk: Desk) -> Non
 
 def test_what_has_ended_cannot_be_cancelled(desk: Desk) -> None:
     matchup_id = desk.ask({**BODY, "battles": 1}).json()["id"]
-    desk.store.record_battle(matchup_id, record(0, "p1"))
-    desk.store.write_report(matchup_id, "")
+    Matchups(desk.store).record(matchup_id, record(0, "p1"))
+    Matchups(desk.store).write_report(matchup_id, "")
     response = desk.http.delete(f"/matchups/{matchup_id}")
     assert response.status_code == 409
     assert "has finished already" in faults(response)[0][1]
@@ -303,7 +305,7 @@ def test_with_the_token_all_is_answered_whatever_name_it_was_asked_by(redis_url:
 )
 def test_without_a_token_a_page_elsewhere_cannot_make_a_browser_ask(desk: Desk, headers: dict[str, str]) -> None:
     assert desk.http.post("/matchups", json=BODY, headers=headers).status_code == 403
-    assert desk.store.matchup_ids() == []
+    assert Matchups(desk.store).ids() == []
 
 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080"])
@@ -319,9 +321,9 @@ def test_on_start_the_api_puts_open_matchups_on_the_queues_again(redis_url: str,
     open_id = before.ask().json()["id"]
     cancelled_id = before.ask().json()["id"]
     before.http.delete(f"/matchups/{cancelled_id}")
-    before.store.write_report(cancelled_id, "")
+    Matchups(before.store).write_report(cancelled_id, "")
     for index in range(4):
-        before.store.record_battle(open_id, record(index, "p1"))
+        Matchups(before.store).record(open_id, record(index, "p1"))
     connect(redis_url).flushall()
     with Desk(redis_url, tmp_path).http:
         assert before.queues.depths() == {"arena": 4, "reporter": 0, "scraper": 0, "train": 0}
@@ -345,7 +347,7 @@ def test_a_matchup_that_cannot_be_read_stands_in_nobodys_way(redis_url: str, tmp
 
 
 def test_the_api_starts_without_redis(tmp_path: Path) -> None:
-    MatchupStore(str(tmp_path / "store"))
+    Store(str(tmp_path / "store"))
     desk = Desk(NOTHING_LISTENS, tmp_path)
     with desk.http:
         assert desk.http.get("/policies").status_code == 200

@@ -12,9 +12,10 @@ from deploy.client import ApiClient, find_redis
 from services.arena.play import play
 from services.arena.progress import State
 from services.arena.schemas import MatchupStatus
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import BattleRecord, NewMatchup
 from shared.settings import Settings
+from shared.store import Store
 from tests.flows.conftest import await_no_job, eventually, make_stack
 from tests.flows.processes import alive, descendants
 
@@ -40,8 +41,8 @@ def random_battles(battles: int, *, seed: int = 1, concurrency: int = 8, move_de
     )
 
 
-def store_in(folder: Path) -> MatchupStore:
-    return MatchupStore(str(folder / "store"))
+def store_in(folder: Path) -> Store:
+    return Store(str(folder / "store"))
 
 
 def timeless(battle: BattleRecord) -> list[str]:
@@ -78,7 +79,7 @@ def written_at(folder: Path, matchup_id: str) -> dict[str, int]:
 
 
 def all_played_once(folder: Path, status: MatchupStatus) -> list[BattleRecord]:
-    battles = list(store_in(folder).battles(status.id))
+    battles = list(Matchups(store_in(folder)).battles(status.id))
     assert status.state is State.FINISHED
     assert status.failures == []
     assert [battle.index for battle in battles] == list(range(status.battles))

@@ -13,7 +13,9 @@ from fastapi.testclient import TestClient
 from deploy.api import build
 from shared.battle.decision import Outcome
 from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.settings import Settings
+from shared.store import Store
 from tests.flows.conftest import await_no_job
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +32,7 @@ class Place:
         self.settings = Settings(
             redis_url=redis_url, store=str(folder / "store"), endpoints_file=endpoints, _env_file=None
         )
-        self.store = MatchupStore(self.settings.store)
+        self.store = Store(self.settings.store)
         self.http = TestClient(build(self.settings), base_url="http://127.0.0.1")
 
     def ask(self, **body: object) -> Any:
@@ -115,7 +117,7 @@ def test_the_api_takes_no_endpoint_that_the_operator_did_not_name(place: Place, 
     assert response.status_code == 422
     (error,) = response.json()["errors"]
     assert error["field"] == "p2" and reason in error["reason"]
-    assert place.store.matchup_ids() == []
+    assert Matchups(place.store).ids() == []
 
 
 def test_the_api_lists_what_it_takes(place: Place) -> None:

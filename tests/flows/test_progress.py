@@ -11,8 +11,9 @@ from services.arena.tasks import give_up_shard, play_shard
 from services.reporter.tasks import give_up_report, write_report
 from shared.jobs.payloads import PlayShard, WriteReport
 from shared.jobs.worker import Context
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import MatchupRequest
+from shared.store import Store
 from tests.flows.recording import OneMatchup
 from tests.flows.test_api import record
 
@@ -25,7 +26,7 @@ class Work(OneMatchup):
 
     def play(self, *indices: int) -> None:
         for index in indices:
-            self.store.record_battle("m", record(index, "p1"))
+            Matchups(self.store).record("m", record(index, "p1"))
 
     @property
     def shards(self) -> list[PlayShard]:
@@ -51,27 +52,27 @@ def all_battles(work: Work) -> None:
 
 def all_and_report(work: Work) -> None:
     all_battles(work)
-    work.store.write_report("m", "")
+    Matchups(work.store).write_report("m", "")
 
 
 def one_shard_failed(work: Work) -> None:
-    work.store.record_failure("m", 0, "why")
+    Matchups(work.store).fail("m", "why", 0)
     work.play(2, 3)
 
 
 def one_shard_failed_and_report(work: Work) -> None:
     one_shard_failed(work)
-    work.store.write_report("m", "")
+    Matchups(work.store).write_report("m", "")
 
 
 def cancelled(work: Work) -> None:
     work.play(0)
-    work.store.cancel("m")
+    Matchups(work.store).cancel("m")
 
 
 def report_failed(work: Work) -> None:
     all_battles(work)
-    work.store.record_failure("m", 4, "no ink")
+    Matchups(work.store).fail("m", "no ink", 4)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_report_of_less_does_not_stand_in_the_way_of_one_of_more(work: Work) -
 def test_a_shard_given_up_is_recorded_and_the_report_follows_when_it_was_the_last(work: Work) -> None:
     work.play(0)
     give_up_shard(work.shards[0], work.context, "its worker died")
-    assert work.store.failures("m") == {0: "battles 0 to 1 could not be played: its worker died"}
+    assert Matchups(work.store).failures("m") == {0: "battles 0 to 1 could not be played: its worker died"}
     assert work.enqueued == []
     work.play(2, 3)
     play_shard(work.shards[1], work.context)
@@ -134,7 +135,7 @@ def test_a_shard_given_up_is_recorded_and_the_report_follows_when_it_was_the_las
 def test_a_shard_given_up_after_its_last_battle_is_no_failure(work: Work) -> None:
     all_battles(work)
     give_up_shard(work.shards[1], work.context, "its worker died")
-    assert work.store.failures("m") == {}
+    assert Matchups(work.store).failures("m") == {}
     assert work.enqueued == [WriteReport(matchup_id="m", revision="4-0")]
 
 
@@ -144,19 +145,20 @@ def test_a_report_tells_of_failed_shards_and_can_be_written_again(work: Work) ->
     assert work.progress.state is State.FAILED
     for _ in range(2):
         write_report(work.progress.report(), work.context)
-    run = work.store.run("m")
+    run = Matchups(work.store).run("m")
     assert (run.failures, run.summary.n_games, run.summary.not_played) == (("why",), 2, 2)
-    assert work.store.failures("m") == {0: "why"}, "the report is there, so it has not failed"
+    assert Matchups(work.store).failures("m") == {0: "why"}, "the report is there, so it has not failed"
 
 
 def test_battles_recorded_while_a_report_is_written_are_in_it_at_the_end(work: Work) -> None:
     work.play(0, 1)
 
-    class Busy(MatchupStore):
-        def write_report(self, matchup_id: str, html: str) -> None:
-            super().write_report(matchup_id, html)
-            work.play(2, 3)
+    class Busy(Store):
+        def write(self, path: str, raw: bytes) -> None:
+            super().write(path, raw)
+            if path.endswith("report.html"):
+                work.play(2, 3)
 
     context = Context(work.context.settings, Busy(work.store.url), work.enqueue, lambda: False, "w")
     write_report(work.progress.report(), context)
-    assert work.store.run("m").summary.n_games == 4
+    assert Matchups(work.store).run("m").summary.n_games == 4

@@ -16,9 +16,10 @@ from deploy.api import build
 from services.arena.progress import Progress
 from services.arena.tasks import play_shard
 from shared.jobs.worker import Context
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import read_run
 from shared.settings import Settings
+from shared.store import Store
 from tests.flows.test_command_line import alphastral as command_line
 from tests.standins.models import TGI, StandIn
 from tests.standins.registry import OWN, promote, publish
@@ -46,7 +47,7 @@ class Place:
             _env_file=None,
         )
         self.serve_at(1)
-        self.store = MatchupStore(self.settings.store)
+        self.store = Store(self.settings.store)
         self.http = TestClient(build(self.settings), base_url="http://127.0.0.1")
 
     def serve_at(self, port: int) -> None:
@@ -96,7 +97,7 @@ def test_a_name_is_stored_with_its_version_and_a_later_promotion_changes_nothing
     promote(place.folder, "smol", "2")
 
     assert place.status(asked.json()["id"])["request"]["p1"] == "tgi:smol@1?asks=3"
-    assert place.store.request(asked.json()["id"]).p1 == "tgi:smol@1?asks=3"
+    assert Matchups(place.store).request(asked.json()["id"]).p1 == "tgi:smol@1?asks=3"
     assert place.ask().json()["p1"] == "tgi:smol@2"
     assert place.ask(p1="tgi:smol@1").json()["p1"] == "tgi:smol@1"
 
@@ -126,7 +127,7 @@ def test_the_api_refuses_a_name_that_the_registry_does_not_know(place: Place, po
     assert response.status_code == 422
     (error,) = response.json()["errors"]
     assert error["field"] == "p2" and reason in error["reason"]
-    assert place.store.matchup_ids() == []
+    assert Matchups(place.store).ids() == []
 
 
 async def test_a_server_that_has_another_version_is_waited_for_and_then_played(place: Place) -> None:
@@ -138,12 +139,12 @@ async def test_a_server_that_has_another_version_is_waited_for_and_then_played(p
         playing = asyncio.ensure_future(place.play(matchup_id))
         while model.listed < 3:  # noqa: ASYNC110 - it waits for what the server is asked
             await asyncio.sleep(0.01)
-        assert model.asked == [] and place.store.recorded(matchup_id) == frozenset()
+        assert model.asked == [] and Matchups(place.store).recorded(matchup_id) == frozenset()
         model.models = ({"id": "smol@2"}, {"id": "smol@1"})
         await playing
 
-    assert place.store.failures(matchup_id) == {}
-    battles = list(place.store.battles(matchup_id))
+    assert Matchups(place.store).failures(matchup_id) == {}
+    battles = list(Matchups(place.store).battles(matchup_id))
     assert [battle.broken for battle in battles] == [None, None]
     assert {asked.body["model"] for asked in model.asked} == {"smol@1"} and len(model.asked) > 10
     assert {card for battle in battles for card in battle.cards.values()} == {"checked"}, "by the registry's card"
@@ -160,7 +161,7 @@ async def test_a_server_that_never_gets_the_version_plays_no_battle_and_the_reas
         place.serve_at(model.server.port)
         await place.play(matchup_id, patience_seconds=3)
 
-    assert model.asked == [] and place.store.recorded(matchup_id) == frozenset()
+    assert model.asked == [] and Matchups(place.store).recorded(matchup_id) == frozenset()
     (reason,) = place.status(matchup_id)["failures"]
     instead = listed[0]["id"] if listed else "nothing"
     assert f"does not serve smol@1: after 3 s it still serves {instead}" in reason
@@ -190,7 +191,7 @@ async def test_a_model_trained_for_another_contract_is_refused_with_both_names(
         place.serve_at(place.model.server.port)
         await place.play(matchup_id)
 
-    assert place.model.asked == [] and place.store.recorded(matchup_id) == frozenset()
+    assert place.model.asked == [] and Matchups(place.store).recorded(matchup_id) == frozenset()
     (reason,) = place.status(matchup_id)["failures"]
     assert f"{policy}@1 was trained for the contract v1 (aaaaaaaaaaa…), and is asked by v2 ({OWN['v2'][:12]})" in reason
 

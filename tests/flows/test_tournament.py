@@ -15,11 +15,12 @@ from services.arena.policies.language_model import LanguageModel
 from services.arena.tournament import Over, Pairing, go_on, next_matchup
 from services.reporter.standings import Table
 from shared.errors import Conflict, UsageError
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.policies import PolicySpec
 from shared.records import MatchupRequest
 from shared.results import Decisions, Result
 from shared.settings import Settings
+from shared.store import Store
 from shared.tournaments import Ended, How, Suite, Tournaments
 from shared.verdicts.scores import Scores
 from tests.services.scripted import Scripted, first_legal
@@ -253,7 +254,7 @@ def test_a_tournament_keeps_to_the_versions_of_the_day_it_began(tmp_path: Path) 
     play_one(tmp_path / "t")
     play_one(tmp_path / "new")
 
-    names = {folder: Tournaments(MatchupStore(str(tmp_path / folder))) for folder in ("t", "new")}
+    names = {folder: Tournaments(Store(str(tmp_path / folder))) for folder in ("t", "new")}
     pinned = {folder: found.suite(found.ids()[0]).policies[1] for folder, found in names.items()}
     assert pinned == {"t": "tgi:smol@1", "new": "tgi:smol@2"}
     assert asked == ["tgi:smol@1", "tgi:smol@2"]
@@ -278,7 +279,7 @@ def test_the_command_shows_the_table_and_ratings_reads_its_runs(tmp_path: Path) 
 
 
 def test_what_is_looked_at_twice_begins_once(tmp_path: Path) -> None:
-    store, suite = MatchupStore(str(tmp_path / "s")), suite_of(SUITE, tmp_path)
+    store, suite = Store(str(tmp_path / "s")), suite_of(SUITE, tmp_path)
     Tournaments(store).create("t", suite)
 
     async def many() -> list[tuple[Pairing, ...]]:
@@ -288,4 +289,4 @@ def test_what_is_looked_at_twice_begins_once(tmp_path: Path) -> None:
     begun_by_each = asyncio.run(many())
 
     assert set(begun_by_each) == {begun_by_each[0]} and len(begun_by_each[0]) == 2
-    assert sorted(store.matchup_ids()) == ["t-00000", "t-00001"]
+    assert sorted(Matchups(store).ids()) == ["t-00000", "t-00001"]

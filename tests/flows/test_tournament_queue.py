@@ -23,8 +23,9 @@ from services.arena.tasks import look_at_tournament, play_shard
 from services.arena.tournament_schemas import NewTournament, TournamentStatus
 from services.reporter.tasks import give_up_leaderboard, write_leaderboard
 from shared.jobs.payloads import LookAtTournament, PlayShard, WriteLeaderboard
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.settings import Settings
+from shared.store import Store
 from shared.tournaments import RatingTable, Suite, TableLine, Tournaments
 from tests.flows.conftest import eventually, make_stack
 from tests.flows.processes import alive, descendants
@@ -62,7 +63,7 @@ def suite_file(folder: Path) -> Path:
 def kept(folder: Path, tournament_id: str) -> RatingTable:
     """The table that the reporter makes of what is in a store."""
     write_leaderboard(WriteLeaderboard(tournament_id=tournament_id, revision="x"), Recording(folder).context)
-    found = Tournaments(MatchupStore(str(folder))).table(tournament_id)
+    found = Tournaments(Store(str(folder))).table(tournament_id)
     assert found is not None and len(found.lines) == 4
     return found
 
@@ -160,7 +161,7 @@ class Work(Recording):
 
     def record(self, matchup_id: str, *, battles: int = 2) -> None:
         for index in range(battles):
-            self.store.record_battle(matchup_id, record(index, "p1").model_copy(update={"pair": index // 2}))
+            Matchups(self.store).record(matchup_id, record(index, "p1").model_copy(update={"pair": index // 2}))
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_resume_has_an_unfinished_tournament_looked_at_and_leaves_a_finished_one
     work.record("t-00000")
     work.look()
     write_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-2"), work.context)
-    work.store.write_report("t-00000", "")
+    Matchups(work.store).write_report("t-00000", "")
     work.enqueued.clear()
 
     assert resume(work.store, work.enqueue) == 0
@@ -203,7 +204,7 @@ def test_resume_has_an_unfinished_tournament_looked_at_and_leaves_a_finished_one
 def test_a_leaderboard_that_cannot_be_written_is_told_in_its_place(tmp_path: Path) -> None:
     work = Work(tmp_path, budget={"battles": 2})
     work.look()
-    work.store.record_failure("t-00000", 0, "no server")
+    Matchups(work.store).fail("t-00000", "no server", 0)
     work.look()
     write_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-0"), work.context)
     empty = work.tournaments.table("t")
@@ -216,7 +217,7 @@ def test_a_leaderboard_that_cannot_be_written_is_told_in_its_place(tmp_path: Pat
 
 def test_a_failed_matchup_that_gets_another_try_is_waited_for(work: Work) -> None:
     work.look()
-    work.store.record_failure("t-00000", 0, "no server")
+    Matchups(work.store).fail("t-00000", "no server", 0)
     assert any(each.endswith("t-00002") for each in work.look())
     assert [each.why for each in work.tournaments.results("t")] == ["no server"]
 
@@ -239,7 +240,7 @@ class Place:
             endpoints_file=folder / "endpoints.toml",
             _env_file=None,
         )
-        self.store = MatchupStore(settings.store)
+        self.store = Store(settings.store)
         self.http = TestClient(build(settings), base_url="http://127.0.0.1")
 
     def ask(self, **more: object) -> Any:
@@ -302,7 +303,7 @@ def test_a_cancelled_tournament_begins_nothing_more_and_its_matchups_end(place: 
     assert (told["state"], told["over"]) == ("cancelled", "it was cancelled")
     assert [each["state"] for each in told["played"]] == ["cancelled", "cancelled"]
     assert all(Progress.of(place.store, each["id"]).cancelled for each in told["played"])
-    assert len(place.store.matchup_ids()) == 2
+    assert len(Matchups(place.store).ids()) == 2
     assert place.http.delete("/tournaments/none").status_code == 404
 
 

@@ -19,11 +19,11 @@ from services.reporter.tasks import write_report
 from shared.battle.asked import Asked
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, read_run
 from shared.settings import Settings
+from shared.store import Store
 from shared.tally import Winner
-from shared.verdicts.scores import Played
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import UntilDecided
 from tests.flows.conftest import make_stack
@@ -39,7 +39,7 @@ class Work(OneMatchup):
     def record(self, start: int, stop: int, winner: Winner | None = "p1") -> None:
         for index in range(start, stop):
             played = record(index, winner).model_copy(update={"pair": index // 2})
-            self.store.record_battle("m", played)
+            Matchups(self.store).record("m", played)
 
     def look(self) -> None:
         look_at_matchup(self.progress.look(), self.context)
@@ -78,13 +78,13 @@ def test_what_ends_during_a_look_is_left_to_the_next_one(tmp_path: Path) -> None
     work = Work(tmp_path, REQUEST)
     work.record(0, 12)
 
-    class Busy(MatchupStore):
+    class Busy(Store):
         """The first open shard ends just after its battles were read."""
 
-        def played(self, matchup_id: str) -> dict[int, Played]:
-            seen = super().played(matchup_id)
-            work.record(12, 14)
-            return seen
+        def write(self, path: str, raw: bytes) -> None:
+            if "/looks/" in path:
+                work.record(12, 14)
+            super().write(path, raw)
 
     look_at_matchup(work.progress.look(), replace(work.context, store=Busy(work.store.url)))
 
@@ -107,7 +107,7 @@ def test_a_shard_that_waits_when_it_is_decided_is_not_played(work: Work) -> None
 
     play_shard(work.progress.shard(range(18, 22)), work.context)
 
-    assert work.store.recorded("m") == frozenset(range(18))
+    assert Matchups(work.store).recorded("m") == frozenset(range(18))
 
 
 def test_after_its_last_shard_it_stays_undecided_and_is_reported(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_after_its_last_shard_it_stays_undecided_and_is_reported(tmp_path: Path)
     write_report(next(work.progress.jobs()), work.context)  # type: ignore[arg-type]
 
     assert work.progress.state is State.FINISHED
-    test = work.store.run("m").summary.sequential_test
+    test = Matchups(work.store).run("m").summary.sequential_test
     assert test is not None and (test.decided, test.battles) == (Decided.UNDECIDED, 10)
 
 
@@ -154,7 +154,7 @@ def test_resume_looks_again_and_is_harmless(work: Work) -> None:
 
 def test_cancelling_ends_it(work: Work) -> None:
     work.record(0, 6)
-    work.store.cancel("m")
+    Matchups(work.store).cancel("m")
 
     work.look()
 
@@ -174,9 +174,9 @@ def http(redis_url: str, tmp_path: Path) -> Iterator[TestClient]:
 def test_the_api_tells_the_ratios_their_bounds_and_what_is_left(http: TestClient, tmp_path: Path) -> None:
     body = {"p1": "heuristic", "p2": "random", "until_decided": {"margin": 0.1, "max_battles": 60}}
     asked = http.post("/matchups", json=body).json()
-    store = MatchupStore(str(tmp_path / "store"))
+    store = Store(str(tmp_path / "store"))
     for index in range(10):
-        store.record_battle(asked["id"], record(index, "p1").model_copy(update={"pair": index // 2}))
+        Matchups(store).record(asked["id"], record(index, "p1").model_copy(update={"pair": index // 2}))
     work = Context(Settings(store=store.url), store, lambda payload: True, lambda: False, "w")
     look_at_matchup(LookAtMatchup(matchup_id=asked["id"], revision="x"), work)
 
@@ -194,13 +194,13 @@ def test_the_api_tells_the_ratios_their_bounds_and_what_is_left(http: TestClient
 
 def test_what_models_cost_so_far_tells_what_is_probably_left_in_money(http: TestClient, tmp_path: Path) -> None:
     asked = http.post("/matchups", json={"p1": "heuristic", "p2": "random", "until_decided": {}}).json()
-    store = MatchupStore(str(tmp_path / "store"))
+    store = Store(str(tmp_path / "store"))
 
     def cost(index: int, cost_usd: float | None) -> None:
         played = record(index, "p1").model_copy(update={"pair": index // 2})
         ask = Asked(prompt="", answer="", cost_usd=cost_usd)
         paid = played.decisions[0].model_copy(update={"asked": (ask, ask)})
-        store.record_battle(asked["id"], played.model_copy(update={"decisions": (paid,)}))
+        Matchups(store).record(asked["id"], played.model_copy(update={"decisions": (paid,)}))
 
     for index in range(10):
         cost(index, 0.02)

@@ -20,7 +20,7 @@ from services.scraper.sources import find_sources
 from services.scraper.split import validation_groups
 from shared.datasets import DatasetCard, Row
 from shared.errors import UsageError
-from shared.matchups import MatchupStore
+from shared.store import Store
 from tests.services.simulated import replays
 
 
@@ -57,7 +57,7 @@ def folder(played: Sequence[Replay], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def built(sources: Sequence[Path], out: Path, wanted: Wanted | None = None, val_fraction: float = 0.3) -> DatasetCard:
-    found = find_sources([str(source) for source in sources], MatchupStore(str(out.parent / "store")))
+    found = find_sources([str(source) for source in sources], Store(str(out.parent / "store")))
     return build(found, Reader(wanted or Wanted()), out, val_fraction=val_fraction, command="test", processes=1)
 
 

@@ -15,9 +15,10 @@ from services.reporter.run import assemble
 from services.reporter.standings import Source, Table, result_of, table
 from shared.battle.decision import Outcome
 from shared.errors import UsageError
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run
 from shared.results import Decisions, Result
+from shared.store import Store
 from shared.tally import Winner
 from tests.services.made import battle, move
 from tests.services.test_model_matchups import played, plays_on, policy
@@ -205,10 +206,10 @@ async def test_the_arena_and_the_reporter_say_the_same_of_a_matchup(tmp_path: Pa
     model = StandIn(TGI, [standins.garbage, plays_on, standins.empty, plays_on])
     records = await played(model, "?asks=1", prices_file=prices)
     request = MatchupRequest(p1=policy(model, "?asks=1"), p2="random", battles=2, seed=5)
-    store = MatchupStore(str(tmp_path / "store"))
-    store.create_matchup("m", request)
+    store = Store(str(tmp_path / "store"))
+    Matchups(store).create("m", request)
     for record in records:
-        store.record_battle("m", record)
+        Matchups(store).record("m", record)
 
     of_records = Standings(store).of("m", frozenset({0, 1})).result("m", request)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
-from shared.store import new_matchup_id
+from shared.store import Store, new_matchup_id
 
 REQUEST = MatchupRequest(p1="heuristic", p2="random", battles=4)
 
@@ -36,22 +36,22 @@ def record(index: int = 0, **changes: object) -> BattleRecord:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> MatchupStore:
-    return MatchupStore(str(tmp_path / "store"))
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
 
 
-def test_a_matchup_is_created_once_and_a_repeat_is_harmless(store: MatchupStore) -> None:
-    assert store.create_matchup("m1", REQUEST)
-    assert not store.create_matchup("m1", REQUEST)
+def test_a_matchup_is_created_once_and_a_repeat_is_harmless(store: Store) -> None:
+    assert Matchups(store).create("m1", REQUEST)
+    assert not Matchups(store).create("m1", REQUEST)
     with pytest.raises(Conflict):
-        store.create_matchup("m1", REQUEST.model_copy(update={"battles": 5}))
-    assert store.request("m1") == REQUEST
+        Matchups(store).create("m1", REQUEST.model_copy(update={"battles": 5}))
+    assert Matchups(store).request("m1") == REQUEST
 
 
-def test_of_two_requests_at_once_under_one_name_one_is_refused(store: MatchupStore) -> None:
+def test_of_two_requests_at_once_under_one_name_one_is_refused(store: Store) -> None:
     def ask(name: str, seed: int) -> bool:
         with suppress(Conflict):
-            return store.create_matchup(name, REQUEST.model_copy(update={"seed": seed}))
+            return Matchups(store).create(name, REQUEST.model_copy(update={"seed": seed}))
         return False
 
     with ThreadPoolExecutor(8) as threads:
@@ -63,7 +63,7 @@ def test_of_two_requests_at_once_under_one_name_one_is_refused(store: MatchupSto
 def test_of_two_stores_that_create_the_same_at_once_one_is_told_that_it_did(kind: str, tmp_path: Path) -> None:
     # Each with its own idea of the same place, as two processes have it.
     url = str(tmp_path / "store") if kind == "disk" else f"memory://{tmp_path.name}"
-    stores = [MatchupStore(url) for _ in range(8)]
+    stores = [Store(url) for _ in range(8)]
 
     def create(name: str, number: int) -> bool:
         return stores[number].create(f"matchups/{name}/request.json", str(number).encode())
@@ -81,87 +81,87 @@ def test_a_store_that_cannot_be_opened_is_told_by_its_address(url: str) -> None:
     if url == "s3://bucket" and find_spec("s3fs"):
         pytest.skip("s3fs is installed here")
     with pytest.raises(UsageError, match=f"cannot open the store {url}"):
-        MatchupStore(url)
+        Store(url)
 
 
 def test_a_store_that_takes_nothing_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(Unreachable, match="file cannot be written: Not a directory"):
-        MatchupStore(str(tmp_path / "file")).create_matchup("m1", REQUEST)
+        Matchups(Store(str(tmp_path / "file"))).create("m1", REQUEST)
 
 
-def test_battles_come_back_in_order_whatever_the_order_they_ended_in(store: MatchupStore) -> None:
-    store.create_matchup("m1", REQUEST)
+def test_battles_come_back_in_order_whatever_the_order_they_ended_in(store: Store) -> None:
+    Matchups(store).create("m1", REQUEST)
     for index in (3, 0, 2):
-        store.record_battle("m1", record(index))
+        Matchups(store).record("m1", record(index))
 
-    assert store.recorded("m1") == {0, 2, 3}
-    assert [battle.index for battle in store.battles("m1")] == [0, 2, 3]
+    assert Matchups(store).recorded("m1") == {0, 2, 3}
+    assert [battle.index for battle in Matchups(store).battles("m1")] == [0, 2, 3]
 
 
-def test_matchups_are_listed_newest_first(store: MatchupStore) -> None:
+def test_matchups_are_listed_newest_first(store: Store) -> None:
     for name in ("20260101-000000-aa", "20260301-000000-aa", "20260201-000000-aa"):
-        store.create_matchup(name, REQUEST)
+        Matchups(store).create(name, REQUEST)
 
-    assert [name[:6] for name in store.matchup_ids()] == ["202603", "202602", "202601"]
-    assert MatchupStore(store.url + "/elsewhere").matchup_ids() == []
+    assert [name[:6] for name in Matchups(store).ids()] == ["202603", "202602", "202601"]
+    assert Matchups(Store(store.url + "/elsewhere")).ids() == []
 
 
 @pytest.mark.parametrize("name", ["nosuch", "../m1", "m1/../m1", "", "M1", "a" * 65, ".hidden", "m1\n"])
-def test_an_unknown_or_hostile_id_is_not_found(store: MatchupStore, name: str) -> None:
-    store.create_matchup("m1", REQUEST)
+def test_an_unknown_or_hostile_id_is_not_found(store: Store, name: str) -> None:
+    Matchups(store).create("m1", REQUEST)
 
     with pytest.raises(NotFound):
-        store.request(name)
+        Matchups(store).request(name)
 
 
-def test_a_record_cut_short_is_told_by_name(store: MatchupStore, tmp_path: Path) -> None:
-    store.create_matchup("m1", REQUEST)
-    store.record_battle("m1", record(0))
+def test_a_record_cut_short_is_told_by_name(store: Store, tmp_path: Path) -> None:
+    Matchups(store).create("m1", REQUEST)
+    Matchups(store).record("m1", record(0))
     path = tmp_path / "store/matchups/m1/battles/00000.json.gz"
     path.write_bytes(path.read_bytes()[:-20])
 
     with pytest.raises(BrokenRecord, match=r"00000\.json\.gz"):
-        store.battle("m1", 0)
+        Matchups(store).battle("m1", 0)
     path.write_bytes(path.read_bytes()[:12] + b"\xff" * 40)
     with pytest.raises(BrokenRecord, match=r"00000\.json\.gz"):
-        store.battle("m1", 0)
+        Matchups(store).battle("m1", 0)
 
 
-def test_a_file_half_written_by_a_dead_process_is_no_record(store: MatchupStore, tmp_path: Path) -> None:
-    store.create_matchup("m1", REQUEST)
-    store.record_battle("m1", record(0))
+def test_a_file_half_written_by_a_dead_process_is_no_record(store: Store, tmp_path: Path) -> None:
+    Matchups(store).create("m1", REQUEST)
+    Matchups(store).record("m1", record(0))
     (tmp_path / "store/matchups/m1/battles/.00001.json.gz.abc").write_bytes(b"half")
 
-    assert store.recorded("m1") == {0}
+    assert Matchups(store).recorded("m1") == {0}
 
 
-def test_a_failure_is_remembered_until_the_shard_gets_another_try(store: MatchupStore) -> None:
-    store.create_matchup("m1", REQUEST)
-    store.record_failure("m1", 2, "the worker died three times")
-    assert store.failures("m1") == {2: "the worker died three times"}
+def test_a_failure_is_remembered_until_the_shard_gets_another_try(store: Store) -> None:
+    Matchups(store).create("m1", REQUEST)
+    Matchups(store).fail("m1", "the worker died three times", 2)
+    assert Matchups(store).failures("m1") == {2: "the worker died three times"}
 
-    store.forget_failure("m1", 2)
-    assert store.failures("m1") == {}
+    Matchups(store).forget("m1", 2)
+    assert Matchups(store).failures("m1") == {}
 
 
-def test_a_cancelled_matchup_says_so(store: MatchupStore) -> None:
-    store.create_matchup("m1", REQUEST)
-    assert not store.is_cancelled("m1")
-    store.cancel("m1")
-    assert store.is_cancelled("m1")
+def test_a_cancelled_matchup_says_so(store: Store) -> None:
+    Matchups(store).create("m1", REQUEST)
+    assert Matchups(store).cancelled("m1") is None
+    Matchups(store).cancel("m1")
+    assert Matchups(store).cancelled("m1") is not None
     with pytest.raises(NotFound):
-        store.cancel("m2")
+        Matchups(store).cancel("m2")
 
 
 def test_a_bucket_works_like_a_folder() -> None:
-    store = MatchupStore("memory://alphastral-test")
-    store.create_matchup("m1", REQUEST)
-    store.record_battle("m1", record(1))
+    store = Store("memory://alphastral-test")
+    Matchups(store).create("m1", REQUEST)
+    Matchups(store).record("m1", record(1))
 
-    assert store.matchup_ids() == ["m1"]
-    assert [battle.index for battle in store.battles("m1")] == [1]
+    assert Matchups(store).ids() == ["m1"]
+    assert [battle.index for battle in Matchups(store).battles("m1")] == [1]
 
 
 def test_ids_sort_by_time_and_do_not_repeat() -> None:

@@ -14,9 +14,9 @@ from shared.errors import Unreachable, UsageError
 from shared.jobs.payloads import Payload, TrainModel
 from shared.jobs.queue import Queues, connect
 from shared.jobs.worker import Context
-from shared.matchups import MatchupStore
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.store import Store
 from tests.language.tiny import save_tiny
 from tests.standins.hub import hub
 from tests.trainer.learned import as_toml, dataset, recipe
@@ -28,7 +28,7 @@ def context(folder: Path, hub_url: str, key: str | None = KEY) -> Context:
     settings = Settings(
         store=str(folder / "store"), recipes=folder / "recipes", hub_url=hub_url, hf_token=key, _env_file=None
     )
-    return Context(settings, MatchupStore(settings.store), lambda payload: True, lambda: False, "w")
+    return Context(settings, Store(settings.store), lambda payload: True, lambda: False, "w")
 
 
 def asked(folder: Path) -> str:
@@ -37,7 +37,7 @@ def asked(folder: Path) -> str:
     (folder / "recipes" / "tiny.toml").write_text(as_toml(recipe(save_tiny(folder / "base"))))
     dataset(folder / "store" / "datasets" / "small")
     new = NewTraining(recipe="tiny", dataset="small", name="mine", push="me/mine")
-    return Trainings(MatchupStore(str(folder / "store"))).create(new, "once")
+    return Trainings(Store(str(folder / "store"))).create(new, "once")
 
 
 def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path)
     with hub(KEY) as there:
         train_model(payload, context(tmp_path, there.url))
 
-    store = MatchupStore(str(tmp_path / "store"))
+    store = Store(str(tmp_path / "store"))
     [version] = Registry(store).versions("mine")
     status = Trainings(store).status("once")
     assert status.state is TrainingState.FINISHED and status.result is not None
@@ -58,7 +58,7 @@ def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path)
 
 
 def test_a_broken_training_keeps_no_other_from_its_work(tmp_path: Path) -> None:
-    store = MatchupStore(str(tmp_path / "store"))
+    store = Store(str(tmp_path / "store"))
     trainings, new = Trainings(store), NewTraining(recipe="tiny", dataset="small", name="mine")
     for training_id in ("good", "halved", "torn"):
         trainings.create(new, training_id)
@@ -77,7 +77,7 @@ def test_a_broken_training_keeps_no_other_from_its_work(tmp_path: Path) -> None:
 
 
 def test_a_broken_training_is_missing_from_the_list(tmp_path: Path) -> None:
-    store = MatchupStore(str(tmp_path / "store"))
+    store = Store(str(tmp_path / "store"))
     for training_id in ("good", "torn"):
         Trainings(store).create(NewTraining(recipe="tiny", dataset="small", name="mine"), training_id)
     store.write("trainings/torn/request.json", b"{")

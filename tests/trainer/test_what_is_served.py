@@ -11,26 +11,27 @@ from services.scraper.sources import find_sources
 from services.trainer.samples import IGNORED, read_splits, tokens
 from shared.jobs.limits import LocalLimiter
 from shared.language.chat import prompt_ids
-from shared.matchups import MatchupStore
+from shared.matchups import Matchups
 from shared.records import MatchupRequest
 from shared.settings import Settings
+from shared.store import Store
 from tests.language.tiny import tiny_tokenizer
 from tests.standins.models import TGI, StandIn
 
 
 async def test_a_live_decisions_question_is_the_trainers_input_for_the_same_state(tmp_path: Path) -> None:
-    store, model, tokenizer = MatchupStore(str(tmp_path / "store")), StandIn(TGI), tiny_tokenizer()
+    store, model, tokenizer = Store(str(tmp_path / "store")), StandIn(TGI), tiny_tokenizer()
     async with model.server:
         request = MatchupRequest(
             p1=f"tgi:own@{model.server.url}", p2="max-damage", battles=2, seed=3, pairs=False, concurrency=1
         )
-        store.create_matchup("m", request)
+        Matchups(store).create("m", request)
         await play(
             request,
             range(2),
             matchup_id="m",
             worker="test",
-            on_record=lambda record: store.record_battle("m", record),
+            on_record=lambda record: Matchups(store).record("m", record),
             connect=connector(Settings(_env_file=None), LocalLimiter()),
         )
     live = {tuple(prompt_ids(tokenizer, asked.body["messages"])) for asked in model.asked}
