@@ -33,7 +33,6 @@ from services.scraper.replay import Replay
 from services.scraper.rerun.builds import Simulators
 from services.scraper.samples import BattleRows, Wanted, rows_of
 from services.scraper.sources import Source, find_sources
-from shared.matchups import MatchupStore
 from shared.process import cores
 from shared.store import Store
 

@@ -16,7 +16,6 @@ import services.trainer.api
 from deploy.resuming import resume
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
-from shared.matchups import MatchupStore
 from shared.process import end_with_parent, in_url, listen
 from shared.settings import Settings
 from shared.store import Store, replace_file

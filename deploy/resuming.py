@@ -4,7 +4,6 @@ import services.arena.resume
 import services.scraper.resume
 import services.trainer.resume
 from shared.jobs.queue import Queues
-from shared.matchups import MatchupStore
 from shared.store import Store
 
 

@@ -26,9 +26,8 @@ from services.reporter.run import assemble
 from services.reporter.words import one_line, percent, usd
 from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
-from shared.matchups import MatchupStore
-from shared.process import interruptible
 from shared.matchups import Matchups
+from shared.process import interruptible
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.store import Store

@@ -37,9 +37,8 @@ from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
-from shared.matchups import MatchupStore
-from shared.process import listen
 from shared.matchups import Matchups
+from shared.process import listen
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from shared.store import Store, replace_file

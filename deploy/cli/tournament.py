@@ -29,9 +29,8 @@ from services.reporter.standings import Table
 from services.reporter.words import one_line
 from services.reporter.writing import notes, tournament_table, write_run_and_report
 from shared.errors import Conflict, UsageError, first_fault
-from shared.matchups import MatchupStore
-from shared.process import interruptible
 from shared.matchups import Matchups
+from shared.process import interruptible
 from shared.records import BattleRecord
 from shared.registry import Registry
 from shared.settings import Settings

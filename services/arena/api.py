@@ -18,7 +18,6 @@ from services.arena.tournament import look_after
 from services.arena.tournament_desk import TournamentDesk
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queue import Queues
-from shared.matchups import MatchupStore
 from shared.matchups import Matchups
 from shared.policies import PolicySpec, check_over_api
 from shared.records import MatchupRequest, NewMatchup

@@ -14,7 +14,6 @@ from services.arena.tournament import Check, TournamentProgress, check_suite, pi
 from services.arena.tournament_schemas import NewTournament, TournamentLine, TournamentPage, TournamentStatus
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
 from shared.jobs.queue import Queues
-from shared.matchups import MatchupStore
 from shared.matchups import Matchups
 from shared.registry import Registry
 from shared.settings import Settings

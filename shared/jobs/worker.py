@@ -20,7 +20,6 @@ from shared.jobs.horse import Ending, HandedBack, Horse, Report
 from shared.jobs.payloads import Payload
 from shared.jobs.queue import Lease, Leases, Queues, Refused, reaching_redis
 from shared.jobs.routes import ROUTES, Route
-from shared.matchups import MatchupStore
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import one_line

@@ -15,7 +15,6 @@ from deploy.api import build
 from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
 from shared.jobs.queue import Queues, connect
-from shared.matchups import MatchupStore
 from shared.matchups import Matchups
 from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings

@@ -12,7 +12,6 @@ from fastapi.testclient import TestClient
 
 from deploy.api import build
 from shared.battle.decision import Outcome
-from shared.matchups import MatchupStore
 from shared.matchups import Matchups
 from shared.settings import Settings
 from shared.store import Store
