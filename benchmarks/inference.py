@@ -25,9 +25,8 @@ from time import perf_counter
 import torch
 from transformers import DynamicCache
 
-from services.inference.engine import Engine
-from services.inference.wire import collected
-from services.inference.work import Limits, Member, Work
+from services.inference.engine import Engine, Limits, Member, Work
+from services.inference.server import collected
 from shared.battle.contract import CONTRACTS, golden_states
 from shared.language.chat import completions_ids, prompt_ids
 from shared.language.load import Loaded, load

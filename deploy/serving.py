@@ -46,8 +46,8 @@ def serve(
 ) -> None:
     """Serve a language model, and adapters over it, over the HTTP API of Text Generation Inference."""
     from deploy.model_names import resolve
+    from services.inference.engine import Limits
     from services.inference.serve import load_models, run
-    from services.inference.work import Limits
     from shared.settings import Settings
 
     configure_logging(log_level or Settings().log_level)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.inference.decoding import Token
-from services.inference.work import Candidate, Finished, Work
+from services.inference.engine import Candidate, Finished, Work
 
 Json = dict[str, Any]
 

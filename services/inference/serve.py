@@ -13,12 +13,10 @@ import torch
 import uvicorn
 from starlette.applications import Starlette
 
-from services.inference.engine import Engine
+from services.inference.engine import Engine, Limits
 from services.inference.metrics import Metrics
-from services.inference.served import Served
+from services.inference.requests import Bounds, Served
 from services.inference.server import Server, create_app
-from services.inference.validation import Bounds
-from services.inference.work import Limits
 from shared.errors import AlphaStralError, UsageError
 from shared.language.load import Loaded, load
 

@@ -6,22 +6,323 @@ It needs Python, fsspec and pydantic (with pydantic-settings): the rest of its i
 """
 
 import argparse
+import logging
 import shlex
+import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
-from services.inference.place import Place
-from services.inference.status import shown
-from services.inference.supervision import Supervisor
-from shared.errors import AlphaStralError, UsageError
+from services.inference.engine_process import EngineProcess, folder_of_links, is_healthy, is_taken, start
+from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, Published, choose
+from services.inference.status import State, Status, shown
+from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.registry import Registry
+from shared.registry.folders import CARD
 from shared.settings import EngineName, Settings
-from shared.store import Store
-from shared.text import configure_logging
+from shared.store import Store, replace_file
+from shared.text import configure_logging, one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often a supervisor looks, and how long it waits."""
+
+    poll_seconds: float = 1.0
+    start_seconds: float = 900.0
+    """Until an engine must be healthy; loading a model takes minutes."""
+    look_seconds: float = 5.0
+    """Between two looks at an engine that is healthy."""
+    answer_seconds: float = 10.0
+    """For one answer of /health."""
+    bad_looks: int = 3
+    """So many in a row, and the engine hangs."""
+    first_pause_seconds: float = 1.0
+    longest_pause_seconds: float = 60.0
+    """Before another start; doubled each time, and short again after an engine was healthy for as long."""
+    grace_seconds: float = 20.0
+    """For an engine that is told to end."""
+    starts: int = 2
+    """So many in vain, and a version is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where engines listen and files go."""
+
+    folder: Path
+    """For copies of a bucket's versions, and to remember which version was healthy last."""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    device: str = "cuda"
+    engine: str | None = None
+    """The one to use, whatever the architecture."""
+    stand_in: str | None = None
+    """What is served until the name stands for a version: `smollm2`, or a model of the Hub."""
+    more: Sequence[str] = ()
+    """Arguments for the engine."""
+
+    @property
+    def copies(self) -> Path:
+        """Where the copies of a bucket's versions are."""
+        return self.folder / "models"
+
+    def prune(self, name: str, keep: Set[str | None]) -> None:
+        """Delete the copies of a model's versions but those, and what is left of downloads that never ended."""
+        for copy in sorted((self.copies / name).glob("*")):
+            is_copy = (copy / CARD).is_file() or copy.name.startswith(".")
+            if is_copy and copy.is_dir() and not copy.is_symlink() and copy.name not in keep:
+                shutil.rmtree(copy, ignore_errors=True)
+
+
+log = logging.getLogger(__name__)
+
+STAND_IN = ""
+"""In the place of a version: what is served until the first promotion."""
+
+
+class Supervisor:
+    """Serves what `name` stands for. `step` looks once and acts; `run` does so until told to stop."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        name: str,
+        place: Place,
+        timing: Timing | None = None,
+        commands: Mapping[str, Command] = COMMANDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._name = name
+        self._place = place
+        self._timing = timing or Timing()
+        self._commands = commands
+        self._clock = clock
+        self._engine: EngineProcess | None = None
+        self._current: str | None = None
+        self._given_up: str | None = None
+        """A version that `current` names all the same: the registry could not be written."""
+        self._vain_starts: dict[str, int] = {}
+        self._pause = self._timing.first_pause_seconds
+        self._not_before = 0.0
+        self._restarts = 0
+        self._failure: str | None = None
+        self._unread: str | None = None
+        """Why the registry does not say what to serve."""
+        self._memory = place.folder / f"{name}.healthy"
+        self._last_healthy = self._remembered()
+        self._state: State | None = None
+        self._say()
+
+    def status(self) -> Status:
+        """How it stood when it last did something; may be asked from any thread."""
+        return self._status
+
+    def run(self, stopping: threading.Event) -> None:
+        """Serve until told to stop, and end the engine then."""
+        try:
+            while not stopping.is_set():
+                self.step()
+                stopping.wait(self._timing.poll_seconds)
+        finally:
+            self._end()
+
+    def step(self) -> None:
+        """Look at the registry and at the engine, and do what is to be done now."""
+        wanted = self._wanted()
+        if self._engine is not None:
+            self._look_at(self._engine)
+        running = self._engine.version if self._engine else None
+        if wanted not in (None, running) and self._clock() >= self._not_before:
+            self._start(wanted)
+        self._say()
+
+    # ── what is wanted ──────────────────────────────────────────────────────────────────────────────
+
+    def _wanted(self) -> str | None:
+        """The version to serve. What runs goes on running while the registry cannot be read or names nothing."""
+        standing = self._engine.version if self._engine else self._last_healthy
+        try:
+            current = self._registry.current(self._name)
+        except (AlphaStralError, OSError) as error:
+            self._unread = one_line(error)
+            return self._otherwise if standing is None and isinstance(error, NotFound) else standing
+        self._unread = None
+        if current != self._current:
+            log.info("%s stands for %s", self._name, current)
+            self._current = current
+            self._not_before = 0.0
+        if current == self._given_up and self._otherwise is not None:
+            return self._otherwise
+        self._given_up = None
+        return current
+
+    @property
+    def _otherwise(self) -> str | None:
+        """What to serve where the name stands for nothing that can be."""
+        return STAND_IN if self._last_healthy is None and self._place.stand_in else self._last_healthy
+
+    # ── the engine ──────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, version: str) -> None:
+        """Fetch a version, end the engine that runs, and start one for it. What cannot be started disturbs nothing."""
+        place, model, published = self._place, self._called(version), None
+        if version != STAND_IN:
+            try:
+                folder = self._registry.fetch(self._name, version, place.copies)
+                published = Published(self._registry.card(self._name, version), folder)
+            except (BrokenRecord, NotFound) as error:
+                self._give_up(version, error.message)
+                return
+            except (Unreachable, OSError) as error:
+                self._try_later(f"{model} cannot be fetched: {error}")
+                return
+        engine = place.engine or choose(published)
+        try:
+            command = self._commands[engine](Plan(model, published, place.host, place.port, place.device, place.more))
+        except UsageError as error:
+            self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
+            return
+        self._end()
+        if is_taken(place.host, place.port):
+            self._try_later(f"somebody else listens on port {place.port}")
+            return
+        try:
+            within = None
+            if published and engine in IN_A_FOLDER_OF_LINKS:
+                within = folder_of_links(place.folder / "links", model, published.folder)
+            self._engine = start(command, version, engine, within=within, now=self._clock())
+        except OSError as error:
+            self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
+            return
+        log.info("starting %s for %s: %s", engine, model, shlex.join(command))
+
+    def _called(self, version: str) -> str:
+        """What an engine calls a version, or what stands in for one."""
+        return f"{self._name}@{version}" if version != STAND_IN else str(self._place.stand_in)
+
+    def _look_at(self, engine: EngineProcess) -> None:
+        ended = engine.ended
+        now = self._clock()
+        if ended is not None:
+            self._lose(engine, f"the engine of {self._called(engine.version)} {ended}")
+        elif engine.healthy_since is None:
+            if is_healthy(self._place.host, self._place.port, self._timing.answer_seconds):
+                self._healthy(engine)
+            elif now - engine.started_at > self._timing.start_seconds:
+                waited = f"{self._timing.start_seconds:g} s"
+                self._lose(engine, f"the engine of {self._called(engine.version)} was not healthy after {waited}")
+        elif now - engine.looked_at >= self._timing.look_seconds:
+            engine.looked_at = now
+            good = is_healthy(self._place.host, self._place.port, self._timing.answer_seconds)
+            engine.bad_looks = 0 if good else engine.bad_looks + 1
+            if engine.bad_looks >= self._timing.bad_looks:
+                self._lose(engine, f"the engine of {self._called(engine.version)} no longer answers /health")
+
+    def _healthy(self, engine: EngineProcess) -> None:
+        log.info("%s is served by %s", self._called(engine.version), engine.engine)
+        engine.healthy_since = engine.looked_at = self._clock()
+        self._vain_starts.pop(engine.version, None)
+        if self._given_up is None:
+            self._failure = None
+        if engine.version == STAND_IN:
+            return
+        self._place.prune(self._name, keep={engine.version, self._last_healthy})
+        self._last_healthy = engine.version
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._memory, engine.version.encode())
+        except OSError as error:
+            log.warning("cannot remember that %s was healthy: %s", engine.version, error)
+
+    def _lose(self, engine: EngineProcess, why: str) -> None:
+        """End what is left of an engine, and start one again: after a pause, where that does not help."""
+        self._end()
+        if engine.healthy_since is None:
+            self._started_in_vain(engine.version, why)
+            return
+        self._restarts += 1
+        if self._clock() - engine.healthy_since > self._timing.longest_pause_seconds:
+            self._pause = self._timing.first_pause_seconds
+        self._try_later(why)
+
+    def _started_in_vain(self, version: str, why: str) -> None:
+        self._vain_starts[version] = self._vain_starts.get(version, 0) + 1
+        self._try_later(why)
+        if self._vain_starts[version] >= self._timing.starts and version not in (self._last_healthy, STAND_IN):
+            self._vain_starts.pop(version)
+            self._give_up(version, why)
+
+    def _give_up(self, version: str, why: str) -> None:
+        """Let the name go back to the last version that became healthy, or at least serve that one."""
+        self._fail(f"{self._name}@{version} is given up: {why}")
+        goals = [self._last_healthy, None] if self._last_healthy not in (None, version) else [None]
+        for goal in goals:
+            try:
+                back = self._registry.rollback(self._name, leaving=version, to=goal)
+            except Conflict as error:
+                log.warning("%s", error.message)
+            except (AlphaStralError, OSError) as error:
+                log.warning("the name cannot go back: %s", error)
+            else:
+                log.warning("%s goes back to %s", self._name, back)
+                self._not_before = 0.0
+                return
+        self._given_up = version
+        self._not_before = max(self._not_before, self._clock() + self._timing.first_pause_seconds)
+
+    def _end(self) -> None:
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            self._say()
+            engine.end(self._timing.grace_seconds)
+
+    # ── what is said ────────────────────────────────────────────────────────────────────────────────
+
+    def _try_later(self, why: str) -> None:
+        self._fail(why)
+        self._not_before = self._clock() + self._pause
+        self._pause = min(self._pause * 2, self._timing.longest_pause_seconds)
+
+    def _fail(self, why: str) -> None:
+        if why != self._failure:
+            log.warning("%s", one_line(why))
+        self._failure = one_line(why)
+
+    def _say(self) -> None:
+        """Replace the status by one that is whole: whoever asks never sees an engine with another one's state."""
+        engine = self._engine
+        idle: State = "failing" if self._failure else "waiting"
+        state = idle if engine is None else "starting" if engine.healthy_since is None else "serving"
+        if state != self._state:
+            self._state, self._since = state, datetime.now(UTC)
+        self._status = Status(
+            model=self._name,
+            state=state,
+            version=(engine.version or None) if engine else None,
+            serves=self._called(engine.version) if engine else None,
+            current=self._current,
+            last_healthy=self._last_healthy,
+            engine=engine.engine if engine else None,
+            pid=engine.process.pid if engine else None,
+            restarts=self._restarts,
+            failure=self._failure or self._unread,
+            since=self._since,
+        )
+
+    def _remembered(self) -> str | None:
+        with suppress(AlphaStralError, OSError):
+            version = self._memory.read_text(encoding="utf-8").strip()
+            return version if version in self._registry.versions(self._name) else None
+        return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

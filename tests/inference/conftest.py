@@ -11,10 +11,9 @@ import pytest
 import torch
 import uvicorn
 
-from services.inference.engine import Engine
+from services.inference.engine import Engine, Limits
+from services.inference.requests import Served
 from services.inference.serve import assemble
-from services.inference.served import Served
-from services.inference.work import Limits
 from shared.language.load import Loaded
 from tests.language.tiny import tiny
 

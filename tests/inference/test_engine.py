@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from services.inference.engine import Engine
-from services.inference.sampling import Sampling
-from services.inference.wire import collected
-from services.inference.work import Finished, GenerationFailed, Limits, Member, Overloaded, Work
+from services.inference.decoding import Sampling
+from services.inference.engine import Engine, Finished, GenerationFailed, Limits, Member, Overloaded, Work
+from services.inference.server import collected
 from shared.language.chat import completions_ids, prompt_ids
 from shared.language.load import Loaded, load
 from tests.inference.conftest import Hooked

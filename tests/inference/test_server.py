@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.inference.served import Served, UnknownModel, meant
+from services.inference.requests import Served, UnknownModel, meant
 from shared.language.load import Loaded
 from tests.inference.conftest import CARD, Running, Start
 from tests.inference.test_engine import gate, until

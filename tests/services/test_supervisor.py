@@ -19,9 +19,8 @@ import pytest
 
 from services.inference import engines
 from services.inference.engines import COMMANDS, Command, Plan, Published
-from services.inference.place import Place, Timing
 from services.inference.status import Status
-from services.inference.supervision import Supervisor
+from services.inference.supervisor import Place, Supervisor, Timing
 from shared.errors import UsageError
 from shared.registry import Registry
 from shared.settings import child_environment

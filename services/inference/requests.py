@@ -1,18 +1,148 @@
 """From a request to work for the engine, or the reason why it cannot be done, in TGI's words where it has some."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from services.inference.grammar import NotFinite, members_of
-from services.inference.sampling import Sampling
-from services.inference.schemas import ChatMessage, ChatRequest, Grammar, Parameters
-from services.inference.served import Served
-from services.inference.work import Member, Work
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.inference.decoding import Sampling
+from services.inference.engine import Member, Work
+from services.inference.finite_set import NotFinite, members_of
 from shared.errors import UsageError
 from shared.language.chat import assistant_turn, prompt_text, text_ids
 from shared.language.load import Loaded
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Grammar(_Asked):
+    """`grammar` and `response_format`."""
+
+    type: str
+    value: Any = None
+
+
+class Parameters(_Asked):
+    """`parameters` of /generate."""
+
+    adapter_id: str | None = None
+    best_of: Count | None = None
+    decoder_input_details: bool = False
+    details: bool = False
+    do_sample: bool = False
+    frequency_penalty: float | None = None
+    grammar: Grammar | None = None
+    max_new_tokens: Count | None = None
+    repetition_penalty: float | None = None
+    return_full_text: bool | None = None
+    seed: Count | None = None
+    stop: tuple[str, ...] = ()
+    temperature: float | None = None
+    top_k: int | None = None
+    top_n_tokens: Count | None = None
+    top_p: float | None = None
+    truncate: Count | None = None
+    typical_p: float | None = None
+    watermark: bool = False
+
+
+class GenerateRequest(_Asked):
+    """/generate and /generate_stream."""
+
+    inputs: str
+    parameters: Parameters = Parameters()
+
+
+class CompatGenerateRequest(GenerateRequest):
+    """/, which says itself whether it wants a stream."""
+
+    stream: bool = False
+
+
+class Chunk(_Asked):
+    """A part of a message."""
+
+    type: str
+    text: str | None = None
+
+
+class ChatMessage(_Asked):
+    """One message of a conversation."""
+
+    role: str
+    content: str | tuple[Chunk, ...] | None = None
+    tool_calls: Any = None
+
+
+class StreamOptions(_Asked):
+    """What a stream ends with."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(_Asked):
+    """/v1/chat/completions and /chat_tokenize."""
+
+    messages: tuple[ChatMessage, ...]
+    model: str | None = None
+    adapter_id: str | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Any = None
+    logprobs: bool | None = None
+    max_completion_tokens: Count | None = None
+    """What OpenAI calls max_tokens by now."""
+    max_tokens: Count | None = None
+    n: Count | None = None
+    presence_penalty: float | None = None
+    response_format: Grammar | None = None
+    seed: Count | None = None
+    stop: tuple[str, ...] | str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    tool_choice: Any = None
+    tool_prompt: str | None = None
+    tools: Any = None
+    top_logprobs: Count | None = None
+    top_p: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that is answered for: the base itself, or an adapter over it."""
+
+    name: str
+    """NAME@VERSION of a model of the registry."""
+    adapter: str | None = None
+    card: Mapping[str, Any] | None = None
+    """What it was trained for, among the rest; None where it has no card."""
+
+
+class UnknownModel(Exception):
+    """Nothing of that name is served here; the text says what is."""
+
+
+def meant(served: Sequence[Served], name: str | None) -> Served:
+    """The model that a request names. Raises UnknownModel.
+
+    A server of one model takes any name for it, as TGI does, but for another version: whoever asks for NAME@VERSION is
+    answered by that one or not at all.
+    """
+    found = [each for each in served if name in (each.name, each.adapter)] or [
+        each for each in served if name == each.name.rpartition("@")[0]
+    ]
+    if len(found) == 1:
+        return found[0]
+    if name in (None, "", "tgi") or (len(served) == 1 and "@" not in (name or "")):
+        return served[0]
+    raise UnknownModel(f"no model {(name or '')[:100]!r} is served here, but {', '.join(each.name for each in served)}")
+
 
 DEFAULT_NEW_TOKENS = 1024
 _GREATEST_SEED = 2**64

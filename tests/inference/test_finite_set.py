@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.grammar import MOST_MEMBERS, NotFinite, members_of
+from services.inference.finite_set import MOST_MEMBERS, NotFinite, members_of
 from shared.battle.action import Pass
 from shared.battle.completion import regex
 from shared.battle.contract import CONTRACTS, golden_states
