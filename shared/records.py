@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.battle.decision import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord, first_fault
-from shared.tally import Winner
+from shared.verdicts.scores import Winner
 from shared.verdicts.until import SequentialTest, UntilDecided
 
 Card = Literal["checked", "assumed"]

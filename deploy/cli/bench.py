@@ -23,7 +23,6 @@ from services.arena.policies import Connect
 from services.arena.policies.models import connector
 from services.reporter.report import render
 from services.reporter.run import assemble
-from services.reporter.words import one_line, percent, usd
 from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.matchups import Matchups
@@ -31,7 +30,8 @@ from shared.process import interruptible
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.store import Store
-from shared.tally import Tally
+from shared.text import one_line, percent, usd
+from shared.verdicts.scores import Tally
 
 
 class _Matchup(BaseModel):

@@ -131,7 +131,7 @@ def tournament(
     """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
     from deploy.cli.tournament import play_tournament, read_suite
     from services.arena.policies.models import connector
-    from services.reporter.words import one_line
+    from shared.text import one_line
 
     configure_logging("WARNING")
     settings = Settings()
@@ -156,7 +156,7 @@ def tournament(
 def print_table(found: "Table") -> None:
     """The table of ratings, on standard output."""
     from services.reporter.leaderboard import cost, place, told
-    from services.reporter.words import milliseconds
+    from shared.text import milliseconds
 
     ranks = [line.as_played.rank for line in found.lines]
     rows = [("", "policy", "as played", "own choices", "win rate", "battles", "a decision", "cost a battle")]

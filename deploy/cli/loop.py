@@ -42,8 +42,8 @@ from shared.process import listen
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from shared.store import Store, replace_file
-from shared.tally import Tally
 from shared.text import configure_logging
+from shared.verdicts.scores import Tally
 
 if TYPE_CHECKING:
     from services.trainer.recipes import Recipe

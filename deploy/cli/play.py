@@ -18,8 +18,7 @@ from shared.records import BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
 from shared.store import new_matchup_id
-from shared.tally import Tally
-from shared.verdicts.scores import Played
+from shared.verdicts.scores import Played, Tally
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, latest_look, looks
 

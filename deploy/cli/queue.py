@@ -12,7 +12,7 @@ from services.arena.schemas import MatchupStatus
 from shared.errors import AlphaStralError
 from shared.records import NewMatchup
 from shared.settings import Settings
-from shared.tally import Tally
+from shared.verdicts.scores import Tally
 
 
 def follow(

@@ -33,8 +33,8 @@ from shared.process import cores, in_processes
 from shared.records import MAX_POLICY_CHARACTERS, BattleRecord, MatchupRequest, read_run
 from shared.settings import Settings
 from shared.store import replace_file
-from shared.tally import Tally, Winner
 from shared.text import configure_logging
+from shared.verdicts.scores import Tally, Winner
 
 BATTLES_A_FILE = 100
 MAX_BATTLES = 1_000_000

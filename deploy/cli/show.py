@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from services.arena.schemas import MatchupStatus
 from services.reporter import models
 from services.reporter.verdict import verdict
-from services.reporter.words import count, duration, usd
 from shared.records import MatchupRequest, Run
-from shared.tally import Tally
+from shared.text import count, duration, usd
+from shared.verdicts.scores import Tally
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, probably_left
 

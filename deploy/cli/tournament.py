@@ -26,7 +26,6 @@ from services.arena.progress import Progress
 from services.arena.tournament import check_suite, go_on, pinned_suite
 from services.reporter.leaderboard import render_leaderboard
 from services.reporter.standings import Table
-from services.reporter.words import one_line
 from services.reporter.writing import notes, tournament_table, write_run_and_report
 from shared.errors import Conflict, UsageError, first_fault
 from shared.matchups import Matchups
@@ -35,8 +34,9 @@ from shared.records import BattleRecord
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
-from shared.tally import Tally
+from shared.text import one_line
 from shared.tournaments import Suite, Tournaments
+from shared.verdicts.scores import Tally
 
 
 def read_suite(path: Path, named: Mapping[str, str] | None = None) -> Suite:

@@ -11,7 +11,6 @@ from services.arena.pinning import pin
 from services.arena.policies import Connect, Conversation, make_policy
 from services.arena.policies.language_model import LanguageModel
 from services.arena.policies.models import connector
-from services.reporter.words import milliseconds, shown, usd
 from shared.battle.action import Forfeit
 from shared.battle.completion import regex, render
 from shared.battle.contract import CONTRACTS, golden_states
@@ -23,6 +22,7 @@ from shared.policies import PolicySpec
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
+from shared.text import milliseconds, shown, usd
 
 PATIENCE_SECONDS = 10.0
 """Somebody is looking on: a server that is away is not waited for as in a matchup."""

@@ -9,10 +9,9 @@ from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
-from shared.results import Decisions, Result
 from shared.store import Store
-from shared.tally import Tally
-from shared.verdicts.scores import Played, Scores
+from shared.tournaments import Decisions, Result
+from shared.verdicts.scores import Played, Scores, Tally
 
 KEPT_MATCHUPS = 64
 

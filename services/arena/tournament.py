@@ -21,7 +21,7 @@ from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
 from shared.tournaments import Ended, How, RatingTable, Suite, Tournaments, matchup_id, revision
-from shared.verdicts.design import most_worth
+from shared.verdicts.next_pairing import most_worth
 
 Pairing = tuple[str, str]
 Check = Callable[[PolicySpec], object]

@@ -6,9 +6,8 @@ from statistics import median
 from shared.battle.decision import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import Asking, BattleRecord, Unsubstituted
-from shared.tally import Tally
 from shared.verdicts.intervals import win_rate
-from shared.verdicts.scores import Played, Scores
+from shared.verdicts.scores import Played, Scores, Tally
 
 
 def asking(decisions: Iterable[Sequence[Asked]]) -> Asking | None:

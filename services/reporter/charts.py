@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 
 from services.reporter.decisions import EFFECTIVENESS_CLASSES, DecisionTimes, SwitchRate
 from services.reporter.numbers import MAX_LABEL_CHARACTERS, CurvePoint, GameLengths, LengthBin, Side
-from services.reporter.words import one_line, percent
 from shared.battle.decision import Outcome
-from shared.tally import Winner
+from shared.text import as_name, percent
+from shared.verdicts.scores import Winner
 
 Labels = Mapping[Side, str]
 
@@ -59,7 +59,7 @@ _OUTCOME_SEGMENTS = (
 
 def label(text: str, characters: int = MAX_LABEL_CHARACTERS) -> str:
     """Foreign text for a chart, where plotly must not read `<b>` or `&lt;` in it as markup."""
-    return escape(one_line(text, characters), quote=False)
+    return escape(as_name(text, characters), quote=False)
 
 
 def win_rate(points: Sequence[CurvePoint], name: str) -> go.Figure:

@@ -16,7 +16,7 @@ from math import floor, isfinite
 from services.reporter.numbers import Side, spread
 from shared.battle.decision import Outcome, Reason
 from shared.records import Run, TurnStat
-from shared.tally import Interval, wilson_interval
+from shared.verdicts.intervals import Interval, wilson_interval
 
 EFFECTIVENESS_CLASSES = ("no effect", "¼ or less", "½", "neutral", "double", "4 times or more")
 

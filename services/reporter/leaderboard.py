@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from services.reporter import words
 from services.reporter.page import environment, template_text
 from services.reporter.standings import Line, Table
-from shared.results import Decisions
+from shared import text as words
+from shared.tournaments import Decisions
 from shared.verdicts.intervals import WinRate
 from shared.verdicts.ratings import Known, Rating
 
@@ -37,7 +37,7 @@ def render_leaderboard(table: Table, notes: Sequence[str] = ()) -> str:
         .get_template("leaderboard.html.j2")
         .render(
             table=table,
-            names={line.policy: words.one_line(line.policy, _MAX_NAME_CHARACTERS) for line in table.lines},
+            names={line.policy: words.as_name(line.policy, _MAX_NAME_CHARACTERS) for line in table.lines},
             spans={line.policy: _span(line.as_played, first, last) for line in table.lines},
             ends=(f"{first:,.0f}", f"{last:,.0f}"),
             anchor_at=100 * (table.anchor_rating - first) / (last - first),
@@ -117,7 +117,7 @@ def _notes(table: Table) -> list[str]:
     """What a reader must know beside the numbers."""
     notes = []
     for line in table.lines:
-        name = words.one_line(line.policy, _MAX_NAME_CHARACTERS)
+        name = words.as_name(line.policy, _MAX_NAME_CHARACTERS)
         if line.as_played.known is not Known.RATED:
             notes.append(f"{name}: {told(line.as_played)}.")
         share = line.decisions.substituted_share

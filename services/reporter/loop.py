@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.reporter import numbers, words
+from services.reporter import numbers
 from services.reporter.page import environment, template_text
 from services.reporter.verdict import verdict
+from shared import text as words
 from shared.records import Run
 
 KINDS = ("all", "move", "voluntary switch", "forced switch", "tera")

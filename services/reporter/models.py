@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from services.reporter import numbers
 from services.reporter.sections import Table
-from services.reporter.words import count, milliseconds, one_line, usd
 from shared.battle.protocol import SEATS, Seat
 from shared.records import Asking, Run
+from shared.text import as_name, count, milliseconds, usd
 
 _MAX_MODEL_CHARACTERS = 60
 _UNKNOWN = "unknown"
@@ -79,7 +79,7 @@ def table(run: Run) -> Table | None:
 
 
 def _models(asking: Asking) -> str:
-    return ", ".join(one_line(model, _MAX_MODEL_CHARACTERS) for model in asking.models[:5]) or _UNKNOWN
+    return ", ".join(as_name(model, _MAX_MODEL_CHARACTERS) for model in asking.models[:5]) or _UNKNOWN
 
 
 def _tokens(tokens: int | None, asking: Asking) -> str:

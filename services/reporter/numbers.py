@@ -12,11 +12,10 @@ from math import sqrt
 from statistics import mean, median
 from typing import Literal
 
-from services.reporter.words import one_line
 from shared.records import Run, RunBattle
-from shared.tally import Interval, Tally, Winner
-from shared.verdicts.intervals import WinRate, win_rate
-from shared.verdicts.scores import Played, Scores, running
+from shared.text import as_name
+from shared.verdicts.intervals import Interval, WinRate, win_rate
+from shared.verdicts.scores import Played, Scores, Tally, Winner, running
 
 Side = Literal["p1", "p2", "both"]
 """Whose a decision is. `both` where an old file leaves that open, because a policy met itself."""
@@ -83,10 +82,8 @@ def rate(run: Run) -> WinRate | None:
     """p1's win rate as played, with the interval that respects pairs; Wilson's where the file lists no battles."""
     if run.battles:
         return win_rate(Scores.of(Played(battle.pair, battle.winner) for battle in run.battles))
-    found = tally(run)
-    if found.p1_win_rate is None or found.interval is None:
-        return None
-    return WinRate(found.finished, found.p1_win_rate, found.interval, None)
+    summary = run.summary
+    return win_rate(Scores(singles=(summary.p2_wins, summary.draws, summary.p1_wins)))
 
 
 def scores_of_own_choices(run: Run) -> Scores:
@@ -102,7 +99,7 @@ def labels(run: Run) -> Mapping[Side, str]:
 
     Where that would be the same for both, their sides stand behind it.
     """
-    p1, p2 = (one_line(agent, MAX_LABEL_CHARACTERS) for agent in (run.summary.p1_agent, run.summary.p2_agent))
+    p1, p2 = (as_name(agent, MAX_LABEL_CHARACTERS) for agent in (run.summary.p1_agent, run.summary.p2_agent))
     if p1 == p2:
         return {"p1": f"{p1} (p1)", "p2": f"{p2} (p2)", "both": f"{p1} (either side)"}
     return {"p1": p1, "p2": p2, "both": "either side"}

@@ -1,6 +1,6 @@
 """How a run becomes a report: one HTML file that opens offline and needs nothing beside it.
 
-Text from models and players is hostile until shown: jinja2 escapes it, `words.shown` makes its control characters
+Text from models and players is hostile until shown: jinja2 escapes it, `text.shown` makes its control characters
 visible, `charts.label` keeps plotly from reading it as markup, and the page's Content-Security-Policy runs two
 scripts and no others, each named by its hash: ours, and plotly.js, which is inlined gzipped (2 MB in place of 5).
 """
@@ -19,11 +19,12 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from services.reporter import decisions, models, numbers, sections, words
+from services.reporter import decisions, models, numbers, sections
 from services.reporter.charts import OUTCOME_NAMES
 from services.reporter.page import environment, template_text
 from services.reporter.sections import Section
 from services.reporter.verdict import decimals_for, verdict
+from shared import text as words
 from shared.records import MatchupRequest, Run, RunBattle, Unsubstituted
 
 _MAX_TITLE_CHARACTERS = 300
@@ -62,7 +63,7 @@ def render(run: Run) -> str:
         .render(
             run=run,
             titles=[
-                words.one_line(name, _MAX_TITLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)
+                words.as_name(name, _MAX_TITLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)
             ],
             names=names,
             verdict=verdict(run),

@@ -19,9 +19,8 @@ from shared.records import (
     Summary,
     TurnStat,
 )
-from shared.tally import Interval, Tally
-from shared.verdicts.intervals import win_rate
-from shared.verdicts.scores import Played, Scores
+from shared.verdicts.intervals import Interval, win_rate
+from shared.verdicts.scores import Played, Scores, Tally
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, latest_look
 

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from services.reporter import charts, decisions, numbers
 from services.reporter.verdict import decimals_for
-from services.reporter.words import count, milliseconds, percent
 from shared.battle.decision import Outcome, Reason
 from shared.records import Run
+from shared.text import count, milliseconds, percent
 
 _CURVE_ROWS = 12
 _REASON_NAMES: Mapping[Reason, str] = {

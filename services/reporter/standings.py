@@ -12,7 +12,7 @@ from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.errors import UsageError
 from shared.records import Run, TurnStat
-from shared.results import Decisions, Result
+from shared.tournaments import Decisions, Result
 from shared.verdicts.intervals import WinRate, win_rate
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, pairings_of, rate
 from shared.verdicts.scores import Played, Scores

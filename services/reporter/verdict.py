@@ -6,11 +6,11 @@ from math import ceil, sqrt
 from statistics import NormalDist
 
 from services.reporter import decisions, numbers
-from services.reporter.words import count, one_line, percent
 from shared.battle.decision import Reason
 from shared.records import MAX_BATTLES, Run
-from shared.tally import Interval, Tally
-from shared.verdicts.intervals import WinRate, win_rate
+from shared.text import count, one_line, percent
+from shared.verdicts.intervals import Interval, WinRate, win_rate
+from shared.verdicts.scores import Tally
 from shared.verdicts.sequential import Decided
 
 _MANY_SUBSTITUTIONS = 0.05

@@ -6,12 +6,11 @@ from services.reporter.leaderboard import render_leaderboard
 from services.reporter.report import render
 from services.reporter.run import assemble
 from services.reporter.standings import Line, Source, Table, table
-from services.reporter.words import count, usd
 from shared.errors import UsageError
 from shared.matchups import Matchups
-from shared.results import Result
 from shared.store import Store
-from shared.tournaments import Ended, How, RatingTable, Strength, Suite, TableLine, Tournaments, revision
+from shared.text import count, usd
+from shared.tournaments import Ended, How, RatingTable, Result, Strength, Suite, TableLine, Tournaments, revision
 from shared.verdicts.ratings import ANCHOR, Rating
 
 

@@ -8,17 +8,26 @@ variance is estimated. benchmarks/verdicts.py measures how often it covers.
 """
 
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shared.tally import Interval, wilson_interval
 from shared.verdicts.numerics import Floats, t_quantile
 from shared.verdicts.scores import PAIR_SCORES, SINGLE_SCORES, Scores
 
 PRIOR_BATTLES = 2.0
 """So many imagined battles, even and independent, keep the design effect from 0 where pairs always split, and at 1
 where all battles were won, which says nothing about pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval of a share, both ends from 0 to 1."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +80,18 @@ def pair_interval(
     centre = (share + z * z / (2 * worth)) / (1 + z * z / worth)
     half_width = z * np.sqrt(share * (1 - share) / worth + z * z / (4 * worth * worth)) / (1 + z * z / worth)
     return np.clip(centre - half_width, 0, share), np.clip(centre + half_width, share, 1), effect
+
+
+def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> Interval:
+    """The score interval of a share (E. B. Wilson, JASA 22, 1927, p. 209).
+
+    `successes` may be a half: a draw is half a win. Raises ValueError outside 0 ≤ successes ≤ trials, trials > 0.
+    """
+    if trials <= 0 or not 0 <= successes <= trials:
+        raise ValueError(f"no interval for {successes} of {trials}")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half_width = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    # Rounding may put an end a hair inside the estimate when the share is exactly 0 or 1.
+    return Interval(min(share, max(0.0, centre - half_width)), max(share, min(1.0, centre + half_width)))

@@ -6,9 +6,9 @@ alone where it has no pair, or where its partner broke or is left out.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from shared.tally import Winner
+Winner = Literal["p1", "p2", "draw"]
 
 PAIR_SCORES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What p1 can score in a pair, as a mean of its two battles; a draw is half a win."""
@@ -22,6 +22,39 @@ class Played(NamedTuple):
 
     pair: int | None
     winner: Winner | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Outcomes of a matchup's battles so far, from the policy p1's point of view."""
+
+    p1_wins: int = 0
+    p2_wins: int = 0
+    draws: int = 0
+    broken: int = 0
+
+    @classmethod
+    def of(cls, winners: Iterable[Winner | None]) -> "Tally":
+        """Count winners; `None` stands for a broken battle."""
+        counts: dict[Winner | None, int] = {"p1": 0, "p2": 0, "draw": 0, None: 0}
+        for winner in winners:
+            counts[winner] += 1
+        return cls(counts["p1"], counts["p2"], counts["draw"], counts[None])
+
+    @property
+    def finished(self) -> int:
+        """Battles that reached an end. Broken ones are counted beside it, never mixed in."""
+        return self.p1_wins + self.p2_wins + self.draws
+
+    @property
+    def played(self) -> int:
+        """Battles with a record, finished or broken."""
+        return self.finished + self.broken
+
+    @property
+    def p1_win_rate(self) -> float | None:
+        """(wins + draws/2) / finished battles, from 0 to 1; None before the first finished battle."""
+        return (self.p1_wins + self.draws / 2) / self.finished if self.finished else None
 
 
 @dataclass(frozen=True, slots=True)

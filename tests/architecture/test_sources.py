@@ -17,6 +17,7 @@ LONGER: dict[str, str] = {
     "services/reporter/charts.py": "one function a chart",
     "shared/jobs/queue.py": "a job in Redis: how it is written, read, held and let go",
     "shared/simulator/simulator.py": "one process, and the battles on it",
+    "shared/tournaments.py": "a tournament and what its matchups say, as both are stored",
     "shared/records.py": "the shapes of what is stored, and two lines to read them",
 }
 """File → why it has one subject all the same."""

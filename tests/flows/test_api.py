@@ -19,7 +19,7 @@ from shared.matchups import Matchups
 from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings
 from shared.store import Store
-from shared.tally import Winner
+from shared.verdicts.scores import Winner
 from shared.web import MAX_BODY_BYTES
 
 NOTHING_LISTENS = "redis://127.0.0.1:9"

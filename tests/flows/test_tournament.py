@@ -18,10 +18,9 @@ from shared.errors import Conflict, UsageError
 from shared.matchups import Matchups
 from shared.policies import PolicySpec
 from shared.records import MatchupRequest
-from shared.results import Decisions, Result
 from shared.settings import Settings
 from shared.store import Store
-from shared.tournaments import Ended, How, Suite, Tournaments
+from shared.tournaments import Decisions, Ended, How, Result, Suite, Tournaments
 from shared.verdicts.scores import Scores
 from tests.services.scripted import Scripted, first_legal
 from tests.standins.registry import promote, publish

@@ -23,7 +23,7 @@ from shared.matchups import Matchups
 from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, read_run
 from shared.settings import Settings
 from shared.store import Store
-from shared.tally import Winner
+from shared.verdicts.scores import Winner
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import UntilDecided
 from tests.flows.conftest import make_stack

@@ -7,7 +7,7 @@ from services.reporter.run import assemble
 from shared.battle.decision import Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest, Run, Seeds
-from shared.tally import Winner
+from shared.verdicts.scores import Winner
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

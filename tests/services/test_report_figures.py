@@ -7,7 +7,7 @@ import pytest
 from services.reporter import decisions, numbers
 from services.reporter.decisions import quantile
 from shared.battle.decision import Outcome, Reason
-from shared.tally import wilson_interval
+from shared.verdicts.intervals import wilson_interval
 from tests.services.made import battle, battles, move, run_of, switch
 
 CHOSEN, AGAIN = Outcome.CHOSEN, Outcome.CHOSEN_AFTER_SECOND_ASK

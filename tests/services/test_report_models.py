@@ -8,10 +8,10 @@ import pytest
 from services.reporter.models import lines, models, table
 from services.reporter.report import render
 from services.reporter.verdict import verdict
-from services.reporter.words import usd
 from shared.battle.decision import Asked, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import DecisionRecord, Run, parse_run
+from shared.text import usd
 from tests.services.made import battle, move, run_of
 
 ASK = Asked("p", "a", tokens_in=100, tokens_out=10, last_token_ms=40.0, cost_usd=0.002, model="m-1", retries=1)

@@ -3,9 +3,9 @@
 import pytest
 
 from services.reporter.verdict import battles_needed, verdict
-from services.reporter.words import milliseconds, percent
 from shared.battle.decision import Outcome
-from shared.tally import Winner
+from shared.text import milliseconds, percent
+from shared.verdicts.scores import Winner
 from tests.services.made import battle, battles, move, run_of
 
 

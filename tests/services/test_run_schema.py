@@ -5,14 +5,14 @@ from pathlib import Path
 
 import jsonschema
 
-from services.reporter.schema import run_schema
+from scripts.run_schema import run_schema
 from tests.services.made import battles, run_of
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "run.schema.json"
 
 
 def test_the_published_schema_is_in_step_with_the_records() -> None:
-    message = "run: python -m services.reporter.schema > docs/run.schema.json"
+    message = "run: python scripts/run_schema.py > docs/run.schema.json"
 
     assert PUBLISHED.read_text(encoding="utf-8") == run_schema(), message
 

@@ -17,9 +17,9 @@ from shared.battle.decision import Outcome
 from shared.errors import UsageError
 from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run
-from shared.results import Decisions, Result
 from shared.store import Store
-from shared.tally import Winner
+from shared.tournaments import Decisions, Result
+from shared.verdicts.scores import Winner
 from tests.services.made import battle, move
 from tests.services.test_model_matchups import played, plays_on, policy
 from tests.standins.models import TGI, StandIn

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.tally import wilson_interval
-from shared.verdicts.intervals import win_rate
+from shared.verdicts.intervals import wilson_interval, win_rate
 from shared.verdicts.scores import Scores
 
 counts = st.integers(0, 200)
@@ -90,3 +89,34 @@ def test_the_other_side_sees_the_same_interval_mirrored(pairs: tuple[int, ...], 
         assert (ours.interval.low, ours.interval.high) == pytest.approx(
             (1 - theirs.interval.high, 1 - theirs.interval.low)
         )
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        # R: prop.test(x, n, correct = FALSE)$conf.int
+        (8, 10, 0.4901625, 0.9433178),
+        (5, 10, 0.2365931, 0.7634069),
+        (0, 10, 0.0, 0.2775328),
+        (10, 10, 0.7224672, 1.0),
+    ],
+)
+def test_wilson_interval_agrees_with_published_values(successes: int, trials: int, low: float, high: float) -> None:
+    interval = wilson_interval(successes, trials)
+
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-6)
+
+
+@given(st.integers(1, 10_000), st.data())
+def test_a_share_never_lies_outside_its_wilson_interval(trials: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, 2 * trials)) / 2
+
+    interval = wilson_interval(successes, trials)
+
+    assert 0 <= interval.low <= successes / trials <= interval.high <= 1
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(1, 0), (-1, 5), (6, 5)])
+def test_no_interval_for_what_is_no_share(successes: float, trials: int) -> None:
+    with pytest.raises(ValueError, match="no interval"):
+        wilson_interval(successes, trials)

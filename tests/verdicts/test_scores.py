@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.tally import Winner
-from shared.verdicts.scores import Played, Scores, running
+from shared.verdicts.scores import Played, Scores, Tally, Winner, running
 
 
 @pytest.mark.parametrize(
@@ -51,3 +50,15 @@ def test_scores_battle_by_battle_end_at_those_of_all(winners: list[Winner | None
     battles = [Played(index // 2, winner) for index, winner in enumerate(winners)]
 
     assert next(reversed([Scores(), *running(battles)])) == Scores.of(battles)
+
+
+def test_a_draw_is_half_a_win_and_a_broken_battle_is_none() -> None:
+    tally = Tally.of(["p1", "p1", "p2", "draw", None])
+
+    assert tally == Tally(p1_wins=2, p2_wins=1, draws=1, broken=1)
+    assert tally.p1_win_rate == (2 + 0.5) / 4
+    assert (tally.finished, tally.played) == (4, 5)
+
+
+def test_nothing_finished_has_no_rate() -> None:
+    assert Tally.of([None]).p1_win_rate is None

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.tally import Winner
-from shared.verdicts.scores import Played
+from shared.verdicts.scores import Played, Winner
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import SequentialTest, UntilDecided, latest_look, looks
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of a run file: `python -m services.reporter.schema > docs/run.schema.json`."""
+"""The JSON Schema of a run file: `python scripts/run_schema.py > docs/run.schema.json`."""
 
 import json
 import sys

@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from shared.verdicts.design import most_worth
+from shared.verdicts.next_pairing import most_worth
 from shared.verdicts.ratings import Meeting
 from shared.verdicts.scores import Scores
 
