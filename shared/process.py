@@ -90,7 +90,30 @@ def in_url(host: str) -> str:
 
 
 @contextmanager
-def interruptible(tell: Callable[[str], None]) -> Iterator[asyncio.Event]:
+def interruptible(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first lets battles in play end, the next is Python's own KeyboardInterrupt.
+
+    `tell` is given what the first one does, when it comes. Outside the main thread nothing is caught.
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted.is_set
+        return
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once.")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interruptible_in_loop(tell: Callable[[str], None]) -> Iterator[asyncio.Event]:
     """An event that the first Ctrl-C sets, so that battles in play end. The next is Python's own: KeyboardInterrupt.
 
     `tell` is given what the first one does, when it comes.

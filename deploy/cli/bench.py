@@ -26,7 +26,7 @@ from services.reporter.run import assemble
 from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.matchups import Matchups
-from shared.process import interruptible
+from shared.process import interruptible_in_loop
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.store import Store
@@ -127,7 +127,7 @@ async def play_suite(
     store = Store(str(folder))
     connect = connect or connector(settings, LocalLimiter())
     stopped: str | None = None
-    with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
+    with interruptible_in_loop(lambda sentence: err.print(escape(sentence))) as interrupted:
         for row in suite.rows:
             with suppress(Conflict):  # The same battles, asked for with another concurrency.
                 Matchups(store).create(row.matchup_id, row.request)

@@ -13,7 +13,7 @@ from services.arena.policies import Connect, no_models
 from services.reporter.report import render
 from services.reporter.run import assemble, file_stem
 from shared.errors import AlphaStralError, UsageError
-from shared.process import interruptible
+from shared.process import interruptible_in_loop
 from shared.records import BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
@@ -52,7 +52,7 @@ async def play_here(
         known = None if None in spent else sum(cost for cost in spent if cost)
         advance(Tally.of(record.winner for record in records), watch.test, known)
 
-    with interruptible(tell) as interrupted:
+    with interruptible_in_loop(tell) as interrupted:
         async with AsyncExitStack() as exit_stack:
             if request.battlefield == "server" and settings.showdown_url is None:
                 server = await exit_stack.enter_async_context(ShowdownServer(showdown_port, settings.node))

@@ -29,7 +29,7 @@ from services.reporter.standings import Table
 from services.reporter.writing import notes, tournament_table, write_run_and_report
 from shared.errors import Conflict, UsageError, first_fault
 from shared.matchups import Matchups
-from shared.process import interruptible
+from shared.process import interruptible_in_loop
 from shared.records import BattleRecord
 from shared.registry import Registry
 from shared.settings import Settings
@@ -105,7 +105,7 @@ def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:
 
 
 async def _play_on(store: Store, tournament_id: str, settings: Settings, connect: Connect) -> bool:
-    with interruptible(lambda sentence: err.print(escape(sentence))) as interrupted:
+    with interruptible_in_loop(lambda sentence: err.print(escape(sentence))) as interrupted:
         while True:
             now = await asyncio.to_thread(go_on, store, tournament_id)
             if interrupted.is_set() or not now.open:

@@ -17,7 +17,6 @@ from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
 from shared.jobs.worker import Context, HandedBack
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
-from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.sequential import Decided
 
@@ -33,45 +32,37 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     Raises HandedBack when the worker is told to stop before all are played.
     """
     store, matchup_id = context.store, payload.matchup_id
-    request = Matchups(store).request(matchup_id)
+    matchups = Matchups(store)
+    request = matchups.request(matchup_id)
     ended = _looked_up(lambda: _has_ended(store, matchup_id), time.monotonic)
     missing = _missing(payload, store)
-    playing = bool(missing) and payload.start not in Matchups(store).failures(matchup_id) and not ended()
+    playing = bool(missing) and payload.start not in matchups.failures(matchup_id) and not ended()
     if playing:
-        budget = Budget.of(
+        budget = context.budget or Budget.of(
             request,
-            lambda known: (
-                Matchups(store).battle(matchup_id, index) for index in Matchups(store).recorded(matchup_id) - known
-            ),
+            lambda known: (matchups.battle(matchup_id, index) for index in matchups.recorded(matchup_id) - known),
         )
         try:
-            asyncio.run(
-                _play(
-                    request,
-                    missing,
-                    matchup_id=matchup_id,
-                    worker=context.worker,
-                    on_record=lambda record: Matchups(store).record(matchup_id, record),
-                    stopping=lambda: context.stopping() or ended(),
-                    budget=budget,
-                    settings=context.settings,
-                )
-            )
+            asyncio.run(_play(request, missing, matchup_id, context, budget, lambda: context.stopping() or ended()))
         except (NotServed, UsageError) as error:
+            if context.in_person:
+                raise
             # An invalid team, say, or a version that was waited for in vain: no shard of this matchup can do better.
             _fail_matchup(store, matchup_id, error.message)
         else:
-            if budget.stopped is not None and Matchups(store).cancelled(matchup_id) is None:
-                Matchups(store).cancel(matchup_id, budget.stopped)
+            if budget.stopped is not None and budget is not context.budget and matchups.cancelled(matchup_id) is None:
+                matchups.cancel(matchup_id, budget.stopped)
             if _missing(payload, store) and not _has_ended(store, matchup_id):
                 raise HandedBack
-    if playing or not missing or not Matchups(store).has_report(matchup_id):
+    if playing or not missing or not matchups.has_report(matchup_id):
         _go_on(context, matchup_id)
 
 
 def look_at_matchup(payload: LookAtMatchup, context: Context) -> None:
     """Look whether a matchup is decided; enqueue its next shards, or its report. It keeps nothing: the store tells."""
     progress = look_again(context.store, payload.matchup_id)
+    if progress.test is not None:
+        context.tell(progress.test)
     if progress.settled:
         context.enqueue(progress.report())
     else:
@@ -90,26 +81,29 @@ def give_up_look(payload: LookAtMatchup, context: Context, reason: str) -> None:
 async def _play(
     request: MatchupRequest,
     indices: Sequence[int],
-    *,
     matchup_id: str,
-    worker: str,
-    on_record: Callable[[BattleRecord], None],
-    stopping: Callable[[], bool],
+    context: Context,
     budget: Budget,
-    settings: Settings,
+    stopping: Callable[[], bool],
 ) -> None:
     """Play with the models that this worker's settings reach, in the places that all workers share."""
+
+    def keep(record: BattleRecord) -> None:
+        Matchups(context.store).record(matchup_id, record)
+        context.tell(record)
+
+    settings = context.settings
     limiter = shared_limiter(settings.redis_url, settings.redis_password_file) if settings.redis_url else LocalLimiter()
     try:
         await play(
             request,
             indices,
             matchup_id=matchup_id,
-            worker=worker,
-            on_record=on_record,
+            worker=context.worker,
+            on_record=keep,
             stopping=stopping,
-            battlefield=make_battlefield(request, settings),
-            connect=connector(settings, limiter),
+            battlefield=make_battlefield(request, settings, context.tell if context.in_person else log.info),
+            connect=context.connect or connector(settings, limiter),
             budget=budget,
         )
     finally:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import redis
 
@@ -20,6 +21,7 @@ from shared.jobs.horse import Ending, HandedBack, Horse, Report
 from shared.jobs.payloads import Payload
 from shared.jobs.queue import Lease, Leases, Queues, Refused, reaching_redis
 from shared.jobs.routes import ROUTES, Route
+from shared.policies import PolicySpec
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import one_line
@@ -47,6 +49,14 @@ class Context:
     stopping: Callable[[], bool]
     """True once the worker was told to stop: begin nothing new, and raise HandedBack for what is left."""
     worker: str
+    tell: Callable[[Any], None] = lambda told: None
+    """Given what a task says of its progress: a battle's record, a count, a sentence. Nobody listens on a worker."""
+    in_person: bool = False
+    """True where a command waits for this very job: what a person can put right is raised, not recorded."""
+    connect: Callable[[PolicySpec], Any] | None = None
+    """How models are reached, where not as the settings say."""
+    budget: Any = None
+    """What may be spent, where that is not the matchup's own to say."""
 
 
 class Worker:
