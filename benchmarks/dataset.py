@@ -32,7 +32,7 @@ from services.scraper.rebuild import rebuild
 from services.scraper.replay import Replay
 from services.scraper.rerun.builds import Simulators
 from services.scraper.samples import BattleRows, Wanted, rows_of
-from services.scraper.sources import Source, find_sources
+from services.scraper.sources import BattleSource, find_sources
 from shared.process import cores
 from shared.store import Store
 
@@ -72,7 +72,7 @@ def _play(folder: Path, battles: int) -> Path:
     return folder
 
 
-def _measure(sources: Sequence[Source], folder: Path, samples: int) -> None:
+def _measure(sources: Sequence[BattleSource], folder: Path, samples: int) -> None:
     replays = [found for source in sources for found in source.read() if not isinstance(found, Unusable)]
     bare = [replace(replay, inputlog=None, source="replay", policies={}, teams_seeds=None) for replay in replays]
     files = _write(folder / "bare", bare)
@@ -117,7 +117,7 @@ def _measure(sources: Sequence[Source], folder: Path, samples: int) -> None:
     print(json.dumps(figures))
 
 
-def _split(source: Source) -> int:
+def _split(source: BattleSource) -> int:
     return sum(len(line.split("|")) for found in source.read() if isinstance(found, Replay) for line in found.log)
 
 
@@ -129,7 +129,7 @@ def _rebuilt(replay: Replay) -> int:
         return 0
 
 
-def _rows(sources: Sequence[Source]) -> Measured:
+def _rows(sources: Sequence[BattleSource]) -> Measured:
     read, seconds = _cpu(lambda: Reader(Wanted())(sources))
     kept = [found for found in read if isinstance(found, BattleRows)]
     return Measured(len(kept), sum(len(found.lines) for found in kept), seconds)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from services.scraper.reading import Made, Reading
+from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.choices import Unknown, read_choices
 from services.scraper.rebuild.public_log import GENERATION, UnreadableReplay, battle_lines
@@ -106,7 +106,7 @@ def lost_turns(log: Sequence[str]) -> frozenset[Place]:
 
 
 def compare(
-    reading: Reading, true: Mapping[Place, Real], tally: Tally, battle: str, lost: Collection[Place] = ()
+    reading: BattleRead, true: Mapping[Place, Real], tally: Tally, battle: str, lost: Collection[Place] = ()
 ) -> None:
     """Count where they agree, and where not, by cause."""
     kept = {(made.seat, made.block) for made in reading.decisions}
@@ -136,7 +136,7 @@ def compare(
             tally.examples.setdefault(f"state: {cause}", f"{place}: {really} rebuilt as {rebuilt}")
 
 
-def same_action(made: Made, real: Real) -> bool:
+def same_action(made: MadeDecision, real: Real) -> bool:
     """Whether both are the same move, with the same gimmick, or a switch to the same Pokémon."""
     match made.action, real.action:
         case Move(id=rebuilt, gimmick=gimmick), Move(id=really, gimmick=real_gimmick):

@@ -14,7 +14,7 @@ from deploy.hidden import explained
 from services.arena.play_again import play_again
 from services.arena.policies import View
 from services.reporter.recorded import records_of
-from services.scraper.reading import Made
+from services.scraper.reading import MadeDecision
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.public_log import UnreadableReplay
 from services.scraper.replay import Replay
@@ -126,7 +126,7 @@ def _question(state: BattleState) -> tuple[object, ...]:
     return state.turn, state.asked, state.own, state.foe, state.last_turn
 
 
-def _paired(exact: Sequence[Made], served: Sequence[BattleState]) -> Iterator[tuple[Made, BattleState]]:
+def _paired(exact: Sequence[MadeDecision], served: Sequence[BattleState]) -> Iterator[tuple[MadeDecision, BattleState]]:
     """Both in the order of the battle. What was served but is no choice (Struggle) is passed over."""
     waiting = iter(served)
     for made in exact:
@@ -137,7 +137,10 @@ def _paired(exact: Sequence[Made], served: Sequence[BattleState]) -> Iterator[tu
 
 
 def _count(
-    grades: Mapping[str, Grade], battle: str, decisions: Iterable[Made], true: Mapping[tuple[Seat, int], BattleState]
+    grades: Mapping[str, Grade],
+    battle: str,
+    decisions: Iterable[MadeDecision],
+    true: Mapping[tuple[Seat, int], BattleState],
 ) -> None:
     for made in decisions:
         state = true.get((made.seat, made.block))
@@ -148,7 +151,7 @@ def _count(
             _hold_beside(grades[version], contract, made, state, f"{battle}, {made.seat}, turn {made.turn}")
 
 
-def _hold_beside(grade: Grade, contract: Contract, made: Made, served: BattleState, where: str) -> None:
+def _hold_beside(grade: Grade, contract: Contract, made: MadeDecision, served: BattleState, where: str) -> None:
     grade.compared += 1
     if contract.prompt(made.state) == contract.prompt(served):
         grade.identical += 1

@@ -14,7 +14,8 @@ def run_schema() -> str:
         "title": "alphaStral run",
         **{key: value for key, value in schema.items() if key != "title"},
     }
-    return json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    # An ask is published under the name that run files were first described with.
+    return json.dumps(described, indent=2, ensure_ascii=False).replace("AskRecord", "Asked") + "\n"
 
 
 if __name__ == "__main__":

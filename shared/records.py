@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.battle.decision import Asked, Outcome, Reason
+from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord, first_fault
 from shared.verdicts.scores import Winner
@@ -128,7 +128,7 @@ class DecisionRecord(BaseModel):
     history_msgs: int = 0
     """Messages of earlier turns that were sent along."""
     reasoning: str | None = None
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[AskRecord, ...] = ()
     """Where a model was asked: each attempt, in order."""
 
 
@@ -317,7 +317,7 @@ class TurnStat(BaseModel):
     order: str | None = None
     legal_actions: int | None = None
     refused_by_simulator: str | None = None
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[AskRecord, ...] = ()
     """Where a model was asked: each attempt, in order."""
 
 

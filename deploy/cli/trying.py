@@ -14,7 +14,7 @@ from services.arena.policies.models import connector
 from shared.battle.action import Forfeit
 from shared.battle.completion import regex, render
 from shared.battle.contract import CONTRACTS, golden_states
-from shared.battle.decision import Ask, Asked, Decision, Outcome
+from shared.battle.decision import Ask, AskRecord, Decision, Outcome
 from shared.battle.state import BattleState, from_json
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
@@ -104,7 +104,7 @@ def _answers(model: LanguageModel, state: BattleState, decision: Decision) -> It
         yield _head("action", f"{written or decision.action} ({decision.outcome.value})")
 
 
-def _took(asked: Asked) -> Iterator[str]:
+def _took(asked: AskRecord) -> Iterator[str]:
     yield f"{_known(asked.tokens_in)} tokens in, {_known(asked.tokens_out)} out"
     if asked.last_token_ms is not None:
         first = (

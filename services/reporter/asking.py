@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from shared.battle.decision import Asked, Outcome, Reason
+from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import Asking, BattleRecord, Unsubstituted
 from shared.verdicts.intervals import win_rate
 from shared.verdicts.scores import Played, Scores, Tally
 
 
-def asking(decisions: Iterable[Sequence[Asked]]) -> Asking | None:
+def asking(decisions: Iterable[Sequence[AskRecord]]) -> Asking | None:
     """The sums over the asks of each decision; None where nobody was asked."""
     of_decision = [asks for asks in decisions if asks]
     asks = [ask for asks in of_decision for ask in asks]

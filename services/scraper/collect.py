@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from services.scraper.raw_logs import Unusable
-from services.scraper.samples import BattleRows, Line
+from services.scraper.samples import BattleRows, WrittenRow
 from services.scraper.split import validation_groups
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
@@ -74,7 +74,7 @@ class Collected:
         start = self.rows.tell()
         self.rows.writelines(line.text for line in found.lines)
         lines = tuple(
-            Line(b"", line.prompt, line.sample, line.kind, line.complete, line.source) for line in found.lines
+            WrittenRow(b"", line.prompt, line.sample, line.kind, line.complete, line.source) for line in found.lines
         )
         bare = BattleRows(found.battle, found.log, found.together, found.format, found.rating, found.exact, None, lines)
         self.kept.append(_Kept(bare, start, tuple(len(line.text) for line in found.lines)))
@@ -140,7 +140,7 @@ class _Tally:
     prompts: set[bytes] = field(default_factory=set)
     """Of the training split."""
 
-    def takes(self, line: Line, split: str) -> bool:
+    def takes(self, line: WrittenRow, split: str) -> bool:
         """Whether a row is new, and asks nothing that the training split has answered."""
         if line.sample in self.samples:
             self.repeated[SAID_BEFORE] += 1
@@ -153,7 +153,7 @@ class _Tally:
         self.samples.add(line.sample)
         return True
 
-    def count(self, battle: BattleRows, line: Line, split: str) -> None:
+    def count(self, battle: BattleRows, line: WrittenRow, split: str) -> None:
         """Count a row that was written."""
         self.rows[split] += 1
         for name, value in (

@@ -18,7 +18,7 @@ from services.scraper.raw_logs import Unusable
 from services.scraper.replay import Replay
 from services.scraper.rerun.builds import Simulators
 from services.scraper.samples import Wanted, rows_of
-from services.scraper.sources import Source
+from services.scraper.sources import BattleSource
 from shared.datasets import DatasetCard
 from shared.errors import AlphaStralError, UsageError
 from shared.process import cores, in_processes
@@ -41,11 +41,11 @@ class Reader:
     """Further builds of the simulator."""
     node: Path | None = None
 
-    def __call__(self, sources: Sequence[Source]) -> list[Read]:
+    def __call__(self, sources: Sequence[BattleSource]) -> list[Read]:
         """The rows of every battle of these sources."""
         return asyncio.run(self._read(sources))
 
-    async def _read(self, sources: Sequence[Source]) -> list[Read]:
+    async def _read(self, sources: Sequence[BattleSource]) -> list[Read]:
         async with Simulators(self.builds, node=self.node) as simulators:
             return [
                 found if isinstance(found, Unusable) else await self._rows(found, simulators)
@@ -63,7 +63,7 @@ class Reader:
 
 
 def build(
-    sources: Sequence[Source],
+    sources: Sequence[BattleSource],
     reader: Reader,
     out: Path,
     *,
@@ -122,8 +122,8 @@ def _replace(new: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    batch: list[Source] = []
+def _batches(sources: Sequence[BattleSource]) -> Iterator[list[BattleSource]]:
+    batch: list[BattleSource] = []
     weight = 0
     for source in sources:
         if batch and weight + source.weight > _TOGETHER_BYTES:

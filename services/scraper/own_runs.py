@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
-from services.scraper.raw_logs import MAX_ID_CHARACTERS, Refused, Unfit, Unusable, checked, format_of
+from services.scraper.raw_logs import MAX_ID_CHARACTERS, Unfit, UnfitBattle, Unusable, checked, format_of
 from services.scraper.replay import Replay
 from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat, other
@@ -14,25 +14,25 @@ from shared.text import one_line
 
 
 def read_run(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
-    """Every battle of a run file. Raises Refused where it is none."""
+    """Every battle of a run file. Raises UnfitBattle where it is none."""
     try:
         run = parse_run(raw, stem)
     except BrokenRecord:
-        raise Refused(Unfit.BROKEN_RUN) from None
+        raise UnfitBattle(Unfit.BROKEN_RUN) from None
     substituted = _substituted(run)
     for battle in run.battles:
         tag = one_line(battle.battle_tag or f"{stem}-{battle.game_id}", MAX_ID_CHARACTERS)
         try:
             yield _own_battle(run, battle, tag, substituted.get(tag, frozenset()))
-        except Refused as refused:
+        except UnfitBattle as refused:
             yield Unusable(tag, refused.reason)
 
 
 def _own_battle(run: Run, battle: RunBattle, tag: str, substituted: frozenset[tuple[Seat, int, str]]) -> Replay:
     if battle.broken is not None:
-        raise Refused(Unfit.BROKEN_BATTLE)
+        raise UnfitBattle(Unfit.BROKEN_BATTLE)
     if not battle.public_log:
-        raise Refused(Unfit.NO_LOG)
+        raise UnfitBattle(Unfit.NO_LOG)
     lines = checked(battle.public_log)
     seat = battle.p1_seat or "p1"
     return Replay(
@@ -60,18 +60,18 @@ def _substituted(run: Run) -> Mapping[str, frozenset[tuple[Seat, int, str]]]:
 
 
 def read_record(raw: bytes, stem: str) -> Replay:
-    """A stored battle. Raises Refused where it is none, and where it broke."""
+    """A stored battle. Raises UnfitBattle where it is none, and where it broke."""
     try:
         record = BattleRecord.model_validate_json(raw)
     except ValidationError:
-        raise Refused(Unfit.BROKEN_RUN) from None
+        raise UnfitBattle(Unfit.BROKEN_RUN) from None
     return replay_of(record, stem)
 
 
 def replay_of(record: BattleRecord, stem: str, policies: Mapping[Seat, str] | None = None) -> Replay:
-    """A stored battle of ours. Without `policies`, they are called what the log calls them. Raises Refused."""
+    """A stored battle of ours. Without `policies`, they are called what the log calls them. Raises UnfitBattle."""
     if record.broken is not None:
-        raise Refused(Unfit.BROKEN_BATTLE)
+        raise UnfitBattle(Unfit.BROKEN_BATTLE)
     lines = checked(record.public_log)
     seats: Mapping[Seat, Seat] = {"p1": record.p1_seat, "p2": other(record.p1_seat)}
     named = policies or {policy: _called(lines, seat) for policy, seat in seats.items()}

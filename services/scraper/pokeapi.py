@@ -23,7 +23,7 @@ from shared.errors import AlphaStralError, BrokenRecord, NotFound, first_fault
 from shared.store import replace_file
 
 URL = "https://pokeapi.co/api/v2"
-Kind = Literal["pokemon", "move"]
+Resource = Literal["pokemon", "move"]
 Snapshot = Mapping[str, Any]
 _Answer = TypeVar("_Answer", bound=BaseModel)
 
@@ -92,10 +92,10 @@ class _Move(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FactDifference:
     """One fact that the two sources tell differently."""
 
-    kind: Kind
+    kind: Resource
     name: str
     fact: str
     simulator: str
@@ -107,7 +107,7 @@ class Compared:
     """A snapshot with PokeAPI's facts, and how it differs from the simulator's."""
 
     snapshot: Snapshot
-    differences: tuple[Difference, ...]
+    differences: tuple[FactDifference, ...]
     told: int
     """Entries that PokeAPI tells."""
     untold: tuple[str, ...]
@@ -121,7 +121,7 @@ class PokeApi:
         self._site = site
         self._cache = cache
 
-    async def numbers(self, kind: Kind) -> Mapping[str, int]:
+    async def numbers(self, kind: Resource) -> Mapping[str, int]:
         """Every name of that kind → its number. Asked anew each time: there may be new ones."""
         raw = await self._site.get(f"/{kind}", {"limit": 100_000})
         try:
@@ -130,7 +130,7 @@ class PokeApi:
         except ValueError as error:
             raise BrokenRecord(f"{self._site.url}/{kind} answers with something that is no list") from error
 
-    async def answer(self, kind: Kind, name: str) -> bytes:
+    async def answer(self, kind: Resource, name: str) -> bytes:
         """What PokeAPI says of one name, as JSON. Raises NotFound, Unreachable and BrokenRecord."""
         kept = self._cache / kind / f"{name}.json.gz"
         if kept.exists():
@@ -167,9 +167,9 @@ async def compare(simulator: Snapshot, api: PokeApi, advance: Callable[[int, int
     latest, before = str(LATEST_GENERATION), str(LATEST_GENERATION - 1)
     snapshot = deepcopy(dict(simulator))
     snapshot["source"] = f"PokeAPI, {simulator['source']}"
-    told: dict[tuple[Kind, str], list[Any]] = {}
+    told: dict[tuple[Resource, str], list[Any]] = {}
     untold: list[str] = []
-    asked: list[tuple[Kind, str, str]] = []
+    asked: list[tuple[Resource, str, str]] = []
     for kind, about in _KINDS.items():
         numbers = await api.numbers(kind)
         for key, ours in simulator[about.table][latest].items():
@@ -179,7 +179,7 @@ async def compare(simulator: Snapshot, api: PokeApi, advance: Callable[[int, int
             else:
                 asked.append((kind, key, name))
 
-    async def ask(kind: Kind, key: str, name: str) -> None:
+    async def ask(kind: Resource, key: str, name: str) -> None:
         ours = simulator[_KINDS[kind].table][latest][key]
         try:
             told[kind, key] = _KINDS[kind].read(ours, await api.answer(kind, name))
@@ -194,7 +194,7 @@ async def compare(simulator: Snapshot, api: PokeApi, advance: Callable[[int, int
     except* AlphaStralError as errors:
         raise errors.exceptions[0] from errors
 
-    differences: list[Difference] = []
+    differences: list[FactDifference] = []
     for (kind, key), theirs in sorted(told.items()):
         about = _KINDS[kind]
         ours = simulator[about.table][latest][key]
@@ -238,7 +238,7 @@ class _About:
     read: Callable[[list[Any], bytes], list[Any]]
 
 
-_KINDS: Mapping[Kind, _About] = {
+_KINDS: Mapping[Resource, _About] = {
     "pokemon": _About("species", ("types", "stats"), _pokemon),
     "move": _About("moves", ("type", "category", "power", "accuracy", "PP", "priority"), _move),
 }
@@ -252,10 +252,10 @@ def _read(model: type[_Answer], raw: bytes, name: str) -> _Answer:
         raise BrokenRecord(f"PokeAPI's answer for {name} is not what it should be: {where}: {why}") from error
 
 
-def _differences(kind: Kind, ours: list[Any], theirs: list[Any]) -> Iterable[Difference]:
+def _differences(kind: Resource, ours: list[Any], theirs: list[Any]) -> Iterable[FactDifference]:
     for fact, left, right in zip(_KINDS[kind].facts, ours[1:], theirs[1:], strict=True):
         if left != right:
-            yield Difference(kind, ours[0], fact, _shown(left), _shown(right))
+            yield FactDifference(kind, ours[0], fact, _shown(left), _shown(right))
 
 
 def _shown(fact: Any) -> str:

@@ -40,7 +40,7 @@ class Unusable:
     reason: str
 
 
-class Refused(Exception):
+class UnfitBattle(Exception):
     """Raised where a battle is read, and turned into Unusable where the file is."""
 
     def __init__(self, reason: Unfit) -> None:
@@ -49,18 +49,18 @@ class Refused(Exception):
 
 
 def lines_of(text: str) -> tuple[str, ...]:
-    """The lines of a log. Raises Refused where there are too many, or too long ones."""
+    """The lines of a log. Raises UnfitBattle where there are too many, or too long ones."""
     if text.count("\n") >= MAX_LINES:
-        raise Refused(Unfit.TOO_MANY_LINES)
+        raise UnfitBattle(Unfit.TOO_MANY_LINES)
     return checked(tuple(line.rstrip("\r") for line in text.rstrip("\r\n").split("\n")))
 
 
 def checked(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """The lines themselves. Raises Refused where there are too many, or too long ones."""
+    """The lines themselves. Raises UnfitBattle where there are too many, or too long ones."""
     if len(lines) > MAX_LINES:
-        raise Refused(Unfit.TOO_MANY_LINES)
+        raise UnfitBattle(Unfit.TOO_MANY_LINES)
     if any(len(line) > MAX_LINE_CHARACTERS for line in lines):
-        raise Refused(Unfit.LONG_LINE)
+        raise UnfitBattle(Unfit.LONG_LINE)
     return lines
 
 

@@ -12,7 +12,7 @@ Kind = Literal["move", "tera", "forced switch", "voluntary switch"]
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeDecision:
     """One decision: what its side knew, and what it did."""
 
     turn: int
@@ -28,10 +28,10 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class BattleRead:
     """What a battle tells of its players' decisions, whatever it was read from."""
 
-    decisions: tuple[Made, ...]
+    decisions: tuple[MadeDecision, ...]
     """In the order of the battle."""
     unknown: Mapping[str, int] = field(default_factory=dict)
     """Decisions that were no choices, or that the source does not tell, by reason."""

@@ -16,8 +16,8 @@ import orjson
 from services.scraper.own_runs import read_record, read_run
 from services.scraper.raw_logs import (
     MAX_ID_CHARACTERS,
-    Refused,
     Unfit,
+    UnfitBattle,
     Unusable,
     format_of,
     id_of,
@@ -54,7 +54,7 @@ def read_file(path: Path) -> Iterator[Replay | Unusable]:
             opened.seek(0)
             with gzip.GzipFile(fileobj=opened) if packed else opened as unpacked:
                 raw = _bounded(unpacked)
-    except Refused as refused:
+    except UnfitBattle as refused:
         yield Unusable(stem, refused.reason)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         yield Unusable(stem, Unfit.BROKEN_GZIP)
@@ -89,7 +89,7 @@ def read_bytes(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
         else:
             text = _text(raw)
             yield _page(text, stem) if text.lstrip()[:1] == "<" else _bare_log(text, stem)
-    except Refused as refused:
+    except UnfitBattle as refused:
         yield Unusable(stem, refused.reason)
 
 
@@ -110,9 +110,9 @@ def _bounded(unpacked: Any) -> bytes:
     if len(raw) > MAX_REPLAY_BYTES and _RUN_BEGINS.match(raw):
         raw += unpacked.read(MAX_RUN_BYTES - MAX_REPLAY_BYTES)
         if len(raw) > MAX_RUN_BYTES:
-            raise Refused(Unfit.TOO_LARGE)
+            raise UnfitBattle(Unfit.TOO_LARGE)
     elif len(raw) > MAX_REPLAY_BYTES:
-        raise Refused(Unfit.TOO_LARGE)
+        raise UnfitBattle(Unfit.TOO_LARGE)
     return raw
 
 
@@ -120,7 +120,7 @@ def _read_document(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Refused(_why_no_json(raw)) from None
+        raise UnfitBattle(_why_no_json(raw)) from None
     match document:
         case {"log": str() as log}:
             yield _replay(document, log, stem)
@@ -129,9 +129,9 @@ def _read_document(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
         case {"battle_tag": _, "public_log": _}:
             yield read_record(raw, stem)
         case {"formatid": _} | {"uploadtime": _}:
-            raise Refused(Unfit.NO_LOG)
+            raise UnfitBattle(Unfit.NO_LOG)
         case _:
-            raise Refused(Unfit.NEITHER)
+            raise UnfitBattle(Unfit.NEITHER)
 
 
 def _replay(document: Mapping[str, Any], log: str, stem: str) -> Replay:
@@ -150,7 +150,7 @@ def _replay(document: Mapping[str, Any], log: str, stem: str) -> Replay:
 
 def _bare_log(text: str, stem: str) -> Replay:
     if not any(line.startswith("|") for line in text.split("\n", 50)):
-        raise Refused(Unfit.NEITHER)
+        raise UnfitBattle(Unfit.NEITHER)
     lines = lines_of(text)
     ratings = [int(found[1]) for line in lines if (found := _NEW_RATING.match(line))]
     return Replay(id=stem, format=format_of(lines), log=lines, rating=min(ratings) if len(ratings) == 2 else None)
@@ -159,7 +159,7 @@ def _bare_log(text: str, stem: str) -> Replay:
 def _page(text: str, stem: str) -> Replay:
     found = _PAGE_LOG.search(text)
     if found is None:
-        raise Refused(Unfit.PAGE_WITHOUT_LOG)
+        raise UnfitBattle(Unfit.PAGE_WITHOUT_LOG)
     named = _REPLAY_ID.search(text)
     # The client writes `\/` for `/`, so that no `</script>` stands in it.
     return _bare_log(found[1].replace("\\/", "/"), id_of(named[1] if named else None) or stem)
@@ -169,9 +169,9 @@ def _text(raw: bytes) -> str:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Refused(Unfit.NOT_TEXT) from None
+        raise UnfitBattle(Unfit.NOT_TEXT) from None
     if "\0" in text:
-        raise Refused(Unfit.NOT_TEXT)
+        raise UnfitBattle(Unfit.NOT_TEXT)
     return text
 
 

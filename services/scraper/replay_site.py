@@ -26,7 +26,7 @@ _BROKEN_ANSWERS = 3
 """A site under load may cut an answer short; one that does so this often means it."""
 
 
-class Listed(BaseModel):
+class SearchRow(BaseModel):
     """A replay as the search tells of it; what else a row may hold is left aside."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -43,10 +43,10 @@ class Listed(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SearchPage:
     """A page of the search. `next` is None behind the last one."""
 
-    rows: tuple[Listed, ...]
+    rows: tuple[SearchRow, ...]
     broken_rows: int
     next: Cursor | None
 
@@ -70,7 +70,7 @@ class ReplaySite:
         self._place_seconds = connections / requests_per_second
         self._sleep = sleep
 
-    async def search(self, cursor: Cursor, *, format_id: str, user: str | None = None) -> Page:
+    async def search(self, cursor: Cursor, *, format_id: str, user: str | None = None) -> SearchPage:
         """A page. Raises BrokenRecord for an answer that is none, and Unreachable."""
         params: dict[str, str | int] = {"format": format_id}
         if user:
@@ -115,17 +115,17 @@ def _json_rows(raw: bytes) -> Sequence[object] | None:
     return rows if isinstance(rows, list) else None
 
 
-def _page(given: Sequence[object], cursor: Cursor) -> Page:
-    rows: list[Listed] = []
+def _page(given: Sequence[object], cursor: Cursor) -> SearchPage:
+    rows: list[SearchRow] = []
     for row in given[: ROWS_A_PAGE + 1]:
         try:
-            rows.append(Listed.model_validate(row))
+            rows.append(SearchRow.model_validate(row))
         except ValidationError:
             continue
     broken = min(len(given), ROWS_A_PAGE + 1) - len(rows)
     if len(given) <= ROWS_A_PAGE or not rows:
-        return Page(tuple(rows), broken, None)
-    return Page(tuple(rows), broken, _after(cursor, rows[-1].uploadtime))
+        return SearchPage(tuple(rows), broken, None)
+    return SearchPage(tuple(rows), broken, _after(cursor, rows[-1].uploadtime))
 
 
 def _after(cursor: Cursor, oldest: int) -> Cursor | None:

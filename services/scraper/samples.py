@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from services.scraper.raw_logs import Unusable
-from services.scraper.reading import Made, Reading
+from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import UnreadableReplay, rebuild
 from services.scraper.replay import Replay
 from services.scraper.rerun import Differs, Simulators, Why, rerun
@@ -35,7 +35,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class WrittenRow:
     """A row as it is written, and what is counted of it."""
 
     text: bytes
@@ -61,7 +61,7 @@ class BattleRows:
     rating: int | None
     exact: bool
     rebuilt_because: str | None
-    lines: tuple[Line, ...]
+    lines: tuple[WrittenRow, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -87,11 +87,11 @@ async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> Bat
     except UnreadableReplay as unreadable:
         return Unusable(replay.id, str(unreadable.reason))
     dropped: Counter[str] = Counter(reading.unknown)
-    lines: list[Line] = []
+    lines: list[WrittenRow] = []
     for made in reading.decisions:
         why_not = _left_out(made, reading, replay, wanted)
         line = _line(made, replay, wanted, exact=exact) if why_not is None else why_not
-        if isinstance(line, Line):
+        if isinstance(line, WrittenRow):
             lines.append(line)
         else:
             dropped[line] += 1
@@ -112,7 +112,7 @@ _NO_BATTLE = ("t:", "c|", "c:", "j|", "l|", "n|", "J|", "L|", "N|", "ra", "in")
 """How the lines begin that a room adds to a log, and the clock's."""
 
 
-def _left_out(made: Made, reading: Reading, replay: Replay, wanted: Wanted) -> str | None:
+def _left_out(made: MadeDecision, reading: BattleRead, replay: Replay, wanted: Wanted) -> str | None:
     if wanted.side not in ("both", made.seat):
         return "of the other side"
     if wanted.winner_only and made.seat != reading.winner:
@@ -123,7 +123,7 @@ def _left_out(made: Made, reading: Reading, replay: Replay, wanted: Wanted) -> s
     return None
 
 
-def _line(made: Made, replay: Replay, wanted: Wanted, *, exact: bool) -> Line | str:
+def _line(made: MadeDecision, replay: Replay, wanted: Wanted, *, exact: bool) -> WrittenRow | str:
     contract = CONTRACTS[wanted.contract]
     completions = contract.completions(made.state)
     completion = render(made.action, completions)
@@ -146,7 +146,7 @@ def _line(made: Made, replay: Replay, wanted: Wanted, *, exact: bool) -> Line | 
         exact=exact,
         contract=wanted.contract,
     )
-    return Line(
+    return WrittenRow(
         text=row.model_dump_json().encode() + b"\n",
         prompt=_digest(row.prompt),
         sample=_digest(row.prompt, row.completion),
@@ -156,7 +156,7 @@ def _line(made: Made, replay: Replay, wanted: Wanted, *, exact: bool) -> Line | 
     )
 
 
-def _together(replay: Replay, reading: Reading) -> str:
+def _together(replay: Replay, reading: BattleRead) -> str:
     """The same two players meet again in a rematch, and our own battles may have teams in common."""
     if replay.teams_seeds is not None:
         return replay.teams_seeds

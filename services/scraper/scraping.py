@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
 
-from services.scraper.replay_site import Listed, ReplaySite
+from services.scraper.replay_site import ReplaySite, SearchRow
 from services.scraper.schemas import Cursor, NewScrape
 from services.scraper.scrapes import Listing, Scrapes, ToFetch
 from services.scraper.stored_replays import StoredReplays
@@ -170,7 +170,7 @@ async def _list(request: NewScrape, start: Cursor, before: Listing | None, site:
     return Listing(start=start, next=cursor, found=found + len(chosen), replays=tuple(chosen), passed_over=+passed_over)
 
 
-def _reason_against(row: Listed, request: NewScrape) -> str | None:
+def _reason_against(row: SearchRow, request: NewScrape) -> str | None:
     if row.format_id != request.format:
         return OTHER_FORMAT
     if request.until is not None and row.uploadtime >= _seconds(request.until):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from services.scraper.own_runs import replay_of
-from services.scraper.raw_logs import Refused, Unfit, Unusable
+from services.scraper.raw_logs import Unfit, UnfitBattle, Unusable
 from services.scraper.replay import Replay
 from services.scraper.replay_files import is_battle_file, read_file, read_packed
 from services.scraper.stored_replays import StoredReplays
@@ -18,7 +18,7 @@ STORE = "store:"
 """Begins a source that lies in the store: `store:replays`, `store:replays/FORMAT`, `store:matchups/ID`."""
 
 
-class Source(Protocol):
+class BattleSource(Protocol):
     """One piece of work: what is opened at once. Fit for pickle, since other processes read it."""
 
     @property
@@ -78,18 +78,18 @@ class StoredBattle:
         try:
             request = matchups.request(self.matchup_id)
             yield replay_of(matchups.battle(self.matchup_id, self.index), name, {"p1": request.p1, "p2": request.p2})
-        except Refused as refused:
+        except UnfitBattle as refused:
             yield Unusable(name, refused.reason)
         except (BrokenRecord, NotFound):
             yield Unusable(name, Unfit.BROKEN_RUN)
 
 
-def find_sources(named: Sequence[str], store: Store) -> list[Source]:
+def find_sources(named: Sequence[str], store: Store) -> list[BattleSource]:
     """What these names stand for, in their order, each once; what a folder holds in order of its paths.
 
     Raises UsageError for a name that stands for nothing.
     """
-    found: dict[Source, None] = {}
+    found: dict[BattleSource, None] = {}
     for name in named:
         inside = _in_store(name.removeprefix(STORE), store) if name.startswith(STORE) else _on_disk(Path(name))
         if not inside:
@@ -98,7 +98,7 @@ def find_sources(named: Sequence[str], store: Store) -> list[Source]:
     return list(found)
 
 
-def _on_disk(path: Path) -> list[Source]:
+def _on_disk(path: Path) -> list[BattleSource]:
     try:
         if path.is_dir():
             files = sorted(each for each in path.rglob("*") if is_battle_file(each) and each.is_file())
@@ -111,7 +111,7 @@ def _on_disk(path: Path) -> list[Source]:
         raise UsageError(f"cannot look into {path}: {error.strerror}", field="sources") from error
 
 
-def _in_store(path: str, store: Store) -> list[Source]:
+def _in_store(path: str, store: Store) -> list[BattleSource]:
     match path.strip("/").split("/"):
         case ["replays", *formats] if len(formats) <= 1:
             replays = StoredReplays(store)

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shared.battle.action import Action, Forfeit
-from shared.battle.asked import Asked
 from shared.battle.completion import parse, regex
 from shared.battle.contract import Contract
-from shared.battle.outcome import Outcome, Reason
+from shared.battle.outcome import AskRecord, Outcome, Reason
 from shared.battle.state import BattleState
 from shared.text import one_line
 
-__all__ = ["Answer", "Ask", "Asked", "Complete", "Decision", "Outcome", "Reason", "decide"]
+__all__ = ["Answer", "Ask", "AskRecord", "Complete", "Decision", "Outcome", "Reason", "decide"]
 
 ECHO_LIMIT = 80
 
@@ -30,7 +29,7 @@ class Decision:
     reason: Reason | None = None
     reasoning: str | None = None
     history_messages: int = 0
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[AskRecord, ...] = ()
     """Where a model was asked: each attempt, in order."""
 
 

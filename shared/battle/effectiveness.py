@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shared.battle.pokedex import MoveFacts, Pokedex, pokedex, to_id
 from shared.battle.protocol import Seat, other
-from shared.battle.tracking.in_sight import InSight, Sight
+from shared.battle.tracking.in_sight import FieldTracker, InSight
 
-Choice = tuple[int, Seat, str]
+ChosenMove = tuple[int, Seat, str]
 """Turn, seat, and the move's id or name."""
 
 _TYPE_BY_FORME: Mapping[str, Mapping[str, str]] = {
@@ -128,13 +128,13 @@ def type_multiplier(
 
 
 def chosen_effectiveness(
-    public_log: Iterable[str], choices: Sequence[Choice], generation: int
+    public_log: Iterable[str], choices: Sequence[ChosenMove], generation: int
 ) -> tuple[float | None, ...]:
     """For each choice, in order, `type_multiplier` against the opponent in sight when that turn began.
 
     None also for a turn that the log does not have. `|split|` blocks need not be resolved.
     """
-    dex, sight = pokedex(generation), Sight(generation)
+    dex, field = pokedex(generation), FieldTracker(generation)
     by_turn: dict[int, list[int]] = {}
     for index, (turn, _, _) in enumerate(choices):
         by_turn.setdefault(turn, []).append(index)
@@ -142,14 +142,14 @@ def chosen_effectiveness(
     weather: str | None = None
     for line in public_log:
         fields = line.split("|")
-        sight.see(fields)
+        field.see(fields)
         kind = fields[1] if len(fields) > 2 else ""
         if kind == "-weather":
             weather = fields[2]
         elif kind == "turn":
             for index in by_turn.get(int(fields[2]), ()):
                 _, seat, move = choices[index]
-                user, target = sight.active.get(seat), sight.active.get(other(seat))
+                user, target = field.active.get(seat), field.active.get(other(seat))
                 if user is not None and target is not None:
                     found[index] = type_multiplier(dex, move, user, target, weather=weather)
     return tuple(found)

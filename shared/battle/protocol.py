@@ -4,12 +4,12 @@ A chunk of the log holds lines for everyone and blocks of three: `|split|p1`, th
 the line as everyone else sees it (SIM-PROTOCOL.md of the pokemon-showdown repository).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 Seat = Literal["p1", "p2"]
 SEATS: tuple[Seat, Seat] = ("p1", "p2")
-Line = Sequence[str]
+Line = list[str]
 """A line of the log, split at `|`."""
 
 

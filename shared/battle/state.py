@@ -14,7 +14,7 @@ from shared.battle.action import Action, Switch
 from shared.battle.tracking.in_sight import InSight
 from shared.errors import BrokenRecord, first_fault
 
-Asked = Literal["move", "switch", "lead"]
+Question = Literal["move", "switch", "lead"]
 Who = Literal["own", "foe"]
 Happening = Literal["move", "switch", "cant", "tera", "faint"]
 
@@ -98,7 +98,7 @@ class BattleState:
 
     generation: int
     turn: int
-    asked: Asked
+    asked: Question
     own: Side
     foe: Side
     legal: tuple[Action, ...]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from shared.battle.completion import render
 from shared.battle.contract import CONTRACTS, golden_states
-from shared.battle.sample import Sample, sample
 from tests.battle.builders import FLASH_CANNON, TO_GYARADOS, a_state
 
 # A new hash means that models trained under the old one are asked in words they have not learned.
@@ -36,9 +36,10 @@ def test_the_golden_states_meet_every_request_and_gimmick() -> None:
     assert {state.generation for state in states} >= {1, 2, 4, 6, 7, 8, 9}
 
 
-def test_a_sample_is_a_prompt_and_what_should_have_been_answered() -> None:
+def test_a_contract_without_words_for_an_action_renders_none() -> None:
     state = a_state()
+    v1, v2 = CONTRACTS["v1"], CONTRACTS["v2"]
 
-    assert sample(state, TO_GYARADOS, CONTRACTS["v2"]) == Sample(CONTRACTS["v2"].prompt(state), "switch Gyarados")
-    assert sample(state, TO_GYARADOS, CONTRACTS["v1"]) is None
-    assert sample(state, FLASH_CANNON, CONTRACTS["v1"]) is not None
+    assert render(TO_GYARADOS, v2.completions(state)) == "switch Gyarados"
+    assert render(TO_GYARADOS, v1.completions(state)) is None
+    assert render(FLASH_CANNON, v1.completions(state)) is not None

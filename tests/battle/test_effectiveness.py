@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.battle.effectiveness import Choice, chosen_effectiveness, type_multiplier
+from shared.battle.effectiveness import ChosenMove, chosen_effectiveness, type_multiplier
 from shared.battle.pokedex import pokedex
 from shared.battle.tracking.in_sight import InSight
 
@@ -116,13 +116,13 @@ LOG = """
 
 
 def test_a_choice_is_measured_against_what_stood_there_when_its_turn_began() -> None:
-    thunderbolts: list[Choice] = [(turn, "p1", "thunderbolt") for turn in range(1, 10)]
+    thunderbolts: list[ChosenMove] = [(turn, "p1", "thunderbolt") for turn in range(1, 10)]
 
     assert chosen_effectiveness(LOG, thunderbolts, 9) == (*(4.0, 0.0, 2.0, 2.0, 1.0, 1.0, 4.0, 2.0, 1.0),)
 
 
 def test_choices_of_both_seats_come_back_in_their_order_and_unknown_turns_give_none() -> None:
-    choices: list[Choice] = [
+    choices: list[ChosenMove] = [
         (10, "p2", "darkpulse"),
         (1, "p2", "stoneedge"),
         (1, "p1", "roost"),

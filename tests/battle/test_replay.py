@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.scraper.reading import Made, Reading
+from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.choices import Unknown
-from services.scraper.rebuild.public_log import Dropped, UnreadableReplay
+from services.scraper.rebuild.public_log import DropReason, UnreadableReplay
 from shared.battle.action import Pass
 
 HEAD = (
@@ -34,15 +34,15 @@ def a_log(*turns: Sequence[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def read(*turns: Sequence[str]) -> Reading:
+def read(*turns: Sequence[str]) -> BattleRead:
     return rebuild(a_log(*turns))
 
 
-def of(reading: Reading, seat: str) -> list[Made]:
+def of(reading: BattleRead, seat: str) -> list[MadeDecision]:
     return [made for made in reading.decisions if made.seat == seat]
 
 
-def named(made: Made) -> str:
+def named(made: MadeDecision) -> str:
     return "" if isinstance(made.action, Pass) else made.action.name
 
 
@@ -118,7 +118,7 @@ def test_a_log_of_another_format_is_dropped() -> None:
     with pytest.raises(UnreadableReplay) as dropped:
         rebuild(log)
 
-    assert dropped.value.reason is Dropped.OTHER_FORMAT
+    assert dropped.value.reason is DropReason.OTHER_FORMAT
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_what_no_battle_has_makes_no_work_without_end(line: str) -> None:
     with pytest.raises(UnreadableReplay) as dropped:
         read([line.format(n=n) for n in range(1_000)])
 
-    assert dropped.value.reason is Dropped.MALFORMED
+    assert dropped.value.reason is DropReason.MALFORMED
 
 
-def first(reading: Reading, seat: str, turn: int) -> Made:
+def first(reading: BattleRead, seat: str, turn: int) -> MadeDecision:
     return next(made for made in of(reading, seat) if made.turn == turn)
 
 

@@ -16,7 +16,7 @@ from services.arena.progress import State
 from services.arena.resume import resume
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
 from services.reporter.tasks import write_report
-from shared.battle.asked import Asked
+from shared.battle.outcome import AskRecord
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.matchups import Matchups
@@ -198,7 +198,7 @@ def test_what_models_cost_so_far_tells_what_is_probably_left_in_money(http: Test
 
     def cost(index: int, cost_usd: float | None) -> None:
         played = record(index, "p1").model_copy(update={"pair": index // 2})
-        ask = Asked(prompt="", answer="", cost_usd=cost_usd)
+        ask = AskRecord(prompt="", answer="", cost_usd=cost_usd)
         paid = played.decisions[0].model_copy(update={"asked": (ask, ask)})
         Matchups(store).record(asked["id"], played.model_copy(update={"decisions": (paid,)}))
 

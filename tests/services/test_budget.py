@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from services.arena.budget import Budget, Spent
-from shared.battle.decision import Asked, Outcome
+from shared.battle.decision import AskRecord, Outcome
 from shared.records import BattleRecord
 from tests.services.made import battle, move
 
 
 def cost(index: int, cost_usd: float | None = 0.1, tokens: int | None = 50) -> BattleRecord:
     """A battle whose only ask took that much."""
-    asked = Asked("prompt", "answer", tokens_in=tokens, tokens_out=tokens, cost_usd=cost_usd)
+    asked = AskRecord("prompt", "answer", tokens_in=tokens, tokens_out=tokens, cost_usd=cost_usd)
     return battle(index, "p1", [move("p1", 1, outcome=Outcome.CHOSEN).model_copy(update={"asked": (asked,)})])
 
 

@@ -13,8 +13,7 @@ from services.arena.play import play
 from services.arena.policies.models import connector
 from services.reporter.report import render
 from services.reporter.run import assemble
-from shared.battle.decision import Asked as AskedOf
-from shared.battle.decision import Outcome, Reason
+from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest, Run
@@ -283,5 +282,5 @@ async def test_no_key_reaches_a_record() -> None:
     assert "key of mistral" not in records[0].model_dump_json()
 
 
-def asks(records: list[BattleRecord]) -> list[AskedOf]:
+def asks(records: list[BattleRecord]) -> list[AskRecord]:
     return [asked for decision in of_p1(records) for asked in decision.asked]

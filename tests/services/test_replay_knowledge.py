@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.hidden import explained
-from services.scraper.reading import Made, Reading
+from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import rebuild
-from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS, Dropped, UnreadableReplay
+from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS, DropReason, UnreadableReplay
 from services.scraper.replay import Replay
 from services.scraper.rerun import Simulators, rerun
 from services.scraper.rerun.inputlog import parse_inputlog
@@ -38,17 +38,17 @@ def played() -> Sequence[Replay]:
 
 
 @pytest.fixture(scope="module")
-def both(played: Sequence[Replay]) -> Sequence[tuple[Reading, Reading]]:
+def both(played: Sequence[Replay]) -> Sequence[tuple[BattleRead, BattleRead]]:
     """Rebuilt, and as it really was."""
 
-    async def run() -> Sequence[tuple[Reading, Reading]]:
+    async def run() -> Sequence[tuple[BattleRead, BattleRead]]:
         async with Simulators() as simulators:
             return [(rebuild(replay.log), await rerun(replay, simulators)) for replay in played]
 
     return asyncio.run(run())
 
 
-def pairs(both: Sequence[tuple[Reading, Reading]]) -> Iterator[tuple[Made, Made]]:
+def pairs(both: Sequence[tuple[BattleRead, BattleRead]]) -> Iterator[tuple[MadeDecision, MadeDecision]]:
     for rebuilt, exact in both:
         true = {(made.seat, made.block): made for made in exact.decisions}
         for made in rebuilt.decisions:
@@ -56,7 +56,7 @@ def pairs(both: Sequence[tuple[Reading, Reading]]) -> Iterator[tuple[Made, Made]
                 yield made, true[made.seat, made.block]
 
 
-def prompts(made: Made) -> dict[str, str]:
+def prompts(made: MadeDecision) -> dict[str, str]:
     return {version: contract.prompt(made.state) for version, contract in CONTRACTS.items()}
 
 
@@ -66,7 +66,7 @@ def end_of(log: Sequence[str], block: int) -> int:
     return clocks[block] if block < len(clocks) else len(log)
 
 
-def test_labels_are_what_was_chosen(both: Sequence[tuple[Reading, Reading]]) -> None:
+def test_labels_are_what_was_chosen(both: Sequence[tuple[BattleRead, BattleRead]]) -> None:
     compared = list(pairs(both))
     wrong = [
         (made.action, true.action)
@@ -80,7 +80,7 @@ def test_labels_are_what_was_chosen(both: Sequence[tuple[Reading, Reading]]) -> 
     assert len(wrong) <= 0.005 * len(compared)
 
 
-def test_complete_legal_actions_are_those_that_there_were(both: Sequence[tuple[Reading, Reading]]) -> None:
+def test_complete_legal_actions_are_those_that_there_were(both: Sequence[tuple[BattleRead, BattleRead]]) -> None:
     complete = [(made.state, true.state) for made, true in pairs(both) if made.complete]
 
     assert len(complete) > 100
@@ -113,8 +113,8 @@ def test_the_opponents_action_of_the_same_turn_changes_no_prompt(played: Sequenc
 
 
 async def told_otherwise(
-    replay: Replay, exact: Reading, simulator: Simulator
-) -> AsyncIterator[tuple[Made, Reading, Reading]]:
+    replay: Replay, exact: BattleRead, simulator: Simulator
+) -> AsyncIterator[tuple[MadeDecision, BattleRead, BattleRead]]:
     """Some decisions, the battle up to the end of their turn, and the same with another choice of the opponent's."""
     log = parse_inputlog(replay.inputlog or ())
     frames = await simulator.run_again(log.start, log.inputs)
@@ -147,7 +147,7 @@ def written(action: Action) -> str:
 
 
 async def test_had_the_opponent_chosen_otherwise_the_prompt_would_be_the_same(
-    played: Sequence[Replay], both: Sequence[tuple[Reading, Reading]]
+    played: Sequence[Replay], both: Sequence[tuple[BattleRead, BattleRead]]
 ) -> None:
     compared = 0
     async with Simulator(step_timeout_seconds=20) as simulator:
@@ -194,7 +194,7 @@ def test_what_comes_later_tells_of_ones_own_side_alone(played: Sequence[Replay])
                 assert prompts(made)["v1"] == CONTRACTS["v1"].prompt(later)
 
 
-def test_the_order_of_own_moves_and_pokemon_tells_nothing(both: Sequence[tuple[Reading, Reading]]) -> None:
+def test_the_order_of_own_moves_and_pokemon_tells_nothing(both: Sequence[tuple[BattleRead, BattleRead]]) -> None:
     for rebuilt, _ in both:
         for made in rebuilt.decisions:
             ids = [action.id for action in made.state.legal if isinstance(action, Move) and not action.gimmick]
@@ -223,7 +223,7 @@ def test_a_log_cut_shuffled_and_scribbled_on_is_read_or_dropped(played: Sequence
                 log[at] = data.draw(st.text(max_size=60))
             case _:
                 log[at] = log[at][: data.draw(st.integers(0, 20))]
-    reading = Reading(())
+    reading = BattleRead(())
     with suppress(UnreadableReplay):
         reading = rebuild(log)
     for made in reading.decisions:
@@ -234,16 +234,16 @@ def test_a_log_cut_shuffled_and_scribbled_on_is_read_or_dropped(played: Sequence
 @pytest.mark.parametrize(
     ("log", "reason"),
     [
-        ((), Dropped.NO_BATTLE),
-        (("|" * 100_000,), Dropped.NO_BATTLE),
-        (("x" * (MAX_LINE_CHARACTERS + 1),) * 10, Dropped.NO_BATTLE),
-        (tuple(f"|turn|{turn}" for turn in range(1, 50_000)), Dropped.TOO_LONG),
-        (("|turn|1",) * 1_000_000, Dropped.TOO_LONG),
-        (("|turn|" + "9" * 1_000,), Dropped.MALFORMED),
-        (("|turn|²",), Dropped.MALFORMED),
+        ((), DropReason.NO_BATTLE),
+        (("|" * 100_000,), DropReason.NO_BATTLE),
+        (("x" * (MAX_LINE_CHARACTERS + 1),) * 10, DropReason.NO_BATTLE),
+        (tuple(f"|turn|{turn}" for turn in range(1, 50_000)), DropReason.TOO_LONG),
+        (("|turn|1",) * 1_000_000, DropReason.TOO_LONG),
+        (("|turn|" + "9" * 1_000,), DropReason.MALFORMED),
+        (("|turn|²",), DropReason.MALFORMED),
     ],
 )
-def test_what_is_no_battle_is_dropped_with_its_reason(log: Sequence[str], reason: Dropped) -> None:
+def test_what_is_no_battle_is_dropped_with_its_reason(log: Sequence[str], reason: DropReason) -> None:
     with pytest.raises(UnreadableReplay) as dropped:
         rebuild(log)
 
@@ -256,4 +256,4 @@ def test_a_battle_that_was_changed_by_hand_is_dropped(played: Sequence[Replay]) 
     with pytest.raises(UnreadableReplay) as dropped:
         rebuild(replay.log)
 
-    assert dropped.value.reason is Dropped.TAMPERED
+    assert dropped.value.reason is DropReason.TAMPERED

@@ -8,20 +8,20 @@ import pytest
 from services.reporter.models import lines, models, table
 from services.reporter.report import render
 from services.reporter.verdict import verdict
-from shared.battle.decision import Asked, Outcome, Reason
+from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import DecisionRecord, Run, parse_run
 from shared.text import usd
 from tests.services.made import battle, move, run_of
 
-ASK = Asked("p", "a", tokens_in=100, tokens_out=10, last_token_ms=40.0, cost_usd=0.002, model="m-1", retries=1)
+ASK = AskRecord("p", "a", tokens_in=100, tokens_out=10, last_token_ms=40.0, cost_usd=0.002, model="m-1", retries=1)
 
 
 def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-def asked(policy: Seat, turn: int, *asks: Asked, outcome: Outcome = Outcome.CHOSEN) -> DecisionRecord:
+def asked(policy: Seat, turn: int, *asks: AskRecord, outcome: Outcome = Outcome.CHOSEN) -> DecisionRecord:
     reason = asks[-1].reason if asks else Reason.INEXPRESSIBLE if outcome is Outcome.SUBSTITUTED else None
     return move(policy, turn, outcome=outcome, reason=reason).model_copy(update={"asked": asks})
 

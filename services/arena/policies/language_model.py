@@ -18,7 +18,7 @@ from services.arena.policies.wording import worded
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
 from shared.battle.contract import CONTRACTS
-from shared.battle.decision import Answer, Ask, Asked, Decision, Outcome, Reason, decide
+from shared.battle.decision import Answer, Ask, AskRecord, Decision, Outcome, Reason, decide
 from shared.battle.state import BattleState
 from shared.errors import Unreachable, UsageError
 from shared.policies import KINDS, PolicySpec
@@ -163,7 +163,7 @@ class _Asking:
     """The asks of one decision."""
 
     def __init__(self, model: LanguageModel, state: BattleState, past: tuple[tuple[str, str], ...]) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[AskRecord] = []
         self.history_messages = 0
         self._model = model
         self._completions = CONTRACTS[model.spec.options.contract].completions(state)
@@ -178,7 +178,7 @@ class _Asking:
         text = _clean(reply.text)
         meant = reply.problem or parse(text, self._completions)
         self.asked.append(
-            Asked(
+            AskRecord(
                 prompt=question.messages[-1][1],
                 answer=_clean(reply.raw or reply.text),
                 reason=meant if isinstance(meant, Reason) else None,

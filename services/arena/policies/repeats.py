@@ -14,8 +14,8 @@ from services.arena.backends.make import FORMS
 from services.arena.policies.base import View
 from services.arena.policies.language_model import MAX_ANSWER_CHARACTERS, LanguageModel
 from shared.battle.action import Action, Forfeit, order
-from shared.battle.asked import Asked
 from shared.battle.decision import Decision, Outcome, Reason
+from shared.battle.outcome import AskRecord
 from shared.errors import BattleBroken
 from shared.policies import PolicySpec
 from shared.records import DecisionRecord
@@ -62,7 +62,7 @@ class RepeatsModel:
             asked=tuple(_with_account(ask, of) for ask, of in zip(decision.asked, recorded.asked, strict=False)),
         )
 
-    def _saying(self, asked: Sequence[Asked]) -> LanguageModel:
+    def _saying(self, asked: Sequence[AskRecord]) -> LanguageModel:
         return LanguageModel(self._spec, _Recorded(asked, FORMS[self._spec.kind]))
 
 
@@ -72,7 +72,7 @@ class _Recorded:
     endpoint = "what is recorded"
     model = ""
 
-    def __init__(self, asked: Sequence[Asked], form: Form) -> None:
+    def __init__(self, asked: Sequence[AskRecord], form: Form) -> None:
         self.form = form
         self._asked = iter(asked)
 
@@ -114,6 +114,6 @@ def _as_recorded(recorded: DecisionRecord, view: View) -> Decision:
     raise BattleBroken(f"the recorded order {recorded.order!r} of turn {recorded.turn} is not legal")
 
 
-def _with_account(ask: Asked, recorded: Asked) -> Asked:
+def _with_account(ask: AskRecord, recorded: AskRecord) -> AskRecord:
     """The ask made again, with what only its server knew: tokens, times, probabilities, cost."""
     return replace(recorded, prompt=ask.prompt, answer=ask.answer, reason=ask.reason, constraint=ask.constraint)

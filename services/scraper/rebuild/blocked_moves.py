@@ -45,7 +45,7 @@ _HOLDS = frozenset({"No Retreat", "Octolock", "ingrain", "Ingrain"})
 
 
 @dataclass(slots=True)
-class Restrictions:
+class BlockedMoves:
     """Of one Pokémon, from when it came in."""
 
     last_move: str = ""

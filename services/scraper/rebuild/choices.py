@@ -13,7 +13,7 @@ from typing import Literal
 from shared.battle.protocol import SEATS, Line, Seat
 from shared.battle.tracking.in_sight import seat_of
 
-Wanted = Literal["lead", "move", "switch", "revive"]
+RequestKind = Literal["lead", "move", "switch", "revive"]
 
 
 class Unknown(StrEnum):
@@ -59,7 +59,7 @@ class Choice:
     """How many `|t:|` lines stand before it."""
     turn: int
     seat: Seat
-    wanted: Wanted
+    wanted: RequestKind
     shown: UsedMove | SentIn | Unknown
     tera: bool = False
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.scraper.rebuild.blocked_moves import Restrictions
-from services.scraper.rebuild.choices import Wanted, called_by
-from services.scraper.rebuild.own_team import MAX_MOVES, Known, Mate
+from services.scraper.rebuild.blocked_moves import BlockedMoves
+from services.scraper.rebuild.choices import RequestKind, called_by
+from services.scraper.rebuild.own_team import MAX_MOVES, Member, OwnTeams
 from shared.battle.pokedex import Pokedex, to_id
 from shared.battle.protocol import Line, Seat, other
 from shared.battle.tracking.in_sight import name_of, seat_of
@@ -20,10 +20,10 @@ _PP_OF_A_COPY = 5
 
 
 @dataclass(slots=True)
-class _Member:
+class _PokemonNow:
     """A Pokémon of the team, now."""
 
-    mate: Mate
+    member: Member
     details: str
     condition: str
     terastallized: str = ""
@@ -31,24 +31,25 @@ class _Member:
     """Move id → PP spent."""
 
 
-class Roster:
+class OwnRequest:
     """A seat's team, line by line. Lines must be under true names, with conditions as its own player sees them."""
 
-    def __init__(self, seat: Seat, known: Known, dex: Pokedex, preview: Sequence[str], size: int) -> None:
+    def __init__(self, seat: Seat, known: OwnTeams, dex: Pokedex, preview: Sequence[str], size: int) -> None:
         self._seat = seat
         self._known = known
         self._dex = dex
         self._size = size
-        self._members = {
-            mate.ident: _Member(mate, mate.details, _at_first(mate)) for mate in _team(known, seat, preview)
+        self._team = {
+            member.ident: _PokemonNow(member, member.details, _at_first(member))
+            for member in _team(known, seat, preview)
         }
-        self._order = list(self._members)
-        self._active: _Member | None = None
-        self._restrictions = Restrictions()
-        self._copied: Mate | None = None
+        self._order = list(self._team)
+        self._active: _PokemonNow | None = None
+        self._blocked = BlockedMoves()
+        self._copied: Member | None = None
         """Whose moves the active Pokémon has, being transformed."""
         self._copy_used: dict[str, int] = {}
-        self._foe: Mate | None = None
+        self._foe: Member | None = None
         self._gravity = False
         self._has_terastallized = False
 
@@ -66,20 +67,20 @@ class Roster:
         elif seat != self._seat:
             if kind in ("switch", "drag"):
                 self._foe = self._known.teams[seat].get(name_of(ident))
-                self._restrictions.foe_left()
+                self._blocked.foe_left()
         elif kind in ("switch", "drag"):
             self._enter(index, line)
         else:
-            member = self._members.get(name_of(ident))
-            if member is not None:
-                self._see_own(member, line)
+            pokemon = self._team.get(name_of(ident))
+            if pokemon is not None:
+                self._see_own(pokemon, line)
 
-    def request(self, wanted: Wanted, at: int) -> dict[str, Any]:
+    def request(self, wanted: RequestKind, at: int) -> dict[str, Any]:
         """What the player was sent, of what the log tells, before the line at `at`."""
         side = {
             "name": self._seat,
             "id": self._seat,
-            "pokemon": [self._listed(self._members[ident], wanted, at) for ident in self._order],
+            "pokemon": [self._listed(self._team[ident], wanted, at) for ident in self._order],
         }
         if wanted == "lead":
             return {"teamPreview": True, "side": side}
@@ -89,21 +90,21 @@ class Roster:
 
     def moves_are_sure(self, at: int) -> bool:
         """Whether it is wholly known which moves the active Pokémon could choose."""
-        member = self._active
-        if member is None:
+        pokemon = self._active
+        if pokemon is None:
             return False
-        if self._restrictions.encore:
+        if self._blocked.encore:
             return True
-        uncertain_lock = bool(self._restrictions.first_move) and (
-            member.mate.item(at) is None and member.mate.may_be_choice_locked(at)
+        uncertain_lock = bool(self._blocked.first_move) and (
+            pokemon.member.item(at) is None and pokemon.member.may_be_choice_locked(at)
         )
         if uncertain_lock:
             return False
-        return self._choice_locked(member, at) or len((self._copied or member.mate).moves) >= MAX_MOVES
+        return self._choice_locked(pokemon, at) or len((self._copied or pokemon.member).moves) >= MAX_MOVES
 
     def slot_of(self, ident: str) -> int | None:
         """Where that Pokémon stands in the request, from 1."""
-        return self._order.index(ident) + 1 if ident in self._members else None
+        return self._order.index(ident) + 1 if ident in self._team else None
 
     def team_is_sure(self) -> bool:
         """Whether everyone on the team is known."""
@@ -111,8 +112,8 @@ class Roster:
 
     def trapped(self, at: int) -> bool:
         """Whether the active Pokémon may not be switched out."""
-        member = self._active
-        return member is not None and self._restrictions.trapped(self._types(member), member.mate.item(at))
+        pokemon = self._active
+        return pokemon is not None and self._blocked.trapped(self._types(pokemon), pokemon.member.item(at))
 
     # ── what was seen ───────────────────────────────────────────────────────────────────────────────────
 
@@ -122,13 +123,13 @@ class Roster:
 
     def _enter(self, index: int, line: Line) -> None:
         name = name_of(line[2])
-        member = self._members.get(name)
-        if member is None:
+        pokemon = self._team.get(name)
+        if pokemon is None:
             return
         left = self._active
-        if left is not None and left is not member:
+        if left is not None and left is not pokemon:
             # What changes as it leaves (Regenerator, Natural Cure) its player knows; the log tells when it is back.
-            back = next((condition for entered, condition in left.mate.entries if entered > index), None)
+            back = next((condition for entered, condition in left.member.entries if entered > index), None)
             if back is not None and not left.condition.endswith("fnt"):
                 left.condition = back
         position = self._order.index(name)
@@ -136,43 +137,43 @@ class Roster:
             self._order.insert(0, self._order.pop(position))
         else:
             self._order[0], self._order[position] = self._order[position], self._order[0]
-        self._active = member
-        member.details, member.condition = line[3], line[4] if len(line) > 4 else member.condition
-        self._restrictions = Restrictions()
+        self._active = pokemon
+        pokemon.details, pokemon.condition = line[3], line[4] if len(line) > 4 else pokemon.condition
+        self._blocked = BlockedMoves()
         self._copied, self._copy_used = None, {}
 
-    def _see_own(self, member: _Member, line: Line) -> None:
+    def _see_own(self, pokemon: _PokemonNow, line: Line) -> None:
         kind = line[1]
-        if member is self._active:
-            self._restrictions.see(line)
+        if pokemon is self._active:
+            self._blocked.see(line)
         match kind:
             case "-damage" | "-heal" | "-sethp":
-                member.condition = line[3]
+                pokemon.condition = line[3]
             case "-status":
-                member.condition = f"{member.condition.split(' ')[0]} {line[3]}"
+                pokemon.condition = f"{pokemon.condition.split(' ')[0]} {line[3]}"
             case "-curestatus":
-                member.condition = member.condition.split(" ")[0]
+                pokemon.condition = pokemon.condition.split(" ")[0]
             case "detailschange":
-                member.details = line[3]
+                pokemon.details = line[3]
             case "-terastallize":
-                member.terastallized, self._has_terastallized = line[3], True
-                if ", tera:" not in member.details:
-                    member.details += f", tera:{line[3]}"
+                pokemon.terastallized, self._has_terastallized = line[3], True
+                if ", tera:" not in pokemon.details:
+                    pokemon.details += f", tera:{line[3]}"
             case "-transform":
                 self._copied, self._copy_used = self._foe, {}
             case "move":
-                self._spend(member, line)
+                self._spend(pokemon, line)
 
     def _faint(self, line: Line) -> None:
-        member = self._members.get(name_of(line[2]))
-        if member is not None:
-            member.condition, member.terastallized = "0 fnt", ""
-            member.details = member.details.partition(", tera:")[0]
+        pokemon = self._team.get(name_of(line[2]))
+        if pokemon is not None:
+            pokemon.condition, pokemon.terastallized = "0 fnt", ""
+            pokemon.details = pokemon.details.partition(", tera:")[0]
 
-    def _spend(self, member: _Member, line: Line) -> None:
+    def _spend(self, pokemon: _PokemonNow, line: Line) -> None:
         if called_by(line) is not None:
             return
-        used = self._copy_used if self._copied is not None else member.used
+        used = self._copy_used if self._copied is not None else pokemon.used
         foe_pressure = self._foe is not None and self._foe.ability == "pressure"
         at_foe = len(line) > 4 and seat_of(line[4]) == other(self._seat)
         move = to_id(line[3])
@@ -180,35 +181,35 @@ class Roster:
 
     # ── what is asked ───────────────────────────────────────────────────────────────────────────────────
 
-    def _listed(self, member: _Member, wanted: Wanted, at: int) -> Mapping[str, Any]:
-        mate = member.mate
-        active = member is self._active and wanted != "lead"
-        moves = self._copied.moves if active and self._copied is not None else mate.moves
+    def _listed(self, pokemon: _PokemonNow, wanted: RequestKind, at: int) -> Mapping[str, Any]:
+        member = pokemon.member
+        active = pokemon is self._active and wanted != "lead"
+        moves = self._copied.moves if active and self._copied is not None else member.moves
         return {
-            "ident": mate.ident,
-            "details": member.details,
-            "condition": member.condition,
+            "ident": member.ident,
+            "details": pokemon.details,
+            "condition": pokemon.condition,
             "active": active,
             "stats": {},
             "moves": moves,
-            "baseAbility": mate.ability,
-            "item": mate.item(at),
+            "baseAbility": member.ability,
+            "item": member.item(at),
             "reviving": active and wanted == "revive",
-            "teraType": mate.tera_type,
-            "terastallized": member.terastallized,
+            "teraType": member.tera_type,
+            "terastallized": pokemon.terastallized,
         }
 
     def _asked(self, at: int) -> Mapping[str, Any]:
-        member = self._active
-        if member is None:
+        pokemon = self._active
+        if pokemon is None:
             return {"moves": []}
-        item, locked = member.mate.item(at), self._choice_locked(member, at)
+        item, locked = pokemon.member.item(at), self._choice_locked(pokemon, at)
         listed = []
-        for move in (self._copied or member.mate).moves:
+        for move in (self._copied or pokemon.member).moves:
             facts = self._dex.move(move)
             most = _most_pp(facts.pp if facts is not None else 5, copied=self._copied is not None)
-            spent = (self._copy_used if self._copied is not None else member.used).get(move, 0)
-            blocked = self._restrictions.blocks(move, self._dex, item=item, gravity=self._gravity, choice_locked=locked)
+            spent = (self._copy_used if self._copied is not None else pokemon.used).get(move, 0)
+            blocked = self._blocked.blocks(move, self._dex, item=item, gravity=self._gravity, choice_locked=locked)
             listed.append(
                 {
                     "move": facts.name if facts is not None else move,
@@ -222,20 +223,20 @@ class Roster:
         if self.trapped(at):
             asked["trapped"] = True
         if not self._has_terastallized:
-            asked["canTerastallize"] = member.mate.tera_type or "?"
+            asked["canTerastallize"] = pokemon.member.tera_type or "?"
         return asked
 
-    def _choice_locked(self, member: _Member, at: int) -> bool:
+    def _choice_locked(self, pokemon: _PokemonNow, at: int) -> bool:
         return (
-            bool(member.mate.item(at)) and member.mate.may_be_choice_locked(at) and bool(self._restrictions.first_move)
+            bool(pokemon.member.item(at)) and pokemon.member.may_be_choice_locked(at) and bool(self._blocked.first_move)
         )
 
-    def _types(self, member: _Member) -> Sequence[str]:
-        return (member.terastallized,) if member.terastallized else self._dex.types(member.details.split(",")[0])
+    def _types(self, pokemon: _PokemonNow) -> Sequence[str]:
+        return (pokemon.terastallized,) if pokemon.terastallized else self._dex.types(pokemon.details.split(",")[0])
 
 
-def _at_first(mate: Mate) -> str:
-    return mate.entries[0][1] if mate.entries else "100/100"
+def _at_first(member: Member) -> str:
+    return member.entries[0][1] if member.entries else "100/100"
 
 
 def _most_pp(pp: int, *, copied: bool) -> int:
@@ -245,15 +246,15 @@ def _most_pp(pp: int, *, copied: bool) -> int:
     return pp if pp == 1 else pp * 8 // 5
 
 
-def _team(known: Known, seat: Seat, preview: Sequence[str]) -> list[Mate]:
+def _team(known: OwnTeams, seat: Seat, preview: Sequence[str]) -> list[Member]:
     """Those met, by name; or all that team preview showed, in its order, which everybody saw."""
-    met = sorted(known.teams[seat].values(), key=lambda mate: mate.ident)
+    met = sorted(known.teams[seat].values(), key=lambda member: member.ident)
     if not preview:
         return met
-    team: list[Mate] = []
+    team: list[Member] = []
     for details in preview:
         species = details.split(",")[0].removesuffix("-*")
         family = species.split("-")[0]
-        came = next((mate for mate in met if mate not in team and mate.species.split("-")[0] == family), None)
-        team.append(came or Mate(f"{seat}: {species}", details.replace("-*", "")))
-    return team + [mate for mate in met if mate not in team]
+        came = next((member for member in met if member not in team and member.species.split("-")[0] == family), None)
+        team.append(came or Member(f"{seat}: {species}", details.replace("-*", "")))
+    return team + [member for member in met if member not in team]

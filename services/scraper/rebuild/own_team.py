@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from services.scraper.rebuild.choices import called_by
 from shared.battle.pokedex import to_id
 from shared.battle.protocol import SEATS, Line, Seat, other
-from shared.battle.tracking.disguises import Stint, under_true_names, unmask
+from shared.battle.tracking.illusion import Stint, under_true_names, unmask
 from shared.battle.tracking.in_sight import name_of, read_details, seat_of
 
 MAX_MOVES = 4
@@ -32,7 +32,7 @@ _HURTS_ANOTHER = frozenset({"-damage", "-status", "-weather", "-fieldstart", "-u
 
 
 @dataclass(slots=True)
-class Mate:
+class Member:
     """One Pokémon of a team, as all of the battle shows it."""
 
     ident: str
@@ -73,12 +73,12 @@ class Mate:
         return bool(self.items) or not self.free
 
 
-Team = Mapping[str, Mate]
+Team = Mapping[str, Member]
 """By ident, without position."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class OwnTeams:
     """The log under true names, and both teams."""
 
     lines: Sequence[Line]
@@ -91,31 +91,31 @@ class Known:
         return any(stint.seat == seat and stint.start < at <= stint.end for stint in self.doubtful)
 
 
-def learn(lines: Sequence[Line]) -> Known:
+def learn(lines: Sequence[Line]) -> OwnTeams:
     """Everything that the whole log tells of both teams."""
     stints, doubtful = unmask(lines)
     true_lines = under_true_names(lines, stints)
-    teams: dict[Seat, dict[str, Mate]] = {"p1": {}, "p2": {}}
-    pupil = _Pupil(teams)
+    teams: dict[Seat, dict[str, Member]] = {"p1": {}, "p2": {}}
+    reader = _TeamReader(teams)
     for index, line in enumerate(true_lines):
         if len(line) > 3:
-            pupil.see(index, line)
+            reader.see(index, line)
     for seat in SEATS:
-        for mate in teams[seat].values():
-            mate.moves.sort()
-            if (item := _ITEM_OF_FORME.get(mate.species)) is not None:
-                mate.items.append((len(lines), item, item))
-            mate.items.sort(key=lambda event: event[0])
-    return Known(true_lines, teams, doubtful)
+        for member in teams[seat].values():
+            member.moves.sort()
+            if (item := _ITEM_OF_FORME.get(member.species)) is not None:
+                member.items.append((len(lines), item, item))
+            member.items.sort(key=lambda event: event[0])
+    return OwnTeams(true_lines, teams, doubtful)
 
 
-class _Pupil:
+class _TeamReader:
     """Learns from a log under true names, line by line."""
 
-    def __init__(self, teams: Mapping[Seat, dict[str, Mate]]) -> None:
+    def __init__(self, teams: Mapping[Seat, dict[str, Member]]) -> None:
         self._teams = teams
-        self._active: dict[Seat, Mate] = {}
-        self._copies: dict[Seat, Mate | None] = {"p1": None, "p2": None}
+        self._active: dict[Seat, Member] = {}
+        self._copies: dict[Seat, Member | None] = {"p1": None, "p2": None}
         """Whose moves a transformed Pokémon uses."""
         self._used: dict[Seat, set[str]] = {"p1": set(), "p2": set()}
         """Moves chosen since the active Pokémon came in or its item changed."""
@@ -131,89 +131,89 @@ class _Pupil:
             return
         if kind in _ENTERS:
             self._enter(index, seat, line)
-        mate = self._teams[seat].get(name_of(ident))
-        if mate is None:
+        member = self._teams[seat].get(name_of(ident))
+        if member is None:
             return
         if (tells := _TELLS.get(kind)) is not None:
-            tells(self, index, seat, mate, line)
-        self._sources(index, line, mate)
+            tells(self, index, seat, member, line)
+        self._sources(index, line, member)
 
     def _enter(self, index: int, seat: Seat, line: Line) -> None:
         name = name_of(line[2])
-        mate = self._teams[seat].setdefault(name, Mate(name, line[3]))
-        mate.entries.append((index, line[4] if len(line) > 4 else ""))
-        self._active[seat] = mate
+        member = self._teams[seat].setdefault(name, Member(name, line[3]))
+        member.entries.append((index, line[4] if len(line) > 4 else ""))
+        self._active[seat] = member
         self._copies[seat] = None
         self._used[seat] = set()
 
-    def _move(self, index: int, seat: Seat, mate: Mate, line: Line) -> None:
+    def _move(self, index: int, seat: Seat, member: Member, line: Line) -> None:
         source = called_by(line)
         if line[3] == "Struggle" or source not in (None, "lockedmove", "move: Sleep Talk", "Sleep Talk"):
             return
-        self._learn_move(seat, mate, line[3])
+        self._learn_move(seat, member, line[3])
         if source is None:
             used = self._used[seat]
             used.add(line[3])
-            mate.free |= len(used) > 1 and not mate.items
+            member.free |= len(used) > 1 and not member.items
 
-    def _cant(self, _: int, seat: Seat, mate: Mate, line: Line) -> None:
+    def _cant(self, _: int, seat: Seat, member: Member, line: Line) -> None:
         if len(line) > 4 and not line[3].startswith("ability: "):
-            self._learn_move(seat, mate, line[4])
+            self._learn_move(seat, member, line[4])
 
-    def _tera(self, _: int, __: Seat, mate: Mate, line: Line) -> None:
-        mate.tera_type = line[3]
+    def _tera(self, _: int, __: Seat, member: Member, line: Line) -> None:
+        member.tera_type = line[3]
 
-    def _transform(self, _: int, seat: Seat, __: Mate, line: Line) -> None:
+    def _transform(self, _: int, seat: Seat, __: Member, line: Line) -> None:
         copied = seat_of(line[3])
         self._copies[seat] = self._active.get(copied) if copied else None
 
-    def _activate(self, index: int, _: Seat, mate: Mate, line: Line) -> None:
+    def _activate(self, index: int, _: Seat, member: Member, line: Line) -> None:
         if line[3] in ("move: Trick", "move: Switcheroo"):
             self._swap_at = index
         elif line[3] == "move: Poltergeist" and len(line) > 4:
-            self._holds(index, mate, line[4])
+            self._holds(index, member, line[4])
 
-    def _learn_move(self, seat: Seat, mate: Mate, name: str) -> None:
-        owner = self._copies[seat] or mate
+    def _learn_move(self, seat: Seat, member: Member, name: str) -> None:
+        owner = self._copies[seat] or member
         move = to_id(name)
         if move and move not in owner.moves and len(owner.moves) < MAX_MOVES:
             owner.moves.append(move)
 
-    def _item(self, index: int, seat: Seat, mate: Mate, line: Line) -> None:
+    def _item(self, index: int, seat: Seat, member: Member, line: Line) -> None:
         item = to_id(line[3])
         source = next((part[6:].strip() for part in line[4:] if part.startswith("[from]")), "")
         if line[1] == "-enditem":
-            mate.items.append((index, item, ""))
+            member.items.append((index, item, ""))
             self._used[seat] = set()
         elif source in ("move: Trick", "move: Switcheroo"):
             # Each holds from now on what the other held before.
             giver = self._active.get(other(seat))
-            mate.items.append((index, None, item))
+            member.items.append((index, None, item))
             if giver is not None:
                 giver.items.append((self._swap_at, item, None))
             self._used[seat] = set()
         elif not source or "Frisk" in source:
-            self._holds(index, mate, line[3])
+            self._holds(index, member, line[3])
         else:
-            mate.items.append((index, None, item))
+            member.items.append((index, None, item))
 
-    def _holds(self, index: int, mate: Mate, item: str) -> None:
+    def _holds(self, index: int, member: Member, item: str) -> None:
         # A berry that was eaten is named once more by what it does.
-        if mate.items and to_id(item) in mate.items[-1][1:]:
+        if member.items and to_id(item) in member.items[-1][1:]:
             return
-        mate.items.append((index, to_id(item), to_id(item)))
+        member.items.append((index, to_id(item), to_id(item)))
 
-    def _ability(self, _: int, __: Seat, mate: Mate, line: Line) -> None:
-        if mate.ability:
+    def _ability(self, _: int, __: Seat, member: Member, line: Line) -> None:
+        if member.ability:
             return
         traced = any(part.startswith("[from]") and "Trace" in part for part in line[4:])
-        mate.ability = "trace" if traced else to_id(line[3])
+        member.ability = "trace" if traced else to_id(line[3])
 
-    def _sources(self, index: int, line: Line, mate: Mate | None) -> None:
+    def _sources(self, index: int, line: Line, member: Member | None) -> None:
         """`[from] item: Leftovers` and `[from] ability: Static`, with whose they are."""
         for what, name, of in _named_sources(line):
-            owner = mate
-            if of is not None and (line[1] in _HURTS_ANOTHER or name == "Frisk" or mate is None):
+            owner = member
+            if of is not None and (line[1] in _HURTS_ANOTHER or name == "Frisk" or member is None):
                 whose = seat_of(of)
                 owner = self._teams[whose].get(name_of(of)) if whose else None
             if owner is None:
@@ -224,15 +224,15 @@ class _Pupil:
                 owner.ability = to_id(name)
 
 
-_TELLS: Mapping[str, Callable[[_Pupil, int, Seat, Mate, Line], None]] = {
-    "move": _Pupil._move,
-    "cant": _Pupil._cant,
-    "-terastallize": _Pupil._tera,
-    "-transform": _Pupil._transform,
-    "-item": _Pupil._item,
-    "-enditem": _Pupil._item,
-    "-ability": _Pupil._ability,
-    "-activate": _Pupil._activate,
+_TELLS: Mapping[str, Callable[[_TeamReader, int, Seat, Member, Line], None]] = {
+    "move": _TeamReader._move,
+    "cant": _TeamReader._cant,
+    "-terastallize": _TeamReader._tera,
+    "-transform": _TeamReader._transform,
+    "-item": _TeamReader._item,
+    "-enditem": _TeamReader._item,
+    "-ability": _TeamReader._ability,
+    "-activate": _TeamReader._activate,
 }
 
 

@@ -43,7 +43,7 @@ _FIELDS: Mapping[str, int] = {
 _CONDITION_AT: Mapping[str, int] = {"switch": 4, "drag": 4, "replace": 4, "-damage": 3, "-heal": 3, "-sethp": 3}
 
 
-class Dropped(StrEnum):
+class DropReason(StrEnum):
     """Why nothing is rebuilt from a log."""
 
     NO_BATTLE = "no battle in it"
@@ -57,7 +57,7 @@ class Dropped(StrEnum):
 class UnreadableReplay(AlphaStralError):
     """A log that is dropped as a whole."""
 
-    def __init__(self, reason: Dropped) -> None:
+    def __init__(self, reason: DropReason) -> None:
         super().__init__(f"this replay is dropped: {reason}")
         self.reason = reason
 
@@ -143,7 +143,7 @@ class Header:
         number = _number(line[2])
         # Turns come one by one; MAX_TURNS is checked as they do, so that no log can make work without end.
         if number != self.turns + 1 or number > MAX_TURNS:
-            raise UnreadableReplay(Dropped.MALFORMED if number <= MAX_TURNS else Dropped.TOO_LONG)
+            raise UnreadableReplay(DropReason.MALFORMED if number <= MAX_TURNS else DropReason.TOO_LONG)
         self.turns, self.started = number, True
 
     def _win(self, line: Line) -> None:
@@ -151,13 +151,13 @@ class Header:
 
     def _check(self) -> None:
         if not self.turns or set(self.names) != set(SEATS):
-            raise UnreadableReplay(Dropped.NO_BATTLE)
+            raise UnreadableReplay(DropReason.NO_BATTLE)
         if self.tier not in TIERS or self.game_type != "singles":
-            raise UnreadableReplay(Dropped.OTHER_FORMAT)
+            raise UnreadableReplay(DropReason.OTHER_FORMAT)
         if self.moves and not self.has_blocks:
-            raise UnreadableReplay(Dropped.NO_BLOCKS)
+            raise UnreadableReplay(DropReason.NO_BLOCKS)
         if self._is_beyond_measure():
-            raise UnreadableReplay(Dropped.MALFORMED)
+            raise UnreadableReplay(DropReason.MALFORMED)
 
     def _is_beyond_measure(self) -> bool:
         # What no battle has, and what would make the work grow with the square of the log's length.
@@ -191,7 +191,7 @@ _HEADER: Mapping[str, Callable[[Header, Line], None]] = {
 def battle_lines(log: Sequence[str]) -> list[Line]:
     """The lines that belong to the battle, split at `|`. Raises UnreadableReplay."""
     if len(log) > MAX_LINES:
-        raise UnreadableReplay(Dropped.TOO_LONG)
+        raise UnreadableReplay(DropReason.TOO_LONG)
     lines: list[Line] = []
     for line in log:
         if not line.startswith("|") or len(line) > MAX_LINE_CHARACTERS:
@@ -200,10 +200,10 @@ def battle_lines(log: Sequence[str]) -> list[Line]:
         least = _FIELDS.get(fields[1])
         if least is not None or fields[1][:1] == "-":
             if len(fields) < (least or 2):
-                raise UnreadableReplay(Dropped.MALFORMED)
+                raise UnreadableReplay(DropReason.MALFORMED)
             lines.append(fields)
         elif line.startswith("||>>> ") or "<strong>/editbattle</strong>" in line:
-            raise UnreadableReplay(Dropped.TAMPERED)
+            raise UnreadableReplay(DropReason.TAMPERED)
     return lines
 
 
@@ -224,5 +224,5 @@ def in_percent(line: Line) -> Line:
 
 def _number(text: str) -> int:
     if not text.isdecimal() or len(text) > 7:
-        raise UnreadableReplay(Dropped.MALFORMED)
+        raise UnreadableReplay(DropReason.MALFORMED)
     return int(text)

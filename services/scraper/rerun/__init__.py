@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
-from services.scraper.reading import Made, Reading, action_kind
+from services.scraper.reading import BattleRead, MadeDecision, action_kind
 from services.scraper.rebuild.choices import Unknown
 from services.scraper.replay import Replay
 from services.scraper.rerun.builds import Simulators
@@ -53,7 +53,7 @@ class Differs(AlphaStralError):
         self.reason = reason
 
 
-async def rerun(replay: Replay, simulators: Simulators) -> Reading:
+async def rerun(replay: Replay, simulators: Simulators) -> BattleRead:
     """Both sides' decisions, as they were met. Raises Differs, with a reason, where they can't be had so."""
     if not replay.inputlog:
         raise Differs(Why.NO_INPUT_LOG)
@@ -128,12 +128,12 @@ class _Walk:
         self._trackers = {seat: Tracker(generation, seat, self._names) for seat in SEATS}
         self._asked: dict[Seat, Mapping[str, Any]] = {}
         self._chosen: dict[Seat, str] = {}
-        self._made: list[Made] = []
+        self._made: list[MadeDecision] = []
         self._unknown: Counter[str] = Counter()
         self._block = self._turns = 0
         self._winner: Seat | None = None
 
-    def through(self, frames: Sequence[Frame]) -> Reading:
+    def through(self, frames: Sequence[Frame]) -> BattleRead:
         """What was decided, from the first frame to the last. Raises Differs when a choice was refused."""
         for (kind, seat, *rest), frame in zip(self._played.inputs, frames, strict=True):
             if kind == "choose":
@@ -151,7 +151,7 @@ class _Walk:
                     self._asked[asked] = request
                 else:
                     self._asked.pop(asked, None)
-        return Reading(tuple(self._made), self._unknown, self._names, self._winner, self._turns)
+        return BattleRead(tuple(self._made), self._unknown, self._names, self._winner, self._turns)
 
     def _decide(self) -> None:
         for seat in SEATS:
@@ -169,7 +169,7 @@ class _Walk:
             else:
                 state = self._trackers[seat].state()
                 kind = action_kind(action, state)
-                self._made.append(Made(state.turn, seat, state, action, kind, block=self._block, complete=True))
+                self._made.append(MadeDecision(state.turn, seat, state, action, kind, block=self._block, complete=True))
 
     def _hear(self, lines: Sequence[str]) -> None:
         for tracker in self._trackers.values():

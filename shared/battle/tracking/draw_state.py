@@ -14,9 +14,9 @@ from poke_env.battle.side_condition import SideCondition
 from shared.battle.action import Request, legal_actions
 from shared.battle.pokedex import Pokedex, pokedex
 from shared.battle.protocol import Seat, other
-from shared.battle.state import Asked, BattleState, KnownMove, PokemonState, Side
-from shared.battle.tracking.in_sight import InSight, Sight, name_of, read_details, seat_of
-from shared.battle.tracking.last_turn import Memory, hp_percent
+from shared.battle.state import BattleState, KnownMove, PokemonState, Question, Side
+from shared.battle.tracking.in_sight import FieldTracker, InSight, name_of, read_details, seat_of
+from shared.battle.tracking.last_turn import TurnTracker, hp_percent
 
 # Of poke-env's effects, those that last and bear on a decision; the rest are passing notices.
 _LASTING_EFFECTS = frozenset(
@@ -39,24 +39,26 @@ _LASTING_EFFECTS = frozenset(
 )
 
 
-def draw(*, generation: int, seat: Seat, request: Request, battle: Battle, sight: Sight, memory: Memory) -> BattleState:
-    """The state of `seat` at `request`, which comes after all that `battle`, `sight` and `memory` have seen."""
+def draw(
+    *, generation: int, seat: Seat, request: Request, battle: Battle, field: FieldTracker, turns: TurnTracker
+) -> BattleState:
+    """The state of `seat` at `request`, which comes after all that `battle`, `field` and `turns` have seen."""
     dex = pokedex(generation)
     return BattleState(
         generation=generation,
-        turn=memory.turn,
+        turn=turns.turn,
         asked=_asked(request),
-        own=_own_side(seat, request, battle, sight, dex),
-        foe=_foe_side(other(seat), battle, sight, memory, dex),
+        own=_own_side(seat, request, battle, field, dex),
+        foe=_foe_side(other(seat), battle, field, turns, dex),
         legal=legal_actions(request),
-        weather=memory.weather,
-        fields={_words(field.name): turn for field, turn in battle.fields.items() if field.name != "UNKNOWN"},
-        last_turn=memory.last_turn,
-        foe_moves_seen=memory.foe_moves,
+        weather=turns.weather,
+        fields={_words(effect.name): turn for effect, turn in battle.fields.items() if effect.name != "UNKNOWN"},
+        last_turn=turns.last_turn,
+        foe_moves_seen=turns.foe_moves,
     )
 
 
-def _own_side(seat: Seat, request: Request, battle: Battle, sight: Sight, dex: Pokedex) -> Side:
+def _own_side(seat: Seat, request: Request, battle: Battle, field: FieldTracker, dex: Pokedex) -> Side:
     preview = bool(request.get("teamPreview"))
     listed = request["active"][0]["moves"] if request.get("active") else ()
     active: PokemonState | None = None
@@ -64,7 +66,7 @@ def _own_side(seat: Seat, request: Request, battle: Battle, sight: Sight, dex: P
     for pokemon in request["side"]["pokemon"]:
         tracked = battle.team.get(pokemon["ident"])
         if pokemon["active"] and not preview:
-            shown = sight.active.get(seat)
+            shown = field.active.get(seat)
             mine = shown if shown is not None and name_of(shown.ident) == pokemon["ident"] else None
             active = _own(pokemon, tracked, mine, listed, dex)
         else:
@@ -123,11 +125,11 @@ def _own_moves(
     return tuple(moves)
 
 
-def _foe_side(seat: Seat, battle: Battle, sight: Sight, memory: Memory, dex: Pokedex) -> Side:
+def _foe_side(seat: Seat, battle: Battle, field: FieldTracker, turns: TurnTracker, dex: Pokedex) -> Side:
     active: PokemonState | None = None
     bench: list[PokemonState] = []
-    on_field = sight.active.get(seat)
-    for name, met in sight.met.items():
+    on_field = field.active.get(seat)
+    for name, met in field.met.items():
         if seat_of(name) != seat:
             continue
         tracked = battle.opponent_team.get(name)
@@ -136,14 +138,14 @@ def _foe_side(seat: Seat, battle: Battle, sight: Sight, memory: Memory, dex: Pok
         else:
             bench.append(_foe(met, tracked, dex))
     seen = len(bench) + (active is not None)
-    previewed = memory.preview[seat]
+    previewed = turns.preview[seat]
     if previewed:
         families = {_family(pokemon.species) for pokemon in (*bench, *((active,) if active else ()))}
         for details in previewed:
             species_name, level, _ = read_details(details)
             if _family(species_name) not in families:
                 bench.append(PokemonState(species_name.removesuffix("-*"), level, 100, dex.types(species_name)))
-    unseen = 0 if previewed else max(0, memory.team_size.get(seat, seen) - seen)
+    unseen = 0 if previewed else max(0, turns.team_size.get(seat, seen) - seen)
     return Side(active, tuple(bench), unseen, _conditions(battle.opponent_side_conditions))
 
 
@@ -213,7 +215,7 @@ def _words(enum_name: str) -> str:
     return enum_name.lower().replace("_", " ")
 
 
-def _asked(request: Request) -> Asked:
+def _asked(request: Request) -> Question:
     if request.get("teamPreview"):
         return "lead"
     return "switch" if any(request.get("forceSwitch", ())) else "move"

@@ -35,7 +35,7 @@ class InSight:
         return self.transformed_into or self.species
 
 
-class Sight:
+class FieldTracker:
     """Follows both sides' active Pokémon through a log, line by line."""
 
     def __init__(self, generation: int) -> None:
@@ -108,13 +108,13 @@ class Sight:
         return replace(shown, own_types=source.types) if source is not None else shown
 
 
-_CHANGES: Mapping[str, Callable[[Sight, InSight, str, Sequence[str]], InSight]] = {
-    "detailschange": Sight._details,
-    "-formechange": Sight._forme,
-    "-terastallize": Sight._tera,
-    "-transform": Sight._transform,
-    "-start": Sight._start,
-    "-end": Sight._end,
+_CHANGES: Mapping[str, Callable[[FieldTracker, InSight, str, Sequence[str]], InSight]] = {
+    "detailschange": FieldTracker._details,
+    "-formechange": FieldTracker._forme,
+    "-terastallize": FieldTracker._tera,
+    "-transform": FieldTracker._transform,
+    "-start": FieldTracker._start,
+    "-end": FieldTracker._end,
 }
 
 

@@ -1,19 +1,19 @@
-"""What a log told that no picture of the field shows: the last turn's events, the opponent's moves so far."""
+"""The last turn's events, the opponent's moves so far, and what else a log tells once: team sizes, preview, weather."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from shared.battle.protocol import Seat, other
 from shared.battle.state import Event, Happening, Who
-from shared.battle.tracking.in_sight import Sight, seat_of
+from shared.battle.tracking.in_sight import FieldTracker, seat_of
 
 MOVES_KEPT = 4
 
 
-class Memory:
+class TurnTracker:
     """Follows one side's view of a log, line by line."""
 
-    def __init__(self, seat: Seat, sight: Sight) -> None:
+    def __init__(self, seat: Seat, field: FieldTracker) -> None:
         self.turn = 0
         self.weather: str | None = None
         """As the log names it: RainDance."""
@@ -21,7 +21,7 @@ class Memory:
         self.preview: dict[Seat, list[str]] = {"p1": [], "p2": []}
         """Details of the Pokémon shown at team preview."""
         self._seat = seat
-        self._sight = sight
+        self._field = field
         self._this_turn: list[Event] = []
         self._turn_before: list[Event] = []
         self._moves: dict[Seat, list[str]] = {"p1": [], "p2": []}
@@ -38,7 +38,7 @@ class Memory:
         return tuple(self._moves[other(self._seat)][-MOVES_KEPT:])
 
     def see(self, fields: Sequence[str]) -> None:
-        """Take in one line, split at `|`, after Sight has seen it."""
+        """Take in one line, split at `|`, after the FieldTracker has seen it."""
         if len(fields) < 3:
             return
         kind, subject = fields[1], fields[2]
@@ -77,7 +77,7 @@ class Memory:
                     self._credit(seat, lost)
 
     def _add(self, seat: Seat, what: Happening, detail: str = "") -> None:
-        shown = self._sight.active.get(seat)
+        shown = self._field.active.get(seat)
         who: Who = "own" if seat == self._seat else "foe"
         self._this_turn.append(Event(who, what, shown.species if shown else "?", detail))
 

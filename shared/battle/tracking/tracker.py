@@ -2,7 +2,7 @@
 
 poke-env tracks the battle; it needs no client, only lines and requests. Nothing is worked out before
 somebody looks, since some policies never do. Three things are not left to poke-env: one's own side, which
-the request tells; types, events and moves seen (`sight`, `memory`); and names under Illusion (`illusion`).
+the request tells; types, events and moves seen (`in_sight`, `last_turn`); and names under Illusion (`illusion`).
 A line that poke-env cannot take in is skipped and remembered: it costs a detail, not the battle.
 """
 
@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from poke_env.battle import Battle
 
 from shared.battle.action import Request
-from shared.battle.protocol import SEATS, Seat, other, seen_by
+from shared.battle.protocol import SEATS, Line, Seat, other, seen_by
 from shared.battle.state import BattleState
 from shared.battle.tracking.draw_state import draw
-from shared.battle.tracking.illusion import Line, TrueNames
-from shared.battle.tracking.in_sight import Sight
-from shared.battle.tracking.last_turn import Memory
+from shared.battle.tracking.illusion import TrueNames
+from shared.battle.tracking.in_sight import FieldTracker
+from shared.battle.tracking.last_turn import TurnTracker
 from shared.errors import BattleBroken
 from shared.text import one_line
 
@@ -81,13 +81,13 @@ class Tracker:
             seat=self._seat,
             request=self._request,
             battle=self._battle,
-            sight=self._sight,
-            memory=self._memory,
+            field=self._field,
+            turns=self._turns,
         )
 
     def _begin(self) -> None:
-        self._sight = Sight(self._generation)
-        self._memory = Memory(self._seat, self._sight)
+        self._field = FieldTracker(self._generation)
+        self._turns = TurnTracker(self._seat, self._field)
         self._battle = Battle(
             battle_tag="battle",
             username=self._names[self._seat],
@@ -134,8 +134,8 @@ class Tracker:
         return resolved
 
     def _see(self, line: Line) -> None:
-        self._sight.see(line)
-        self._memory.see(line)
+        self._field.see(line)
+        self._turns.see(line)
         kind = line[1]
         if kind in _NOT_FOR_POKE_ENV:
             return
@@ -154,7 +154,7 @@ class Tracker:
         try:
             self._battle.parse_request(dict(request))
         except _POKE_ENV_RAISES as error:
-            self._skip(f"|request| of turn {self._memory.turn}", error)
+            self._skip(f"|request| of turn {self._turns.turn}", error)
 
     def _skip(self, what: str, error: Exception) -> None:
         if not self.untracked:
