@@ -20,8 +20,8 @@ from shared.verdicts.intervals import pair_interval
 from shared.verdicts.numerics import Floats
 from shared.verdicts.ratings import Meeting, rate
 from shared.verdicts.scores import Scores
-from shared.verdicts.sequential import Bounds, Decided, decide, log_likelihood_ratios
-from shared.verdicts.until import looks
+from shared.verdicts.sequential import Decided, LikelihoodBounds, decide, log_likelihood_ratios
+from shared.verdicts.until import look_ranges
 
 CORRELATIONS = (0.0, -0.3, 0.3)
 MEASURED_CORRELATION = -0.3
@@ -64,10 +64,10 @@ def tested(
     win_rate: float, correlation: float, margin: float, most: int, matchups: int, rng: np.random.Generator
 ) -> Tested:
     """Play many matchups until decided, looking where the arena looks."""
-    distribution, bounds = pair_distribution(win_rate, correlation), Bounds.of(ERROR)
+    distribution, bounds = pair_distribution(win_rate, correlation), LikelihoodBounds.of(ERROR)
     verdicts, battles = np.full(matchups, _UNDECIDED), np.full(matchups, most)
     going, counts = np.arange(matchups), np.zeros((matchups, 5))
-    for shard in looks(most, pairs=True):
+    for shard in look_ranges(most, pairs=True):
         counts = counts + rng.multinomial(len(shard) // 2, distribution, size=len(going))
         found = decide(counts, *log_likelihood_ratios(counts, margin), bounds)
         ended = found != _UNDECIDED

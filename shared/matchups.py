@@ -16,7 +16,7 @@ from shared.asked import Asked
 from shared.errors import BrokenRecord
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
-from shared.verdicts.until import SequentialTest
+from shared.verdicts.sequential import SequentialTest
 
 
 class Matchups(Asked[MatchupRequest]):

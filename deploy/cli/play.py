@@ -19,8 +19,8 @@ from shared.settings import Settings
 from shared.simulator.showdown_server import ShowdownServer
 from shared.store import new_matchup_id
 from shared.verdicts.scores import Played, Tally
-from shared.verdicts.sequential import Decided
-from shared.verdicts.until import SequentialTest, latest_look, looks
+from shared.verdicts.sequential import Decided, SequentialTest
+from shared.verdicts.until import latest_look, look_ranges
 
 
 async def play_here(
@@ -99,7 +99,7 @@ class _Watch:
         self.test: SequentialTest | None = None
         self._request = request
         self._played: dict[int, Played] = {}
-        self._stops = [stretch.stop for stretch in looks(request.battles, pairs=request.pairs)]
+        self._stops = [stretch.stop for stretch in look_ranges(request.battles, pairs=request.pairs)]
         self._complete = 0
 
     @property

@@ -16,8 +16,8 @@ from services.reporter.verdict import verdict
 from shared.records import MatchupRequest, Run
 from shared.text import count, duration, usd
 from shared.verdicts.scores import Tally
-from shared.verdicts.sequential import Decided
-from shared.verdicts.until import SequentialTest, probably_left
+from shared.verdicts.sequential import Decided, SequentialTest
+from shared.verdicts.until import probably_left
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -10,8 +10,8 @@ from shared.matchups import Matchups
 from shared.policies import KINDS, parse_policy
 from shared.records import MatchupRequest
 from shared.store import Store
-from shared.verdicts.sequential import Decided
-from shared.verdicts.until import SequentialTest, latest_look
+from shared.verdicts.sequential import Decided, SequentialTest
+from shared.verdicts.until import latest_look
 
 SECONDS_PER_BATTLE = 600.0
 """Far more than a battle takes: the bound only ends what hangs."""

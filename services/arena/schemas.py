@@ -9,7 +9,8 @@ from services.arena.standings import Standing
 from shared.policies import FORMATS, KINDS
 from shared.records import MatchupRequest
 from shared.verdicts.intervals import win_rate
-from shared.verdicts.until import SequentialTest, probably_left
+from shared.verdicts.sequential import SequentialTest
+from shared.verdicts.until import probably_left
 
 
 class Links(BaseModel):

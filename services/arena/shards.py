@@ -1,7 +1,7 @@
 """How a matchup is cut into jobs."""
 
 from shared.records import MatchupRequest
-from shared.verdicts.until import looks
+from shared.verdicts.until import look_ranges
 
 MIN_BATTLES = 2
 MAX_BATTLES = 64
@@ -20,5 +20,5 @@ def shards(battles: int, *, pairs: bool) -> tuple[range, ...]:
 
 def shards_of(request: MatchupRequest) -> tuple[range, ...]:
     """The shards of a matchup. One that is played until decided is looked at after each of them."""
-    cut = looks if request.until_decided else shards
+    cut = look_ranges if request.until_decided else shards
     return cut(request.battles, pairs=request.pairs)

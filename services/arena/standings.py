@@ -11,7 +11,7 @@ from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store
 from shared.tournaments import Decisions, Result
-from shared.verdicts.scores import Played, Scores, Tally
+from shared.verdicts.scores import Played, Scores, Tally, own_choices
 
 KEPT_MATCHUPS = 64
 
@@ -56,11 +56,8 @@ class _Battle:
 
     @classmethod
     def of(cls, record: BattleRecord) -> "_Battle":
-        return cls(Played(record.pair, record.winner), _decisions(record, "p1"), _decisions(record, "p2"))
-
-    @property
-    def own_choices(self) -> bool:
-        return not (self.p1.substituted or self.p2.substituted)
+        p1, p2 = _decisions(record, "p1"), _decisions(record, "p2")
+        return cls(Played(record.pair, record.winner, bool(p1.substituted or p2.substituted)), p1, p2)
 
 
 def _decisions(record: BattleRecord, policy: Seat) -> Decisions:
@@ -97,7 +94,7 @@ class Standings:
         return Standing(
             Tally.of(battle.played.winner for battle in battles),
             Scores.of(battle.played for battle in battles),
-            Scores.of(battle.played for battle in battles if battle.own_choices),
+            Scores.of(own_choices(battle.played for battle in battles)),
             sum((battle.p1 for battle in battles), Decisions()),
             sum((battle.p2 for battle in battles), Decisions()),
         )

@@ -7,7 +7,7 @@ from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.records import Asking, BattleRecord, Unsubstituted
 from shared.verdicts.intervals import win_rate
-from shared.verdicts.scores import Played, Scores, Tally
+from shared.verdicts.scores import Played, Scores, Tally, own_choices
 
 
 def asking(decisions: Iterable[Sequence[AskRecord]]) -> Asking | None:
@@ -35,14 +35,12 @@ def asking(decisions: Iterable[Sequence[AskRecord]]) -> Asking | None:
 
 def unsubstituted(records: Iterable[BattleRecord]) -> Unsubstituted:
     """How the finished battles ended in which both policies made every decision themselves."""
-    own = [
-        record
+    own = own_choices(
+        Played(record.pair, record.winner, any(each.outcome is Outcome.SUBSTITUTED for each in record.decisions))
         for record in records
-        if record.winner is not None
-        and not any(decision.outcome is Outcome.SUBSTITUTED for decision in record.decisions)
-    ]
-    tally = Tally.of(record.winner for record in own)
-    measured = win_rate(Scores.of(Played(record.pair, record.winner) for record in own))
+    )
+    tally = Tally.of(battle.winner for battle in own)
+    measured = win_rate(Scores.of(own))
     return Unsubstituted(
         n_games=tally.finished,
         p1_wins=tally.p1_wins,

@@ -12,7 +12,7 @@ from services.reporter.standings import Line, Table
 from shared import text as words
 from shared.tournaments import Decisions
 from shared.verdicts.intervals import WinRate
-from shared.verdicts.ratings import Known, Rating
+from shared.verdicts.ratings import Rating, RatingKnown
 
 _MAX_NAME_CHARACTERS = 60
 _MAX_NOTE_CHARACTERS = 400
@@ -58,14 +58,14 @@ def told(rating: Rating | None) -> str:
     if rating is None:
         return "no battle without a substitution"
     match rating.known:
-        case Known.RATED:
+        case RatingKnown.RATED:
             assert rating.estimate is not None and rating.low is not None and rating.high is not None
             return f"{rating.estimate:,.0f} ({rating.low:,.0f} to {rating.high:,.0f})"
-        case Known.ABOVE:
+        case RatingKnown.ABOVE:
             return f"above {rating.low:,.0f}: never beaten"
-        case Known.BELOW:
+        case RatingKnown.BELOW:
             return f"below {rating.high:,.0f}: never won a point"
-        case Known.NO_LINK:
+        case RatingKnown.NO_LINK:
             return "unknown: no chain of results leads to the anchor"
 
 
@@ -97,7 +97,7 @@ def _scale(table: Table) -> tuple[float, float]:
 
 def _span(rating: Rating, first: float, last: float) -> Span | None:
     """None where nothing is known. An end that nothing bounds runs to the edge."""
-    if rating.known is Known.NO_LINK:
+    if rating.known is RatingKnown.NO_LINK:
         return None
 
     def at(value: float | None, otherwise: float) -> float:
@@ -118,7 +118,7 @@ def _notes(table: Table) -> list[str]:
     notes = []
     for line in table.lines:
         name = words.as_name(line.policy, _MAX_NAME_CHARACTERS)
-        if line.as_played.known is not Known.RATED:
+        if line.as_played.known is not RatingKnown.RATED:
             notes.append(f"{name}: {told(line.as_played)}.")
         share = line.decisions.substituted_share
         if share is not None and share > 0.05:

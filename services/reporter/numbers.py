@@ -15,7 +15,7 @@ from typing import Literal
 from shared.records import Run, RunBattle
 from shared.text import as_name
 from shared.verdicts.intervals import Interval, WinRate, win_rate
-from shared.verdicts.scores import Played, Scores, Tally, Winner, running
+from shared.verdicts.scores import Played, Scores, Tally, Winner, own_choices, running
 
 Side = Literal["p1", "p2", "both"]
 """Whose a decision is. `both` where an old file leaves that open, because a policy met itself."""
@@ -89,9 +89,8 @@ def rate(run: Run) -> WinRate | None:
 def scores_of_own_choices(run: Run) -> Scores:
     """The battles in which neither policy's decisions were substituted."""
     substituted = {stat.battle_tag for stat in run.turn_stats if stat.used_fallback}
-    return Scores.of(
-        Played(battle.pair, battle.winner) for battle in run.battles if battle.battle_tag not in substituted
-    )
+    played = (Played(battle.pair, battle.winner, battle.battle_tag in substituted) for battle in run.battles)
+    return Scores.of(own_choices(played))
 
 
 def labels(run: Run) -> Mapping[Side, str]:

@@ -21,8 +21,8 @@ from shared.records import (
 )
 from shared.verdicts.intervals import Interval, win_rate
 from shared.verdicts.scores import Played, Scores, Tally
-from shared.verdicts.sequential import Decided
-from shared.verdicts.until import SequentialTest, latest_look
+from shared.verdicts.sequential import Decided, SequentialTest
+from shared.verdicts.until import latest_look
 
 _Name = TypeVar("_Name", bound=str)
 _MAX_NAME_CHARACTERS = 60

@@ -32,6 +32,8 @@ POINTS = 400 / log(10)
 """Rating points of one unit of log-odds."""
 RESAMPLES = 1_000
 
+_Ends = tuple[float | None, float | None, float | None]
+"""Low, estimate and high; None where nothing bounds it."""
 _NEWTON_STEPS = 100
 _LONGEST_STEP = 2.0
 _CONVERGED = 1e-9
@@ -46,7 +48,7 @@ class Meeting:
     scores: Scores
 
 
-class Known(StrEnum):
+class RatingKnown(StrEnum):
     """What the results tell about a policy's rating."""
 
     RATED = "rated"
@@ -63,7 +65,7 @@ class Rating:
     """A policy's strength. Ends that nothing bounds are None."""
 
     policy: str
-    known: Known
+    known: RatingKnown
     rank: int | None
     """1 + the policies whose whole interval lies above this one's: those whose intervals overlap are tied."""
     estimate: float | None
@@ -199,13 +201,12 @@ def _fit(wins: Floats, linked: "np.ndarray", anchor: int) -> Floats:
     return theta
 
 
-def _known(wins: Floats, anchor: int) -> list[Known]:
+def _known(wins: Floats, anchor: int) -> list[RatingKnown]:
     beats = wins > 0
     below_anchor, above_anchor = _reached(beats, anchor), _reached(beats.T, anchor)
-    names = {(True, True): Known.RATED, (True, False): Known.BELOW, (False, True): Known.ABOVE}
-    return [
-        names.get((bool(down), bool(up)), Known.NO_LINK) for down, up in zip(below_anchor, above_anchor, strict=True)
-    ]
+    names = {(True, True): RatingKnown.RATED, (True, False): RatingKnown.BELOW, (False, True): RatingKnown.ABOVE}
+    both = zip(below_anchor, above_anchor, strict=True)
+    return [names.get((bool(down), bool(up)), RatingKnown.NO_LINK) for down, up in both]
 
 
 def _reached(edges: "np.ndarray", start: int) -> "np.ndarray":
@@ -220,32 +221,30 @@ def _component(met: "np.ndarray", start: int) -> "np.ndarray":
     return _reached(met | met.T, start)
 
 
-def _ends(known: Known, low: float, high: float, estimate: float) -> tuple[float | None, float | None, float | None]:
+def _ends(known: RatingKnown, low: float, high: float, estimate: float) -> _Ends:
     match known:
-        case Known.RATED:
+        case RatingKnown.RATED:
             return min(low, estimate), estimate, max(high, estimate)
-        case Known.ABOVE:
+        case RatingKnown.ABOVE:
             return low, None, None
-        case Known.BELOW:
+        case RatingKnown.BELOW:
             return None, None, high
-        case Known.NO_LINK:
+        case RatingKnown.NO_LINK:
             return None, None, None
 
 
-def _rank(
-    place: int, ends: dict[int, tuple[float | None, float | None, float | None]], known: Sequence[Known]
-) -> int | None:
-    if known[place] is Known.NO_LINK:
+def _rank(place: int, ends: dict[int, _Ends], known: Sequence[RatingKnown]) -> int | None:
+    if known[place] is RatingKnown.NO_LINK:
         return None
     high = ends[place][2]
     top = inf if high is None else high
     return 1 + sum(
-        low is not None and low > top for other, (low, _, _) in ends.items() if known[other] is not Known.NO_LINK
+        low is not None and low > top for other, (low, _, _) in ends.items() if known[other] is not RatingKnown.NO_LINK
     )
 
 
 def _order(rating: Rating) -> tuple[int, float, str]:
-    first = {Known.ABOVE: 0, Known.RATED: 1, Known.BELOW: 2, Known.NO_LINK: 3}[rating.known]
+    first = {RatingKnown.ABOVE: 0, RatingKnown.RATED: 1, RatingKnown.BELOW: 2, RatingKnown.NO_LINK: 3}[rating.known]
     strength = next((end for end in (rating.estimate, rating.low, rating.high) if end is not None), 0.0)
     return first, -strength, rating.policy
 

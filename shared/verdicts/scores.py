@@ -22,6 +22,13 @@ class Played(NamedTuple):
 
     pair: int | None
     winner: Winner | None
+    substituted: bool = False
+    """Whether a substitute made any decision of either policy."""
+
+
+def own_choices(battles: Iterable[Played]) -> list[Played]:
+    """The battles in which nobody's decision was substituted. They are no fair sample: a long battle has more."""
+    return [battle for battle in battles if not battle.substituted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class Scores:
         """Count them. A broken battle counts nowhere, and its partner stands alone."""
         of_pair: dict[int, list[float]] = {}
         alone: list[float] = []
-        for pair, winner in battles:
+        for pair, winner, _ in battles:
             if winner is not None:
                 (alone if pair is None else of_pair.setdefault(pair, [])).append(_SCORE[winner])
         whole = [(scores[0] + scores[1]) / 2 for scores in of_pair.values() if len(scores) == 2]
@@ -111,7 +118,7 @@ def running(battles: Iterable[Played]) -> Iterator[Scores]:
     """The scores after each finished battle, in order; the last is `Scores.of` all of them."""
     pairs, singles = [0] * len(PAIR_SCORES), [0] * len(SINGLE_SCORES)
     waiting: dict[int, float] = {}
-    for pair, winner in battles:
+    for pair, winner, _ in battles:
         if winner is None:
             continue
         score = _SCORE[winner]

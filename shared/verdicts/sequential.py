@@ -23,13 +23,14 @@ error belongs to each side of an even match. The other two shares are those that
 pays for, and closeness more than one, since it takes two tests that both say so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from math import ceil, inf, log
+from math import ceil, log
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict
 
 from shared.verdicts.numerics import Floats, falling_root
 from shared.verdicts.scores import PAIR_SCORES, Scores
@@ -49,7 +50,7 @@ class Decided(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class LikelihoodBounds:
     """What the logarithms of the likelihood ratios are held against."""
 
     stronger: float
@@ -58,59 +59,81 @@ class Bounds:
     """The lower bound, as a positive number."""
 
     @classmethod
-    def of(cls, error: float) -> "Bounds":
+    def of(cls, error: float) -> "LikelihoodBounds":
         """The bounds for a probability of a wrong verdict of at most `error`, between 0 and 1/2."""
         if not 0 < error < 0.5:
             raise ValueError(f"no test errs with probability {error}")
         return cls(*(log((1 - error) / (error * s)) for s in (_SHARE_STRONGER, _SHARE_OVERWHELMING, _SHARE_CLOSER)))
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The test after some of a matchup's battles. The three ratios are natural logarithms."""
+class SequentialTest(BaseModel):
+    """The latest look at a matchup that is played until decided."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     decided: Decided
-    up: float
-    down: float
-    overwhelming: float
-    bounds: Bounds
+    battles: int
+    """The first so many battles were looked at. Those that were still in play when it was decided come on top."""
     observations: int
-    """Whole pairs; in a matchup without pairs, battles."""
-
-    def observations_left(self) -> float:
-        """How many more it probably takes, if what was seen goes on; infinite while nothing points anywhere."""
-        if self.decided is not Decided.UNDECIDED:
-            return 0
-        if not self.observations:
-            return inf
-        ways = [
-            (self.up, self.bounds.stronger),
-            (self.down, self.bounds.stronger),
-            (self.overwhelming, self.bounds.overwhelming),
-            (min(-self.up, -self.down), self.bounds.closer),
-        ]
-        return min((ceil(self.observations * (bound / ratio - 1)) for ratio, bound in ways if ratio > 0), default=inf)
-
-
-def look(scores: Scores, margin: float, error: float, *, pairs: bool = True) -> Look:
-    """The test on what was scored so far."""
-    return looks([scores], margin, error, pairs=pairs)[0]
+    """Whole pairs among them; without pairs, finished battles."""
+    up: float
+    """log of the likelihood of a win rate of 1/2 + margin over that of 1/2."""
+    down: float
+    """log of the likelihood of a win rate of 1/2 - margin over that of 1/2."""
+    overwhelming: float
+    """log of the likelihood of the win rate observed over that of 1/2."""
+    stronger_bound: float
+    """p1 is stronger once `up` has reached this, p2 once `down` has."""
+    overwhelming_bound: float
+    """Whoever leads is stronger once `overwhelming` has reached this."""
+    closer_bound: float
+    """The two are closer than the margin once `up` and `down` are both this low."""
+    battles_left: int | None
+    """How many more it will probably take, if what was seen goes on; None while nothing points anywhere."""
 
 
-def looks(scores: Sequence[Scores], margin: float, error: float, *, pairs: bool = True) -> list[Look]:
-    """The test on each of these scores by itself.
+def sequential_tests(
+    scores: Mapping[int, Scores], margin: float, error: float, *, most: int, pairs: bool
+) -> list[SequentialTest]:
+    """The test after so many battles, of `most` at most, and what they scored: each by itself.
 
     In a matchup of pairs, battles that stand alone are left out: a broken battle takes its partner with it. In one
     without pairs, each battle is an observation.
     """
-    bounds = Bounds.of(error)
-    counts = np.array([each.pairs if pairs else np.insert(each.singles, [1, 2], 0) for each in scores], float)
-    up, down, overwhelming = log_likelihood_ratios(counts, margin)
-    decided = decide(counts, up, down, overwhelming, bounds)
-    return [
-        Look(list(Decided)[verdict], float(one), float(two), float(three), bounds, int(seen.sum()))
-        for verdict, one, two, three, seen in zip(decided, up, down, overwhelming, counts, strict=True)
+    bounds = LikelihoodBounds.of(error)
+    counts = np.array([each.pairs if pairs else np.insert(each.singles, [1, 2], 0) for each in scores.values()], float)
+    ratios = log_likelihood_ratios(counts, margin)
+    found: list[SequentialTest] = []
+    for place, (battles, verdict) in enumerate(zip(scores, decide(counts, *ratios, bounds), strict=True)):
+        up, down, overwhelming = (float(ratio[place]) for ratio in ratios)
+        decided, observations = list(Decided)[verdict], int(counts[place].sum())
+        left = _observations_left(observations, up, down, overwhelming, bounds) if decided is Decided.UNDECIDED else 0
+        found.append(
+            SequentialTest(
+                decided=decided,
+                battles=battles,
+                observations=observations,
+                up=up,
+                down=down,
+                overwhelming=overwhelming,
+                stronger_bound=bounds.stronger,
+                overwhelming_bound=bounds.overwhelming,
+                closer_bound=-bounds.closer,
+                battles_left=None if left is None else min(left * (2 if pairs else 1), most - battles),
+            )
+        )
+    return found
+
+
+def _observations_left(seen: int, up: float, down: float, overwhelming: float, bounds: LikelihoodBounds) -> int | None:
+    """How many more it probably takes, if what was seen goes on; None while nothing points anywhere."""
+    ways = [
+        (up, bounds.stronger),
+        (down, bounds.stronger),
+        (overwhelming, bounds.overwhelming),
+        (min(-up, -down), bounds.closer),
     ]
+    return min((ceil(seen * (bound / ratio - 1)) for ratio, bound in ways if seen and ratio > 0), default=None)
 
 
 def log_likelihood_ratios(counts: ArrayLike, margin: float) -> tuple[Floats, Floats, Floats]:
@@ -120,7 +143,7 @@ def log_likelihood_ratios(counts: ArrayLike, margin: float) -> tuple[Floats, Flo
     return _log_likelihood(seen, 0.5 + margin) - even, _log_likelihood(seen, 0.5 - margin) - even, -even
 
 
-def decide(counts: ArrayLike, up: Floats, down: Floats, overwhelming: Floats, bounds: Bounds) -> "np.ndarray":
+def decide(counts: ArrayLike, up: Floats, down: Floats, overwhelming: Floats, bounds: LikelihoodBounds) -> "np.ndarray":
     """What follows, for many matchups at once: indices of Decided (…)."""
     seen = _possible(counts)
     rate = seen @ PAIR_SCORES / seen.sum(-1)

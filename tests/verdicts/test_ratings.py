@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shared.errors import UsageError
-from shared.verdicts.ratings import Known, Meeting, Rating, pairings_of, rate
+from shared.verdicts.ratings import Meeting, Rating, RatingKnown, pairings_of, rate
 from shared.verdicts.scores import Scores
 
 
@@ -56,7 +56,7 @@ def test_who_won_every_battle_has_no_upper_end() -> None:
         Meeting("a", "b", pairs(5, 8, 6)), Meeting("c", "a", pairs(10, 0, 0)), Meeting("c", "b", pairs(9, 0, 0))
     )
 
-    assert (found["c"].known, found["c"].estimate, found["c"].high) == (Known.ABOVE, None, None)
+    assert (found["c"].known, found["c"].estimate, found["c"].high) == (RatingKnown.ABOVE, None, None)
     assert found["c"].low is not None and found["c"].low > 1000
     assert [rating.rank for rating in found.values()] == [1, 2, 2]
 
@@ -64,19 +64,19 @@ def test_who_won_every_battle_has_no_upper_end() -> None:
 def test_who_lost_every_battle_has_no_lower_end() -> None:
     found = table(Meeting("a", "b", pairs(10, 0, 0)))
 
-    assert (found["b"].known, found["b"].estimate, found["b"].low) == (Known.BELOW, None, None)
+    assert (found["b"].known, found["b"].estimate, found["b"].low) == (RatingKnown.BELOW, None, None)
     assert found["b"].high is not None and found["b"].high < 1000
     assert found["b"].rank == 2
 
 
 def test_one_draw_is_enough_for_a_finite_rating() -> None:
-    assert table(Meeting("a", "b", Scores(pairs=(0, 0, 0, 1, 9))))["b"].known is Known.RATED
+    assert table(Meeting("a", "b", Scores(pairs=(0, 0, 0, 1, 9))))["b"].known is RatingKnown.RATED
 
 
 def test_policies_that_never_met_the_anchors_have_no_rating() -> None:
     found = table(Meeting("a", "b", pairs(5, 8, 6)), Meeting("x", "y", pairs(5, 8, 6)))
 
-    assert (found["x"].known, found["x"].rank, found["x"].low) == (Known.NO_LINK, None, None)
+    assert (found["x"].known, found["x"].rank, found["x"].low) == (RatingKnown.NO_LINK, None, None)
     assert list(found)[-2:] == ["x", "y"]
 
 
@@ -84,7 +84,7 @@ def test_two_that_lost_all_to_the_same_policy_have_no_link_to_each_other() -> No
     # c beat the anchor and d, always: that says nothing of d beside the anchor.
     found = table(Meeting("c", "a", pairs(10, 0, 0)), Meeting("c", "d", pairs(10, 0, 0)))
 
-    assert (found["c"].known, found["d"].known) == (Known.ABOVE, Known.NO_LINK)
+    assert (found["c"].known, found["d"].known) == (RatingKnown.ABOVE, RatingKnown.NO_LINK)
 
 
 def test_overlapping_intervals_are_a_tie() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.verdicts.scores import Played, Winner
-from shared.verdicts.sequential import Decided
-from shared.verdicts.until import SequentialTest, UntilDecided, latest_look, looks
+from shared.verdicts.sequential import Decided, SequentialTest
+from shared.verdicts.until import UntilDecided, latest_look, look_ranges
 
 UNTIL = UntilDecided(margin=0.1, error=0.05)
 
@@ -33,13 +33,13 @@ def look_at(played: dict[int, Played], most: int = 400) -> SequentialTest:
 
 
 def test_looks_come_early_and_often_at_first() -> None:
-    assert [stretch.stop for stretch in looks(400, pairs=True)][:9] == [6, 10, 14, 18, 22, 26, 30, 34, 38]
-    assert [len(stretch) for stretch in looks(2_000, pairs=True)][-2:] == [64, 8]
+    assert [stretch.stop for stretch in look_ranges(400, pairs=True)][:9] == [6, 10, 14, 18, 22, 26, 30, 34, 38]
+    assert [len(stretch) for stretch in look_ranges(2_000, pairs=True)][-2:] == [64, 8]
 
 
 @given(st.integers(1, 5_000), st.booleans())
 def test_the_looks_cover_every_battle_once_and_cut_no_pair(battles: int, pairs: bool) -> None:
-    cut = looks(battles, pairs=pairs)
+    cut = look_ranges(battles, pairs=pairs)
 
     assert [index for stretch in cut for index in stretch] == list(range(battles))
     assert not pairs or all(stretch.start % 2 == 0 for stretch in cut)
