@@ -13,14 +13,14 @@ import services.arena.api
 import services.reporter.api
 import services.scraper.api
 import services.trainer.api
-from deploy.resuming import resume
+from deploy.resuming import kinds, resume
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen
 from shared.settings import Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging
-from shared.web import create_app
+from shared.web import create_app, routes_of
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,15 @@ def build(settings: Settings) -> FastAPI:
 
     def resume_open_matchups() -> None:
         try:
-            if added := resume(store, queues):
+            if added := resume(store, queues, settings):
                 log.info("%s unfinished jobs are on their queues again.", added)
         except Unreachable as error:
             log.warning("Open matchups are not resumed: %s", error)
 
     return create_app(
         [
-            services.arena.api.router(store, queues, settings),
+            *(routes_of(kind, queues) for kind in kinds(store, settings)),
+            services.arena.api.router(store),
             services.reporter.api.router(store),
             services.scraper.api.router(store, queues),
             services.trainer.api.router(store, queues, settings.recipes),

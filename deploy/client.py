@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import httpx
 
-from services.arena.progress import State
-from services.arena.schemas import MatchupStatus, Page
-from services.arena.tournament_schemas import NewTournament, TournamentPage, TournamentStatus
+from services.arena.views import MatchupLine, MatchupStatus, TournamentLine, TournamentStatus
 from services.scraper.schemas import DatasetStatus, NewDataset
 from services.trainer.trainings import NewTraining, TrainingStatus
 from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
 from shared.records import NewMatchup, Run, parse_run
 from shared.settings import Settings
+from shared.tournaments import NewTournament
+from shared.work import ListOf, State
 
 ADDRESS_FILE = "api.json"
 _ENDED = (State.FINISHED, State.FAILED, State.CANCELLED)
@@ -66,10 +66,10 @@ class ApiClient:
         body = asked.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         return MatchupStatus.model_validate(self._ask("POST", "/matchups", json=body, headers=headers).json())
 
-    def matchups(self, *, limit: int = 50, cursor: str | None = None) -> Page:
+    def matchups(self, *, limit: int = 50, cursor: str | None = None) -> ListOf[MatchupLine]:
         """A page of matchups, newest first."""
         params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
-        return Page.model_validate(self._ask("GET", "/matchups", params=params).json())
+        return ListOf[MatchupLine].model_validate(self._ask("GET", "/matchups", params=params).json())
 
     def matchup(self, matchup_id: str) -> MatchupStatus:
         """How a matchup stands."""
@@ -93,10 +93,10 @@ class ApiClient:
         body = asked.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         return TournamentStatus.model_validate(self._ask("POST", "/tournaments", json=body, headers=headers).json())
 
-    def tournaments(self, *, limit: int = 50, cursor: str | None = None) -> TournamentPage:
+    def tournaments(self, *, limit: int = 50, cursor: str | None = None) -> ListOf[TournamentLine]:
         """A page of tournaments, newest first."""
         params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
-        return TournamentPage.model_validate(self._ask("GET", "/tournaments", params=params).json())
+        return ListOf[TournamentLine].model_validate(self._ask("GET", "/tournaments", params=params).json())
 
     def tournament(self, tournament_id: str) -> TournamentStatus:
         """How a tournament stands."""

@@ -1,13 +1,24 @@
-"""All the services' unfinished work, put on the queues again."""
+"""Every kind of work there is, and all its unfinished jobs put on the queues again."""
 
-import services.arena.resume
 import services.scraper.resume
 import services.trainer.resume
+from services.arena.matchups import MatchupWork
+from services.arena.tournaments import TournamentWork
+from shared import work
 from shared.jobs.queue import Queues
+from shared.settings import Settings
 from shared.store import Store
+from shared.work import AnyKind
 
 
-def resume(store: Store, queues: Queues, *, retry_failed: bool = False) -> int:
+def kinds(store: Store, settings: Settings) -> tuple[AnyKind, ...]:
+    """What can be asked for over the API."""
+    return (MatchupWork(store, settings), TournamentWork(store, settings))
+
+
+def resume(store: Store, queues: Queues, settings: Settings, *, retry_failed: bool = False) -> int:
     """Put it there; how many jobs were not there yet. With `retry_failed`, what failed for good gets another try."""
-    every = (services.arena.resume.resume, services.scraper.resume.resume, services.trainer.resume.resume)
-    return sum(each(store, queues.enqueue, retry_failed=retry_failed) for each in every)
+    others = (services.scraper.resume.resume, services.trainer.resume.resume)
+    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed) + sum(
+        each(store, queues.enqueue, retry_failed=retry_failed) for each in others
+    )

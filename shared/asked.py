@@ -31,6 +31,7 @@ class Asked(Generic[R]):
 
     def __init__(self, files: Store) -> None:
         self.files = files
+        self._created: dict[str, datetime] = {}
 
     def path(self, id: str, name: str) -> str:
         """Where a file of it lies in the store. Raises NotFound for what cannot be an id."""
@@ -72,7 +73,9 @@ class Asked(Generic[R]):
 
     def created_at(self, id: str) -> datetime:
         """When it was asked for, UTC. Raises NotFound."""
-        return self.files.modified(self.path(id, "request.json"), f"no {self.noun} {id}")
+        if id not in self._created:
+            self._created[id] = self.files.modified(self.path(id, "request.json"), f"no {self.noun} {id}")
+        return self._created[id]
 
     # ── how it ended, where it ended early ──────────────────────────────────────────────────────────
 

@@ -9,18 +9,17 @@ What is played next follows from the suite and the matchups; `results.json` and 
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 from itertools import combinations
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
-from shared.errors import BrokenRecord, Conflict, NotFound, broken
+from shared.asked import Asked
 from shared.policies import KINDS, parse_policy
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS
-from shared.store import Store, is_id
+from shared.store import is_id
 from shared.verdicts.ratings import Meeting
 from shared.verdicts.scores import Scores
 
@@ -168,6 +167,23 @@ class Result(BaseModel):
         return None if both.asks_without_cost else both.cost_usd
 
 
+class NewTournament(Suite):
+    """What is asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"policies": ["heuristic", "max-damage", "random"], "budget": {"battles": 400}}]
+        }
+    )
+
+    seed: int | None = Field(default=None, ge=0, lt=2**63)  # type: ignore[assignment]
+    """Drawn, and told, when not given."""
+
+    def suite(self, seed: int) -> Suite:
+        """What is stored of it, with this seed where it names none."""
+        return Suite.model_validate(self.model_dump() | ({} if self.seed is not None else {"seed": seed}))
+
+
 class How(StrEnum):
     """How a matchup ended."""
 
@@ -237,106 +253,53 @@ class RatingTable(BaseModel):
     """Why there is no line, where there is none."""
 
 
-_ENDED = TypeAdapter(tuple[Ended, ...])
+class Results(RootModel[tuple[Ended, ...]]):
+    """Of the matchups that have ended, in order."""
 
 
-class Tournaments:
+class Tournaments(Asked[Suite]):
     """The tournaments of a store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    folder = "tournaments"
+    noun = "tournament"
+    model = Suite
 
-    def create(self, tournament_id: str, suite: Suite) -> bool:
-        """Store a new tournament. False when the same is there; raises Conflict where it is another one."""
-        path = self._path(tournament_id, "request.json")
-        if self._store.create(path, suite.model_dump_json(indent=2).encode()):
-            return True
-        if self.suite(tournament_id) != suite:
-            raise Conflict(f"tournament {tournament_id} was asked for with another body")
-        return False
-
-    def replace(self, tournament_id: str, suite: Suite) -> None:
-        """Store the same tournament with another budget."""
-        self._store.write(self._path(tournament_id, "request.json"), suite.model_dump_json(indent=2).encode())
-
-    def ids(self) -> list[str]:
-        """All tournaments, newest first where their ids begin with their time."""
-        return sorted(self._store.folders("tournaments"), reverse=True)
-
-    def suite(self, tournament_id: str) -> Suite:
-        """What was asked for. Raises NotFound for an unknown tournament."""
-        path = self._path(tournament_id, "request.json")
-        raw = self._store.read(path, f"no tournament {tournament_id}")
-        try:
-            return Suite.model_validate_json(raw)
-        except ValidationError as error:
-            raise _broken(path, error) from error
-
-    def created_at(self, tournament_id: str) -> datetime:
-        """When it was asked for, UTC. Raises NotFound for an unknown tournament."""
-        return self._store.modified(self._path(tournament_id, "request.json"), f"no tournament {tournament_id}")
-
-    def matchup_ids(self, tournament_id: str) -> list[str]:
+    def matchup_ids(self, id: str) -> list[str]:
         """Its matchups, in order."""
         found: list[str] = []
-        while self._store.exists(f"matchups/{matchup_id(tournament_id, len(found))}/request.json"):
-            found.append(matchup_id(tournament_id, len(found)))
+        while self.files.exists(f"matchups/{matchup_id(id, len(found))}/request.json"):
+            found.append(matchup_id(id, len(found)))
         return found
 
     def of_matchup(self, name: str) -> str | None:
         """The tournament that a matchup belongs to; None for one by itself."""
-        tournament_id, _, number = name.rpartition("-")
-        is_one = is_id(tournament_id) and len(number) == _DIGITS and number.isdecimal()
-        return tournament_id if is_one and self._store.exists(f"tournaments/{tournament_id}/request.json") else None
+        id, _, number = name.rpartition("-")
+        is_one = is_id(id) and len(number) == _DIGITS and number.isdecimal()
+        return id if is_one and self.files.exists(self.path(id, "request.json")) else None
 
-    def cancel(self, tournament_id: str) -> None:
-        """No further matchup begins."""
-        self._store.write(self._path(tournament_id, "cancelled"), b"")
-
-    def is_cancelled(self, tournament_id: str) -> bool:
-        """Whether somebody cancelled it."""
-        return self._store.exists(self._path(tournament_id, "cancelled"))
-
-    def write_results(self, tournament_id: str, results: Sequence[Ended]) -> None:
+    def write_results(self, id: str, results: Sequence[Ended]) -> None:
         """Keep what the matchups that have ended say."""
-        self._store.write(self._path(tournament_id, "results.json"), _ENDED.dump_json(tuple(results)))
+        self.files.write(self.path(id, "results.json"), Results(tuple(results)).model_dump_json().encode())
 
-    def results(self, tournament_id: str) -> tuple[Ended, ...]:
+    def results(self, id: str) -> tuple[Ended, ...]:
         """What was kept; empty before."""
-        path = self._path(tournament_id, "results.json")
-        try:
-            return _ENDED.validate_json(self._store.read(path, "none yet"))
-        except NotFound:
-            return ()
-        except ValidationError as error:
-            raise _broken(path, error) from error
+        kept = self.read(id, "results.json", Results)
+        return kept.root if kept else ()
 
-    def write_table(self, tournament_id: str, table: RatingTable, leaderboard: str | None) -> None:
+    def write_table(self, id: str, table: RatingTable, leaderboard: str | None) -> None:
         """Keep the table, and its page where there is one. The table last, since it says that both are there."""
         if leaderboard is not None:
-            self._store.write(self._path(tournament_id, "leaderboard.html"), leaderboard.encode())
-        self._store.write(self._path(tournament_id, "table.json"), table.model_dump_json().encode())
+            self.files.write(self.path(id, "leaderboard.html"), leaderboard.encode())
+        self.files.write(self.path(id, "table.json"), table.model_dump_json().encode())
 
-    def table(self, tournament_id: str) -> RatingTable | None:
+    def table(self, id: str) -> RatingTable | None:
         """The latest; None before the first."""
-        path = self._path(tournament_id, "table.json")
-        try:
-            return RatingTable.model_validate_json(self._store.read(path, "none yet"))
-        except NotFound:
-            return None
-        except ValidationError as error:
-            raise _broken(path, error) from error
+        return self.read(id, "table.json", RatingTable)
 
-    def leaderboard(self, tournament_id: str) -> bytes:
+    def leaderboard(self, id: str) -> bytes:
         """The page. Raises NotFound before the first."""
-        self.suite(tournament_id)
-        path = self._path(tournament_id, "leaderboard.html")
-        return self._store.read(path, f"tournament {tournament_id} has no leaderboard yet")
-
-    def _path(self, tournament_id: str, name: str) -> str:
-        if not is_id(tournament_id):
-            raise NotFound(f"no tournament {tournament_id!r}")
-        return f"tournaments/{tournament_id}/{name}"
+        self.request(id)
+        return self.files.read(self.path(id, "leaderboard.html"), f"tournament {id} has no leaderboard yet")
 
 
 _DIGITS = 5
@@ -350,7 +313,3 @@ def matchup_id(tournament_id: str, number: int) -> str:
 def revision(results: Sequence[Ended]) -> str:
     """Of which results a table is made: how many, and of how many battles."""
     return f"{len(results)}-{sum(ended.result.battles for ended in results)}"
-
-
-def _broken(path: str, error: ValidationError) -> BrokenRecord:
-    return broken(path, error)

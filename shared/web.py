@@ -9,8 +9,7 @@ import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
@@ -24,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queue import Queues, WorkerSeen
-from shared.work import AnyKind, WorkStatus, ask, cancel
+from shared.work import AnyKind, ListOf, WorkStatus, ask, cancel
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +60,6 @@ class Health(BaseModel):
     workers: list[WorkerSeen]
 
 
-Line = TypeVar("Line", bound=WorkStatus)
-
-
-class ListOf(BaseModel, Generic[Line]):
-    """A page of a list, newest first."""
-
-    items: list[Line]
-    next: str | None
-    """The cursor of the next page; null on the last."""
-
-
 def _printable(key: str) -> str:
     if not key.isprintable():
         raise ValueError("a key is made of printable characters")
@@ -84,7 +72,6 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200), Aft
 def routes_of(kind: AnyKind, queues: Queues) -> APIRouter:
     """POST, GET, GET one and DELETE of a kind of work, which are the same for all."""
     routes, path, noun = APIRouter(tags=[kind.name]), f"/{kind.name}", kind.asked.noun
-    created: dict[str, datetime] = {}
 
     @routes.post(path, status_code=202, response_model=kind.status, summary=f"Ask for a {noun}.")
     def post(body: kind.body, response: Response, idempotency_key: IdempotencyKey = None) -> Any:  # type: ignore[name-defined]
@@ -116,10 +103,9 @@ def routes_of(kind: AnyKind, queues: Queues) -> APIRouter:
 
     def place(id: str) -> str | None:
         try:
-            created[id] = created.get(id) or kind.asked.created_at(id)
+            return f"{kind.asked.created_at(id):%Y%m%dT%H%M%S%f}_{id}"
         except NotFound:
             return None  # A folder that a process left behind that died before it wrote the request.
-        return f"{created[id]:%Y%m%dT%H%M%S%f}_{id}"
 
     def listed(id: str) -> WorkStatus | None:
         try:

@@ -49,6 +49,17 @@ class WorkStatus(BaseModel):
     """When it was asked for, UTC."""
 
 
+Line = TypeVar("Line", bound=WorkStatus)
+
+
+class ListOf(BaseModel, Generic[Line]):
+    """A page of a list, newest first."""
+
+    items: list[Line]
+    next: str | None
+    """The cursor of the next page; null on the last."""
+
+
 class TakesJobs(Protocol):
     """What jobs are given to: the queues, or this very process."""
 

@@ -31,8 +31,7 @@ from deploy.cli.options import ArenaWorkers, LogLevel, MatchupId, MatchupOptions
 from deploy.cli.queue import api_client, follow
 from deploy.cli.show import describe, err, out, print_result, print_status, progress
 from deploy.client import find_redis
-from services.arena.asked import check_request
-from services.arena.pinning import pinned
+from services.arena.checks import check_matchup, pinned
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.records import NewMatchup
@@ -107,7 +106,7 @@ def battle(
     if challenge is not None:
         asked = replace(asked, p2=f"human:{challenge}")
     request = asked.new_matchup().request(secrets.randbits(32))
-    check_request(request, person_may_play=True)
+    check_matchup(request, person_may_play=True)
     settings = Settings()
     request = pinned(request, Registry(Store(settings.store)), settings)
     err.print(escape(describe(request)))
@@ -208,7 +207,7 @@ def enqueue(
 def matchups(limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
     """List matchups, newest first."""
     with api_client() as client:
-        for line in client.matchups(limit=limit).matchups:
+        for line in client.matchups(limit=limit).items:
             standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6}"
             out.print(f"{standing} {escape(line.p1)} vs {escape(line.p2)}")
 
@@ -237,5 +236,5 @@ def resume(
 
     settings = Settings()
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
-    added = resume_all(Store(settings.store), queues, retry_failed=retry_failed)
+    added = resume_all(Store(settings.store), queues, settings, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")

@@ -16,8 +16,8 @@ from rich.markup import escape
 
 from deploy.cli.show import err, out, progress
 from deploy.cli.suites import policies_of, read_toml
-from services.arena.asked import check_request
 from services.arena.budget import Budget, Spent
+from services.arena.checks import check_matchup
 from services.arena.play import play
 from services.arena.policies import Connect
 from services.arena.policies.models import connector
@@ -100,7 +100,7 @@ def read_suite(path: Path, pin: Callable[[MatchupRequest], MatchupRequest] = lam
             concurrency=written.concurrency,
         )
         try:
-            check_request(request)
+            check_matchup(request)
             request = pin(request)
         except UsageError as error:
             raise UsageError(f"{where}: {error.message}") from error

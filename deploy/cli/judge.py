@@ -12,12 +12,12 @@ from deploy.cli.options import PolicyFile
 from deploy.cli.queue import api_client
 from deploy.cli.show import err, out
 from deploy.cli.suites import read_policies
-from services.arena.tournament_schemas import NewTournament
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.records import read_run
 from shared.settings import Settings
 from shared.text import configure_logging
+from shared.tournaments import NewTournament
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
 
 if TYPE_CHECKING:

@@ -31,8 +31,7 @@ from deploy.cli.training_commands import training_bar
 from deploy.client import ApiClient
 from deploy.resuming import resume
 from deploy.stack import Child, LocalStack
-from services.arena.progress import State
-from services.arena.schemas import MatchupStatus
+from services.arena.views import MatchupStatus
 from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, Unreachable, UsageError
@@ -44,6 +43,7 @@ from shared.settings import Settings, child_environment
 from shared.store import Store, replace_file
 from shared.text import configure_logging
 from shared.verdicts.scores import Tally
+from shared.work import State
 
 if TYPE_CHECKING:
     from services.trainer.recipes import Recipe
@@ -150,7 +150,7 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
         store = Store(own.store)
         stack = closing.enter_context(LocalStack(own, arena_workers=2, trainers=1, folder=folder / "stack"))
         client = closing.enter_context(stack.client())
-        resume(store, Queues(connect(stack.redis_url)), retry_failed=True)
+        resume(store, Queues(connect(stack.redis_url)), own, retry_failed=True)
         selfplay = _selfplay(plan, client, stack.check)
         dataset = _dataset(plan, client, stack.check, selfplay.id, recipe.contract)
         version = _trained(plan, client, stack.check, dataset)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from deploy.cli.options import LogLevel, MaxCost, MaxTokens, PolicyFile
 from deploy.cli.show import err, out
 from deploy.cli.suites import read_policies
-from services.arena.pinning import pinned
+from services.arena.checks import pinned
 from shared.jobs.limits import LocalLimiter
 from shared.model_options import OPTIONS
 from shared.policies import FORMATS, KINDS

@@ -7,12 +7,12 @@ from rich.markup import escape
 
 from deploy.cli.show import describe, err, print_result, progress
 from deploy.client import ApiClient, find_api
-from services.arena.progress import State
-from services.arena.schemas import MatchupStatus
+from services.arena.views import MatchupStatus
 from shared.errors import AlphaStralError
 from shared.records import NewMatchup
 from shared.settings import Settings
 from shared.verdicts.scores import Tally
+from shared.work import State
 
 
 def follow(

@@ -22,7 +22,7 @@ from rich.markup import escape
 
 from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed
 from deploy.cli.show import err, out, progress
-from services.arena.asked import check_request
+from services.arena.checks import check_matchup
 from services.arena.play import play
 from services.arena.policies.models import connector
 from services.reporter.run import assemble
@@ -80,7 +80,7 @@ def play_into(folder: Path, asked: SelfPlay, advance: Callable[[Tally], None]) -
     """Play what `folder` does not hold yet. Raises UsageError where it holds another self-play."""
     parts = _parts(folder, asked)
     for part in parts[:1]:
-        check_request(part.request)
+        check_matchup(part.request)
     _claim(folder, asked)
     there = [part for part in parts if part.path.exists()]
     tally = Tally.of(battle.winner for part in there for battle in read_run(part.path).battles)

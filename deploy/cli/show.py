@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from services.arena.schemas import MatchupStatus
+from services.arena.views import MatchupStatus
 from services.reporter import models
 from services.reporter.verdict import verdict
 from shared.records import MatchupRequest, Run

@@ -20,10 +20,10 @@ from rich.markup import escape
 from deploy.cli.play import write_file
 from deploy.cli.show import err, progress
 from services.arena.budget import Budget
+from services.arena.matchups import Progress
 from services.arena.play import play
 from services.arena.policies import Connect
-from services.arena.progress import Progress
-from services.arena.tournament import check_suite, go_on, pinned_suite
+from services.arena.tournaments import check_suite, go_on, pinned_suite
 from services.reporter.leaderboard import render_leaderboard
 from services.reporter.standings import Table
 from services.reporter.writing import notes, tournament_table, write_run_and_report
@@ -85,7 +85,7 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
         # It was killed when all was played and nothing written.
         if not Matchups(store).has_report(each.result.matchup_id):
             write_run_and_report(store, each.result.matchup_id)
-    suite = Tournaments(store).suite(tournament_id)
+    suite = Tournaments(store).request(tournament_id)
     table = tournament_table(suite, results, "matchups", "report.html")
     said = tuple(notes(suite, results))
     write_file(folder / "leaderboard.html", render_leaderboard(table, said))
@@ -96,7 +96,7 @@ def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:
     """The id of the tournament in this folder, made if there is none, with the budget that is asked for now."""
     tournaments = Tournaments(store)
     there = tournaments.ids()
-    before = tournaments.suite(there[0]) if there else None
+    before = tournaments.request(there[0]) if there else None
     suite = pinned_suite(suite, Registry(Store(settings.store)), settings, before=before)
     if before and before.id != suite.id:
         raise Conflict(f"{folder} holds another tournament; choose another folder with --output")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from services.arena.pinning import pin
+from services.arena.checks import pin
 from services.arena.policies import Connect, Conversation, make_policy
 from services.arena.policies.language_model import LanguageModel
 from services.arena.policies.models import connector

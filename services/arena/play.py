@@ -14,17 +14,17 @@ from random import Random
 from secrets import token_hex
 from time import perf_counter
 
-from services.arena.asked import check_request
 from services.arena.battlefields import Battlefield, BattleSetup, Fought
 from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.budget import Budget
+from services.arena.checks import check_matchup
+from services.arena.matchups import shards_of
 from services.arena.player import Player
 from services.arena.policies import Connect, Policy, make_policy, no_models
 from services.arena.policies.language_model import LanguageModel
 from services.arena.policies.person import Person
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
-from services.arena.shards import shards_of
 from services.arena.teams import Teams, resolve_teams
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
@@ -67,7 +67,7 @@ async def play(
     (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked, and
     NotServed when a model's server does not come to serve the version asked for.
     """
-    check_request(request, person_may_play=True)
+    check_matchup(request, person_may_play=True)
     budget = budget or Budget.of(request)
     async with AsyncExitStack() as closing:
         if policies_of is None:

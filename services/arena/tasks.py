@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from services.arena.budget import Budget
+from services.arena.matchups import Progress, look_after, look_again, shards_of
 from services.arena.play import make_battlefield, play
 from services.arena.policies.models import connector
-from services.arena.progress import Progress, look_again
-from services.arena.shards import shards_of
-from services.arena.tournament import go_on, look_after
+from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
 from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
@@ -161,7 +160,7 @@ def _go_on(context: Context, matchup_id: str) -> None:
         context.enqueue(progress.look())
     elif progress.settled:
         context.enqueue(progress.report())
-        if look := look_after(context.store, progress):
+        if look := look_after(context.store, matchup_id):
             context.enqueue(look)
 
 

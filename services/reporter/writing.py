@@ -45,7 +45,7 @@ def write_table(store: Store, tournament_id: str) -> None:
     seen: tuple[Ended, ...] | None = None
     while seen != (now := tournaments.results(tournament_id)):
         seen = now
-        suite = tournaments.suite(tournament_id)
+        suite = tournaments.request(tournament_id)
         try:
             found = tournament_table(suite, now, "../../matchups", "report")
         except UsageError as error:

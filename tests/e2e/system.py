@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.client import ApiClient
-from services.arena.progress import State
 from shared.records import NewMatchup, Run
+from shared.work import State
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "alphastral-e2e"

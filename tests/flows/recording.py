@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from services.arena.progress import Progress
+from services.arena.matchups import MatchupWork, Progress
+from services.arena.tournaments import TournamentWork
 from shared.jobs.payloads import Payload
 from shared.jobs.worker import Context
 from shared.matchups import Matchups
 from shared.records import MatchupRequest
 from shared.settings import Settings
 from shared.store import Store
+from shared.work import resume
 
 
 class Recording:
@@ -24,6 +26,14 @@ class Recording:
             return False
         self.enqueued.append(payload)
         return True
+
+    def ping(self) -> None:
+        """It always takes jobs."""
+
+    def resume(self, *, retry_failed: bool = False) -> int:
+        settings = self.context.settings
+        kinds = (MatchupWork(self.store, settings), TournamentWork(self.store, settings))
+        return resume(kinds, self, retry_failed=retry_failed)
 
 
 class OneMatchup(Recording):

@@ -194,7 +194,7 @@ def test_matchups_are_listed_newest_first_page_by_page(desk: Desk) -> None:
     cursor = None
     for _ in range(3):
         page = desk.http.get("/matchups", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
-        seen += [line["id"] for line in page["matchups"]]
+        seen += [line["id"] for line in page["items"]]
         cursor = page["next"]
         if len(seen) == 2:
             desk.ask(idempotency_key="comes in between")
@@ -341,7 +341,7 @@ def test_a_matchup_that_cannot_be_read_stands_in_nobodys_way(redis_url: str, tmp
     (tmp_path / "store" / "matchups" / name / "request.json").write_text("{")
     after = Desk(redis_url, tmp_path)
     with after.http:
-        assert [line["id"] for line in after.http.get("/matchups").json()["matchups"]] == [open_id]
+        assert [line["id"] for line in after.http.get("/matchups").json()["items"]] == [open_id]
         assert after.queues.depths()["arena"] == 5
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from deploy.client import ApiClient, find_redis
 from services.arena.play import play
-from services.arena.progress import State
-from services.arena.schemas import MatchupStatus
+from services.arena.views import MatchupStatus
 from shared.matchups import Matchups
 from shared.records import BattleRecord, NewMatchup
 from shared.settings import Settings
 from shared.store import Store
+from shared.work import State
 from tests.flows.conftest import await_no_job, eventually, make_stack
 from tests.flows.processes import alive, descendants
 

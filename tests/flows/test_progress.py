@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from services.arena.progress import State
-from services.arena.resume import resume
 from services.arena.tasks import give_up_shard, play_shard
 from services.reporter.tasks import give_up_report, write_report
 from shared.jobs.payloads import PlayShard, WriteReport
@@ -14,6 +12,7 @@ from shared.jobs.worker import Context
 from shared.matchups import Matchups
 from shared.records import MatchupRequest
 from shared.store import Store
+from shared.work import State
 from tests.flows.recording import OneMatchup
 from tests.flows.test_api import record
 
@@ -94,14 +93,14 @@ def test_the_store_tells_where_a_matchup_stands_and_what_it_needs(
     given(work)
     assert work.progress.state is state
     assert [type(job).__name__ for job in work.progress.jobs()] == needed
-    assert resume(work.store, work.enqueue) == len(needed)
-    assert resume(work.store, work.enqueue) == 0
+    assert work.resume() == len(needed)
+    assert work.resume() == 0
 
 
 def test_failed_shards_get_another_try_only_when_asked_for(work: Work) -> None:
     one_shard_failed_and_report(work)
-    assert resume(work.store, work.enqueue) == 0
-    assert resume(work.store, work.enqueue, retry_failed=True) == 1
+    assert work.resume() == 0
+    assert work.resume(retry_failed=True) == 1
     assert work.enqueued == [work.shards[0]]
     assert work.progress.state is State.RUNNING
 

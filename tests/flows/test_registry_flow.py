@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deploy.api import build
-from services.arena.progress import Progress
+from services.arena.matchups import Progress
 from services.arena.tasks import play_shard
 from shared.jobs.worker import Context
 from shared.matchups import Matchups

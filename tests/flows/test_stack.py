@@ -172,6 +172,6 @@ def test_the_client_says_that_a_token_is_wanted(tmp_path: Path) -> None:
         make_stack(tmp_path, arena_workers=0, api_token=SecretStr("geheimnisträger")) as stack,
         stack.client() as client,
     ):
-        assert client.matchups().matchups == []
+        assert client.matchups().items == []
         with ApiClient(client.url) as stranger, pytest.raises(UsageError, match="ALPHASTRAL_API_TOKEN"):
             stranger.matchups()

@@ -12,7 +12,7 @@ from deploy.cli.tournament import play_tournament, read_suite
 from services.arena.backends import ServedModel
 from services.arena.policies import no_models
 from services.arena.policies.language_model import LanguageModel
-from services.arena.tournament import Over, Pairing, go_on, next_matchup
+from services.arena.tournaments import Over, Pairing, go_on, next_matchup
 from services.reporter.standings import Table
 from shared.errors import Conflict, UsageError
 from shared.matchups import Matchups
@@ -254,7 +254,7 @@ def test_a_tournament_keeps_to_the_versions_of_the_day_it_began(tmp_path: Path) 
     play_one(tmp_path / "new")
 
     names = {folder: Tournaments(Store(str(tmp_path / folder))) for folder in ("t", "new")}
-    pinned = {folder: found.suite(found.ids()[0]).policies[1] for folder, found in names.items()}
+    pinned = {folder: found.request(found.ids()[0]).policies[1] for folder, found in names.items()}
     assert pinned == {"t": "tgi:smol@1", "new": "tgi:smol@2"}
     assert asked == ["tgi:smol@1", "tgi:smol@2"]
 

@@ -16,17 +16,17 @@ from deploy.api import build
 from deploy.cli import app
 from deploy.cli.tournament import play_tournament
 from deploy.client import ApiClient
+from services.arena.matchups import Progress
 from services.arena.policies import no_models
-from services.arena.progress import Progress, State
-from services.arena.resume import resume
 from services.arena.tasks import look_at_tournament, play_shard
-from services.arena.tournament_schemas import NewTournament, TournamentStatus
+from services.arena.views import TournamentStatus
 from services.reporter.tasks import give_up_leaderboard, write_leaderboard
 from shared.jobs.payloads import LookAtTournament, PlayShard, WriteLeaderboard
 from shared.matchups import Matchups
 from shared.settings import Settings
 from shared.store import Store
-from shared.tournaments import RatingTable, Suite, TableLine, Tournaments
+from shared.tournaments import NewTournament, RatingTable, Suite, TableLine, Tournaments
+from shared.work import State
 from tests.flows.conftest import eventually, make_stack
 from tests.flows.processes import alive, descendants
 from tests.flows.recording import Recording
@@ -106,7 +106,7 @@ def test_killed_and_resumed_on_the_queue_it_gives_the_table_of_an_undisturbed_on
         again = client.enqueue_tournament(NewTournament.model_validate(FOUR), idempotency_key="t")
         command = ["tournament", str(suite_file(tmp_path)), "--enqueue"]
         told = CliRunner().invoke(app, command, env={"ALPHASTRAL_API_URL": stack.url})
-        assert [line.id for line in client.tournaments().tournaments] == [told.stdout.strip(), asked.id]
+        assert [line.id for line in client.tournaments().items] == [told.stdout.strip(), asked.id]
 
     assert (ended.matchups, ended.battles) == (5, 10)
     assert ended.over == "the budget of 10 battles is used up"
@@ -190,7 +190,7 @@ def test_a_shard_that_ends_its_matchup_has_the_tournament_looked_at(work: Work) 
 
 def test_resume_has_an_unfinished_tournament_looked_at_and_leaves_a_finished_one_alone(tmp_path: Path) -> None:
     work = Work(tmp_path, budget={"battles": 2})
-    assert resume(work.store, work.enqueue) == 1 and isinstance(work.enqueued[0], LookAtTournament)
+    assert work.resume() == 1 and isinstance(work.enqueued[0], LookAtTournament)
     work.look()
     work.record("t-00000")
     work.look()
@@ -198,7 +198,7 @@ def test_resume_has_an_unfinished_tournament_looked_at_and_leaves_a_finished_one
     Matchups(work.store).write_report("t-00000", "")
     work.enqueued.clear()
 
-    assert resume(work.store, work.enqueue) == 0
+    assert work.resume() == 0
 
 
 def test_a_leaderboard_that_cannot_be_written_is_told_in_its_place(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_failed_matchup_that_gets_another_try_is_waited_for(work: Work) -> Non
     assert any(each.endswith("t-00002") for each in work.look())
     assert [each.why for each in work.tournaments.results("t")] == ["no server"]
 
-    resume(work.store, work.enqueue, retry_failed=True)
+    work.resume(retry_failed=True)
     assert "PlayShard t-00000" in work.look()
     assert work.tournaments.results("t") == ()
 
@@ -264,7 +264,7 @@ def test_a_tournament_that_is_asked_for_is_stored_and_looked_at(place: Place) ->
     assert place.http.get("/health").json()["queues"]["arena"] == 1
     assert place.http.get(told["links"]["self"]).json() == told
     assert place.http.get(f"{told['links']['self']}/leaderboard").status_code == 404
-    assert [line["id"] for line in place.http.get("/tournaments").json()["tournaments"]] == [told["id"]]
+    assert [line["id"] for line in place.http.get("/tournaments").json()["items"]] == [told["id"]]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ from typer.testing import CliRunner
 from deploy.api import build
 from deploy.cli import app
 from deploy.cli.verify import verify
-from services.arena.progress import State
-from services.arena.resume import resume
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
 from services.reporter.tasks import write_report
 from shared.battle.outcome import AskRecord
@@ -26,6 +24,7 @@ from shared.store import Store
 from shared.verdicts.scores import Winner
 from shared.verdicts.sequential import Decided
 from shared.verdicts.until import UntilDecided
+from shared.work import State
 from tests.flows.conftest import make_stack
 from tests.flows.recording import OneMatchup
 from tests.flows.test_api import record
@@ -142,7 +141,7 @@ def test_a_look_that_fails_for_good_is_a_failure_of_the_matchup(work: Work) -> N
 def test_resume_looks_again_and_is_harmless(work: Work) -> None:
     work.record(0, 8)
 
-    assert [resume(work.store, work.enqueue) for _ in range(2)] == [1, 0]
+    assert [work.resume() for _ in range(2)] == [1, 0]
 
     (look,) = work.enqueued
     assert isinstance(look, LookAtMatchup)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from services.arena.progress import Progress, State
+
 from shared.errors import Unreachable, UsageError
 from shared.jobs.inline import Inline
 from shared.jobs.payloads import Payload

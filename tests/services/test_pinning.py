@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.bench import read_suite
-from services.arena.pinning import pin, pinned
+from services.arena.checks import pin, pinned
 from shared.errors import UnknownPolicy, UsageError
 from shared.records import MatchupRequest
 from shared.registry import Registry

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.arena.shards import shards
+from services.arena.matchups import shards
 
 
 @pytest.mark.parametrize(

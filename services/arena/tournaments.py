@@ -1,4 +1,4 @@
-"""A tournament: many policies, a budget, and which of them meet next.
+"""Tournaments as a kind of work: many policies, a budget, and which of them meet next.
 
 What is played next is a function of the suite and of the results so far, taken in order. So it does not matter who
 asks, how often, on how many workers or after which interruption: a tournament goes on as if nothing had happened.
@@ -7,11 +7,12 @@ asks, how often, on how many workers or after which interruption: a tournament g
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
-from services.arena.asked import check_request
-from services.arena.pinning import pin
-from services.arena.progress import Progress, State
+from services.arena.checks import check_matchup, named_by_the_operator, pin
+from services.arena.matchups import Progress
 from services.arena.standings import Standings
+from services.arena.views import TournamentLine, TournamentLinks, TournamentMatchup, TournamentStatus
 from shared.errors import UsageError
 from shared.jobs.payloads import LookAtTournament, Payload, WriteLeaderboard
 from shared.matchups import Matchups
@@ -20,8 +21,9 @@ from shared.records import MatchupRequest
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
-from shared.tournaments import Ended, How, RatingTable, Suite, Tournaments, matchup_id, revision
+from shared.tournaments import Ended, How, NewTournament, RatingTable, Suite, Tournaments, matchup_id, revision
 from shared.verdicts.next_pairing import most_worth
+from shared.work import State, WorkKind
 
 Pairing = tuple[str, str]
 Check = Callable[[PolicySpec], object]
@@ -67,7 +69,7 @@ def check_suite(suite: Suite, also: Check = lambda policy: None) -> None:
     """Raises UsageError, with the field, where a policy or the format does not exist. `also` checks each policy."""
     for place, name in enumerate(suite.policies):
         try:
-            check_request(_request(suite, 0, name, name), also=also)
+            check_matchup(_request(suite, 0, name, name), also=also)
         except UsageError as error:
             field = f"policies.{place}" if error.field in ("p1", "p2") else error.field
             raise type(error)(error.message, field=field) from error
@@ -107,7 +109,7 @@ class TournamentProgress:
     def of(cls, store: Store, tournament_id: str, standings: Standings | None = None) -> "TournamentProgress":
         """Read it. Raises NotFound for an unknown tournament."""
         tournaments, standings = Tournaments(store), standings or Standings(store)
-        suite = tournaments.suite(tournament_id)
+        suite = tournaments.request(tournament_id)
         # What is finished stays so. What failed or was cancelled may have got another try since, or a last battle.
         ended = {each.number: each for each in tournaments.results(tournament_id) if each.how is How.FINISHED}
         begun: list[Pairing] = []
@@ -127,7 +129,7 @@ class TournamentProgress:
             tuple(begun),
             dict(sorted(ended.items())),
             still_open,
-            tournaments.is_cancelled(tournament_id),
+            tournaments.cancelled(tournament_id) is not None,
             tournaments.table(tournament_id),
         )
 
@@ -194,15 +196,6 @@ def go_on(store: Store, tournament_id: str) -> TournamentProgress:
     return progress
 
 
-def look_after(store: Store, matchup: Progress) -> LookAtTournament | None:
-    """The job that sees what comes after a matchup that has ended; None where it belongs to no tournament."""
-    tournament_id = Tournaments(store).of_matchup(matchup.matchup_id)
-    if tournament_id is None:
-        return None
-    number = matchup.matchup_id.rpartition("-")[2]
-    return LookAtTournament(tournament_id=tournament_id, revision=f"after-{number}-{matchup.report().revision}")
-
-
 def _request(suite: Suite, number: int, p1: str, p2: str, max_cost_usd: float | None = None) -> MatchupRequest:
     return MatchupRequest(
         p1=p1,
@@ -244,3 +237,99 @@ def _ended(number: int, progress: Progress, standings: Standings) -> Ended:
         how, why = How.FAILED, "; ".join(dict.fromkeys(failures.values()))
     standing = standings.of(progress.matchup_id, progress.recorded)
     return Ended(number=number, how=how, why=why, result=standing.result(progress.matchup_id, progress.request))
+
+
+class TournamentWork(WorkKind[NewTournament, Suite]):
+    """Many policies that meet, and their ratings."""
+
+    body, line, status = NewTournament, TournamentLine, TournamentStatus
+
+    def __init__(self, store: Store, settings: Settings, *, on_command_line: bool = False) -> None:
+        """Over the API, addresses are those that the settings name; on the command line, whoever asks names them."""
+        self.asked: Tournaments = Tournaments(store)
+        self._store = store
+        self._settings = settings
+        self._also: Check = (lambda policy: None) if on_command_line else named_by_the_operator(settings)
+        self._standings = Standings(store)
+
+    def accept(self, body: NewTournament, seed: int, before: Suite | None) -> Suite:
+        suite = body.suite(seed)
+        check_suite(suite, self._also)
+        return pinned_suite(suite, Registry(self._store), self._settings, before=before)
+
+    def jobs(self, id: str) -> Iterator[Payload]:
+        return self._progress(id).jobs()
+
+    def after_cancelling(self, id: str) -> Iterator[Payload]:
+        """Its matchups in play end, too."""
+        progress, matchups = self._progress(id), Matchups(self._store)
+        for each in progress.open:
+            matchups.cancel(progress.open[each].matchup_id)
+        for matchup in progress.open.values():
+            yield Progress.of(self._store, matchup.matchup_id).report()
+        yield self._progress(id).look()
+
+    def listed(self, id: str) -> TournamentLine:
+        return TournamentLine.model_validate(self._line(self._progress(id)))
+
+    def standing(self, id: str) -> TournamentStatus:
+        progress = self._progress(id)
+        costs = [each.result.cost_usd for each in progress.results]
+        known = [cost for cost in costs if cost is not None]
+        matchups = {number: _told_of_ended(each) for number, each in progress.ended.items()}
+        matchups |= {number: _told_of_open(each) for number, each in progress.open.items()}
+        coming = progress.next
+        return TournamentStatus(
+            **self._line(progress),
+            suite=progress.suite,
+            cost_usd=sum(known) if len(known) == len(costs) else None,
+            over=coming.why if isinstance(coming, Over) else None,
+            table=progress.table,
+            played=[matchups[number] for number in sorted(matchups)],
+        )
+
+    def _progress(self, id: str) -> TournamentProgress:
+        return TournamentProgress.of(self._store, id, self._standings)
+
+    def _line(self, progress: TournamentProgress) -> dict[str, Any]:
+        own = f"/tournaments/{progress.tournament_id}"
+        has_page = progress.table is not None and bool(progress.table.lines)
+        recorded = sum(each.result.battles for each in progress.results)
+        return {
+            "id": progress.tournament_id,
+            "state": progress.state,
+            "created_at": self.asked.created_at(progress.tournament_id),
+            "policies": list(progress.suite.policies),
+            "format": progress.suite.format,
+            "matchups": len(progress.begun),
+            "battles": recorded + sum(len(each.recorded) for each in progress.open.values()),
+            "budget": progress.suite.budget,
+            "links": TournamentLinks(self=own, leaderboard=f"{own}/leaderboard" if has_page else None),
+        }
+
+
+def _told_of_open(progress: Progress) -> TournamentMatchup:
+    return TournamentMatchup(
+        id=progress.matchup_id,
+        state=progress.state.value,
+        p1=progress.request.p1,
+        p2=progress.request.p2,
+        recorded=len(progress.recorded),
+        p1_win_rate=None,
+        cost_usd=None,
+        why=None,
+    )
+
+
+def _told_of_ended(ended: Ended) -> TournamentMatchup:
+    result = ended.result
+    return TournamentMatchup(
+        id=result.matchup_id,
+        state=ended.how.value,
+        p1=result.p1,
+        p2=result.p2,
+        recorded=result.battles,
+        p1_win_rate=result.as_played.win_rate,
+        cost_usd=result.cost_usd,
+        why=ended.why,
+    )

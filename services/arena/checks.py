@@ -1,12 +1,56 @@
-"""A name in the registry becomes NAME@VERSION when a matchup is asked for, and no promotion changes that."""
+"""Whether what was asked for can be played at all, as far as names tell, and which version a name stands for.
 
-from collections.abc import Iterable
+A name in the registry becomes NAME@VERSION when a matchup is asked for, and no promotion changes that.
+"""
+
+from collections.abc import Callable, Iterable
 
 from shared.errors import NotFound, UnknownPolicy, UsageError
-from shared.policies import PolicySpec, parse_policy, person_behind
+from shared.policies import PolicySpec, check_format, check_over_api, parse_policy, person_behind
 from shared.records import MAX_POLICY_CHARACTERS, MatchupRequest
 from shared.registry import Registry
 from shared.settings import Settings
+
+
+def check_matchup(
+    request: MatchupRequest,
+    *,
+    person_may_play: bool = False,
+    also: Callable[[PolicySpec], object] = lambda policy: None,
+) -> None:
+    """Raises UsageError, with the field, when the request contradicts itself or names what does not exist.
+
+    A person may play as p2, on a server, where the caller can tell them where to go. `also` checks each policy further,
+    by raising UsageError.
+    """
+    format = check_format(request.format)
+    person = person_may_play and person_behind(request.p2)
+    if person and request.battlefield != "server":
+        raise UsageError("a person can play only on the Showdown server", field="battlefield")
+    for field, name in (("p1", request.p1), ("p2", request.p2)):
+        try:
+            if not (person and field == "p2"):
+                also(parse_policy(name))
+        except UsageError as error:
+            raise type(error)(error.message, field=field) from error
+    if request.battlefield == "server" and request.pairs:
+        raise UsageError("the Showdown server takes no seeds, so battles there cannot be pairs", field="pairs")
+    for field, team in (("team1", request.team1), ("team2", request.team2)):
+        if team is not None and not format.needs_team:
+            raise UsageError(f"{format.id} draws its own teams", field=field)
+        if team is not None and not team.strip():
+            raise UsageError("this team is empty; leave it out to play one of ours", field=field)
+
+
+def named_by_the_operator(settings: Settings) -> Callable[[PolicySpec], None]:
+    """A check for `also`: UsageError for a policy that the API does not take, or whose endpoint nobody named."""
+
+    def check(policy: PolicySpec) -> None:
+        check_over_api(policy)
+        if policy.url is not None:
+            settings.endpoint(policy.url)
+
+    return check
 
 
 def pinned(
