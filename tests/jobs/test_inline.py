@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services.arena.progress import Progress, State
 
+from services.arena.matchups import Progress
 from shared.errors import Unreachable, UsageError
 from shared.jobs.inline import Inline
 from shared.jobs.payloads import Payload
@@ -20,6 +20,7 @@ from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.until import UntilDecided
+from shared.work import State
 
 SETTINGS = Settings(_env_file=None)
 
