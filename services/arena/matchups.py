@@ -18,8 +18,8 @@ from shared.settings import Settings
 from shared.store import Store
 from shared.tournaments import Tournaments
 from shared.verdicts.intervals import win_rate
-from shared.verdicts.sequential import Decided
-from shared.verdicts.until import SequentialTest, latest_look, looks, probably_left
+from shared.verdicts.sequential import Decided, SequentialTest
+from shared.verdicts.until import latest_look, look_ranges, probably_left
 from shared.work import State, WorkKind
 
 SECONDS_PER_BATTLE = 600.0
@@ -48,7 +48,7 @@ def shards(battles: int, *, pairs: bool) -> tuple[range, ...]:
 
 def shards_of(request: MatchupRequest) -> tuple[range, ...]:
     """The shards of a matchup. One that is played until decided is looked at after each of them."""
-    cut = looks if request.until_decided else shards
+    cut = look_ranges if request.until_decided else shards
     return cut(request.battles, pairs=request.pairs)
 
 

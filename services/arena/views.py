@@ -5,7 +5,7 @@ from pydantic import BaseModel
 from shared.policies import FORMATS, KINDS
 from shared.records import MatchupRequest
 from shared.tournaments import Budget, RatingTable, Suite
-from shared.verdicts.until import SequentialTest
+from shared.verdicts.sequential import SequentialTest
 from shared.work import WorkStatus
 
 
