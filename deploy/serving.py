@@ -1,4 +1,4 @@
-"""`alphastral serve`: the built-in server. `python -m deploy.serving` is the same, on a leash of its parent's."""
+"""`alphastral serve`: the built-in server. `python -m deploy.serving` is the same, and ends when its input does."""
 
 import json
 import logging

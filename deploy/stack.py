@@ -1,7 +1,6 @@
 """The whole system without containers: Redis, the API, arena and scraper workers and a reporter, as local processes.
 
-Every process holds a leash on the next: it ends when its standard input does. So nothing stays behind, whether this
-process returns, is interrupted, or is killed.
+Nothing stays behind, whether this process returns, is interrupted, or is killed.
 """
 
 import fcntl
@@ -10,21 +9,22 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from deploy.client import ADDRESS_FILE, ApiClient
-from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import Queues, connect
-from shared.process import terminated_as_interrupted
+from shared.process import Child, terminated_as_interrupted
 from shared.settings import Settings, child_environment
 from shared.store import replace_file
 
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
 _REDIS_START_SECONDS = 10.0
+_REDIS_STOP_SECONDS = 5.0
 STOP_SECONDS = 1.0
-"""Who is told to end gets this long, is told again, gets it once more, and is killed. A trainer gets its grace, too."""
+"""How long a child that is told to end has before it is told again. A trainer has its grace, too."""
 RESTARTS = 5
 _LOOK_SECONDS = 0.25
-_SHOWN_LINES = 12
 
 
 class LocalStack:
@@ -54,7 +54,7 @@ class LocalStack:
         self._folder = folder
         self._exit = ExitStack()
         self._children: list[Child] = []
-        self._redis: subprocess.Popen[bytes] | None = None
+        self._redis: Child | None = None
         self._ending = threading.Event()
         self._broken: str | None = None
         self.url = ""
@@ -113,10 +113,12 @@ class LocalStack:
         ):
             commands += [(f"{queue}-{number}", ["deploy.worker", queue]) for number in range(1, workers + 1)]
         for name, command in commands:
-            child = Child(name, [sys.executable, "-m", *command], logs / f"{name}.log", environment)
+            command = [sys.executable, "-m", *command]
+            child = Child(name, command, log=logs / f"{name}.log", environment=environment)
             self._children.append(child)
             child.start()
-        self._wait_until_ready(address)
+        for child in self._children:
+            child.wait_until(partial(self._is_known, child, address), START_SECONDS)
         watcher = threading.Thread(target=self._watch, daemon=True)
         watcher.start()
         self._exit.callback(watcher.join)
@@ -140,28 +142,20 @@ class LocalStack:
         changes = {f"ALPHASTRAL_{name.upper()}": str(value) for name, value in given.items()}
         return child_environment(**changes, **({"ALPHASTRAL_API_TOKEN": token} if token else {}))
 
-    def _wait_until_ready(self, address: Path) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self._is_ready(address):
-            for child in self._children:
-                if not child.alive:
-                    raise Unreachable(f"{child.name} did not start: {child.last_words()}")
-            if time.monotonic() > deadline:
-                raise Unreachable(f"the stack was not ready after {START_SECONDS:.0f} s; see {self._folder / 'log'}")
-            time.sleep(0.05)
-
-    def _is_ready(self, address: Path) -> bool:
+    def _is_known(self, child: Child, address: Path) -> bool:
+        """Whether the API answers, and has heard of the child if it is a worker."""
         try:
             self.url = json.loads(address.read_text())["url"]
             with self.client() as client:
                 pids = {worker["pid"] for worker in client.health()["workers"]}
-        except (OSError, ValueError, Unreachable):
+        except (OSError, ValueError):
             return False
-        return all(child.pid in pids for child in self._children if child.name != "api")
+        return child.name == "api" or child.pid in pids
 
     def _watch(self) -> None:
+        restarts: Counter[str] = Counter()
         while not self._ending.wait(_LOOK_SECONDS):
-            if self._redis is not None and self._redis.poll() is not None:
+            if self._redis is not None and not self._redis.alive:
                 self._broken = (
                     "Redis ended unexpectedly; what was played is stored, and the next start goes on from there"
                 )
@@ -170,84 +164,21 @@ class LocalStack:
                 if child.alive or self._ending.is_set():
                     continue
                 what = f"{child.name} ended unexpectedly: {child.last_words()}"
-                if child.name == "api" or child.restarts >= RESTARTS:
+                if child.name == "api" or restarts[child.name] >= RESTARTS:
                     self._broken = what
                     return
                 log.error("%s\nIt is started again.", what)
-                child.restarts += 1
+                restarts[child.name] += 1
                 child.start()
 
     def _stop_children(self) -> None:
-        trainers = [child for child in self._children if child.name.startswith("train-")]
-        others = [child for child in self._children if child not in trainers]
-        _tell(trainers, subprocess.Popen.terminate, seconds=0)
-        for say in _IN_TURN:
-            _tell(others, say, STOP_SECONDS)
-        # A step, and the checkpoint to go on from, take longer than handing back a battle.
-        _await_end(trainers, self._settings.worker_grace_seconds + STOP_SECONDS)
-        for say in _IN_TURN[1:]:
-            _tell(trainers, say, STOP_SECONDS)
+        def stop(child: Child) -> None:
+            # A step of a training, and the checkpoint to go on from, take longer than handing back a battle.
+            grace_seconds = self._settings.worker_grace_seconds if child.name.startswith("train-") else 0.0
+            child.end(grace_seconds + STOP_SECONDS)
 
-
-@dataclass(slots=True)
-class Child:
-    """One process of the stack, on a leash, with its log."""
-
-    name: str
-    command: Sequence[str]
-    log_file: Path
-    environment: dict[str, str]
-    restarts: int = 0
-    _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
-
-    def start(self) -> None:
-        """Start it, or start it again."""
-        with self.log_file.open("ab") as log_file:
-            # A session of its own: a Ctrl-C in the terminal is for this process, which then ends the others in order.
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=log_file,
-                stderr=log_file,
-                env=self.environment,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """Its process id; 0 before it was started."""
-        return self._process.pid if self._process else 0
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def tell(self, say: "Callable[[subprocess.Popen[bytes]], None]") -> None:
-        """Send it a signal, if it still runs."""
-        if self._process is not None:
-            say(self._process)
-
-    def last_words(self) -> str:
-        """How it ended, and the end of its log."""
-        status = self._process.poll() if self._process else None
-        lines = self.log_file.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
-        return f"status {status}; {self.log_file} ends with\n" + "\n".join(f"  {line}" for line in lines)
-
-
-_IN_TURN = (subprocess.Popen.terminate, subprocess.Popen.terminate, subprocess.Popen.kill)
-
-
-def _tell(children: Sequence[Child], say: "Callable[[subprocess.Popen[bytes]], None]", seconds: float) -> None:
-    for child in children:
-        child.tell(say)
-    _await_end(children, seconds)
-
-
-def _await_end(children: Sequence[Child], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while any(child.alive for child in children) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        with ThreadPoolExecutor(len(self._children) or 1) as pool:
+            list(pool.map(stop, self._children))
 
 
 @contextmanager
@@ -310,36 +241,13 @@ def private_redis(*options: str) -> Iterator[str]:
 
 
 @contextmanager
-def redis_process(*options: str) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
-    """The same, with the process that ends when Redis does."""
-    folder = Path(tempfile.mkdtemp(prefix="alphastral-"))
-    socket = folder / "redis.sock"
-    command = [sys.executable, "-m", "deploy.leash", str(find_redis_server())]
-    settings = ["--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
-    settings += ["--dir", str(folder), "--save", "", "--appendonly", "no", "--logfile", str(folder / "redis.log")]
-    server = subprocess.Popen([*command, *settings, *options], stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        url = f"unix://{socket}"
-        _wait_until_it_answers(url, server, folder / "redis.log")
-        yield url, server
-    finally:
-        server.terminate()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_until_it_answers(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + _REDIS_START_SECONDS
-    queues = Queues(connect(url, patience_seconds=0))
-    while True:
-        try:
-            queues.ping()
-            return
-        except Unreachable:
-            if server.poll() is not None or time.monotonic() > deadline:
-                why = log.read_text()[-500:].strip() if log.exists() else "it wrote no log"
-                raise Unreachable(f"Redis did not start: {why}") from None
-            time.sleep(0.02)
+def redis_process(*options: str) -> Iterator[tuple[str, Child]]:
+    """The same, with the process that ends when Redis does. Only its owner may enter the folder of its socket."""
+    with tempfile.TemporaryDirectory(prefix="alphastral-", ignore_cleanup_errors=True) as folder:
+        url = f"unix://{folder}/redis.sock"
+        settings = ["--port", "0", "--unixsocket", f"{folder}/redis.sock", "--unixsocketperm", "700", "--dir", folder]
+        settings += ["--save", "", "--appendonly", "no"]
+        command = [sys.executable, "-m", "shared.process", str(find_redis_server()), *settings, *options]
+        with Child("Redis", command, log=Path(folder, "redis.log")).running(_REDIS_STOP_SECONDS) as server:
+            server.wait_until(Queues(connect(url, patience_seconds=0)).ping, _REDIS_START_SECONDS)
+            yield url, server

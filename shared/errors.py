@@ -18,8 +18,10 @@ The message is written for the person who has to act on it and is shown without 
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class AlphaStralError(Exception):
@@ -83,7 +85,7 @@ class BattleBroken(AlphaStralError):
     """This battle cannot go on. Recorded as the battle's outcome, never as a loss of either policy."""
 
 
-def first_fault(error: ValidationError) -> tuple[str, str]:
+def first_fault(error: "ValidationError") -> tuple[str, str]:
     """Where the first thing lies that a document has wrong, its parts joined by dots ("" for all of it), and what.
 
     Nothing of the document itself is repeated: it may be a stranger's, and it may hold a secret.
@@ -92,6 +94,6 @@ def first_fault(error: ValidationError) -> tuple[str, str]:
     return ".".join(str(part) for part in first["loc"]), first["msg"]
 
 
-def broken(path: object, error: ValidationError) -> BrokenRecord:
+def broken(path: object, error: "ValidationError") -> BrokenRecord:
     """What to raise where the stored file at `path` does not hold what it should."""
     return BrokenRecord(f"{path} is broken: {first_fault(error)[1]}")

@@ -1,92 +1,210 @@
-"""How this project's processes are run and ended, and where they listen.
+"""How this project's processes are started, waited for and ended, and where they listen.
 
-Whatever is started here ends when the process that started it does, however that comes about.
+A process that is started here ends when the one that started it does, killed or not: ours watch their standard input
+(`end_with_parent`), and `python -m shared.process COMMAND …` watches it for a program that does not.
 """
 
 import asyncio
+import ctypes
+import http.client
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
-from shared.errors import AlphaStralError, UsageError
+from shared.errors import AlphaStralError, Unreachable, UsageError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_AGAIN_SECONDS = 1.0
+"""A process that was told to end a second time has this long."""
+_LOOK_SECONDS = 0.05
+_SHOWN_LINES = 12
 _AHEAD = 2
 """Items given out for each process, so that none waits for the parent."""
+_PR_SET_PDEATHSIG = 1
 
 
-def cores() -> int:
-    """How many processes this one may keep busy."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class Child:
+    """One process that this one starts, and may start again, in a session of its own: Ctrl-C does not reach it.
 
-
-def in_processes(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], processes: int | None = None
-) -> Iterator[_Result]:
-    """`function(item)` of every item, in order; at most a few results wait for whoever reads them.
-
-    With one process, it is this one. Function, items and results must be fit for pickle. Raises what `function` raises,
-    and AlphaStralError where a process was killed.
+    Its standard input ends when this process does. With `watches_input=False` it is told by SIGTERM, on Linux alone.
     """
-    processes = processes or cores()
-    if processes == 1:
-        yield from map(function, items)
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        watches_input: bool = True,
+    ) -> None:
+        """`log` is the file that its output is added to; without one, it goes where this process's does."""
+        self.name = name
+        self._command = command
+        self._log = log
+        self._environment = environment
+        self._folder = folder
+        self._watches_input = watches_input
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, or start it again. Raises OSError where there is no such program."""
+        log = self._log.open("ab") if self._log else None
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                cwd=self._folder,
+                start_new_session=True,
+                preexec_fn=None if self._watches_input else partial(_end_with, os.getpid()),
+            )
+        finally:
+            if log:
+                log.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it was started."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def status(self) -> int | None:
+        """How it ended: its exit code, or minus the signal that ended it. None while it runs."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and runs."""
+        return self._process is not None and self.status is None
+
+    def said(self, lines: int = _SHOWN_LINES) -> list[str]:
+        """The last lines of its log."""
+        with suppress(OSError):
+            return self._log.read_text(errors="replace").strip().splitlines()[-lines:] if self._log else []
+        return []
+
+    def last_words(self) -> str:
+        """How it ended, and the end of its log."""
+        return f"status {self.status}; {self._log} ends with\n" + "\n".join(f"  {line}" for line in self.said())
+
+    def wait_until(self, ready: Callable[[], object], within_seconds: float) -> None:
+        """Until `ready()` neither is False nor raises Unreachable.
+
+        Raises Unreachable, with the end of the log, where the process ends before that or takes longer.
+        """
+        deadline = time.monotonic() + within_seconds
+        while True:
+            with suppress(Unreachable):
+                if ready() is not False:
+                    return
+            if not self.alive:
+                raise Unreachable(f"{self.name} did not start: {self.last_words()}")
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{self.name} was not ready after {within_seconds:.0f} s: {self.last_words()}")
+            time.sleep(_LOOK_SECONDS)
+
+    @contextmanager
+    def running(self, grace_seconds: float) -> Iterator["Child"]:
+        """Started, while the context lasts; then `end`."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.end(grace_seconds)
+
+    def end(self, grace_seconds: float) -> None:
+        """End it and all that it started: told to, told again when the grace is over, and killed a second later."""
+        if self._process is None:
+            return
+        for seconds in (grace_seconds, _AGAIN_SECONDS):
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+                break
+        # Also where it has ended: what it started and left behind may hold a GPU, or a port.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+
+# ── ending with the parent ──────────────────────────────────────────────────────────────────────────
+
+
+def end_with_parent() -> None:
+    """From now on, this process gets SIGTERM when its standard input ends, and a second one a second later.
+
+    Does nothing where standard input is no pipe: somebody started this process by hand.
+    """
+    if not sys.stdin or sys.stdin.closed or (os.fstat(sys.stdin.fileno()).st_mode & 0o170000) != 0o010000:
         return
-    waiting: deque[Future[_Result]] = deque()
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= processes * _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise AlphaStralError("a process of this command was killed; maybe the machine ran out of memory") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def wait_for_end(descriptor: int) -> None:
+        while os.read(descriptor, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_AGAIN_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait_for_end, args=(sys.stdin.fileno(),), daemon=True).start()
 
 
-def _begin() -> None:
-    # Ctrl-C reaches the whole foreground group; the parent says what became of it, and no child needs to.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def killed_with_parent(*, with_group: bool = False) -> None:
+    """From now on, this process, one of multiprocessing's, is killed when the one that started it has ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+    def wait_for_end(sentinel: int) -> None:
+        multiprocessing.connection.wait([sentinel])
+        os.kill(0 if with_group else os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait_for_end, args=(parent.sentinel,), daemon=True).start()
+
+
+def main() -> None:
+    """Run the command given behind this module's name until it ends, or until this process is to: then end it, too.
+
+    Its exit status is passed on. On Linux the command is told to end when this process is killed, as well.
+    """
+    child = subprocess.Popen(
+        sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=partial(_end_with, os.getpid())
+    )
+    say = iter((child.terminate, child.kill))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: next(say, child.kill)())
+    end_with_parent()
+    sys.exit(child.wait())
 
 
 def _end_with(parent: int) -> None:
-    multiprocessing.connection.wait([parent])
-    os.kill(os.getpid(), signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound there; port 0 is a free one. Raises UsageError."""
-    try:
-        (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    return listening
-
-
-def in_url(host: str) -> str:
-    """The host as it stands in an address."""
-    return f"[{host}]" if ":" in host else host
+# ── being told to end ───────────────────────────────────────────────────────────────────────────────
 
 
 @contextmanager
@@ -152,23 +270,90 @@ def terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def end_with_parent() -> None:
-    """From now on, this process gets SIGTERM when its standard input ends, and a second one a second later.
+# ── many at once ────────────────────────────────────────────────────────────────────────────────────
 
-    Does nothing where standard input is no pipe: somebody started this process by hand.
+
+def cores() -> int:
+    """How many processes this one may keep busy."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_processes(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], processes: int | None = None
+) -> Iterator[_Result]:
+    """`function(item)` of every item, in order; at most a few results wait for whoever reads them.
+
+    The processes are started afresh: what this one has loaded (poke-env's thread, an event loop) would not survive a
+    fork. With one process, it is this one. Function, items and results must be fit for pickle. Raises what `function`
+    raises, and AlphaStralError where a process was killed.
     """
-    if not sys.stdin or sys.stdin.closed or not _is_pipe(sys.stdin.fileno()):
+    processes = processes or cores()
+    if processes == 1:
+        yield from map(function, items)
         return
-    threading.Thread(target=_wait_for_end, args=(sys.stdin.fileno(),), daemon=True).start()
+    waiting: deque[Future[_Result]] = deque()
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= processes * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise AlphaStralError("a process of this command was killed; maybe the machine ran out of memory") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _is_pipe(descriptor: int) -> bool:
-    return (os.fstat(descriptor).st_mode & 0o170000) == 0o010000
+def _begin() -> None:
+    # Ctrl-C reaches the whole foreground group; the parent says what became of it, and no child needs to.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    killed_with_parent()
 
 
-def _wait_for_end(descriptor: int) -> None:
-    while os.read(descriptor, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+# ── where servers listen ────────────────────────────────────────────────────────────────────────────
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound there, before its server starts, so that its address is known; port 0 is a free one.
+
+    Raises UsageError.
+    """
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    return listening
+
+
+def in_url(host: str) -> str:
+    """The host as it stands in an address."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether somebody listens there already."""
+    with suppress(OSError), socket.create_connection((host, port), timeout=1.0):
+        return True
+    return False
+
+
+def answers(url: str, timeout_seconds: float) -> bool:
+    """Whether a GET of an http:// address is answered with 200 in time. No proxy is asked."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_seconds)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

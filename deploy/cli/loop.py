@@ -16,12 +16,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
@@ -30,14 +30,14 @@ from deploy.cli.show import err, out, progress
 from deploy.cli.training_commands import training_bar
 from deploy.client import ApiClient
 from deploy.resuming import resume
-from deploy.stack import Child, LocalStack
+from deploy.stack import LocalStack
 from services.arena.views import MatchupStatus
 from services.scraper.schemas import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
-from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.matchups import Matchups
-from shared.process import listen
+from shared.process import Child, answers, listen
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from shared.store import Store, replace_file
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 SERVED_WITHIN_SECONDS = 300.0
 POLL_SECONDS = 0.5
+_STOP_SECONDS = 10.0
 
 
 class Plan(BaseModel):
@@ -303,31 +304,11 @@ def _served(
     """One built-in server with the tuned model and its base, while the context lasts."""
     command = [sys.executable, "-m", "deploy.serving", plan.base, model, "--port", str(port), "--dtype", plan.dtype]
     environment = child_environment(ALPHASTRAL_STORE=settings.store)
-    server = Child("server", command, folder / "server.log", environment)
+    server = Child("the built-in server", command, log=folder / "server.log", environment=environment)
     let_go()
-    server.start()
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/v1/models", server)
+    with server.running(_STOP_SECONDS):
+        server.wait_until(partial(answers, f"http://127.0.0.1:{port}/v1/models", 5.0), SERVED_WITHIN_SECONDS)
         yield
-    finally:
-        server.tell(lambda process: process.terminate())
-        deadline = monotonic() + 10
-        while server.alive and monotonic() < deadline:
-            sleep(0.05)
-        server.tell(lambda process: process.kill())
-
-
-def _wait_for(url: str, server: Child) -> None:
-    deadline = monotonic() + SERVED_WITHIN_SECONDS
-    while True:
-        try:
-            if httpx.get(url, trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        if not server.alive or monotonic() > deadline:
-            raise Unreachable(f"the built-in server did not start: {server.last_words()}")
-        sleep(POLL_SECONDS)
 
 
 def _fought(plan: Plan, pitted: Pitted, client: ApiClient, check: Callable[[], None]) -> MatchupStatus:

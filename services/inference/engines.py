@@ -98,3 +98,13 @@ def _field(path: Path, name: str) -> object:
     except (OSError, ValueError, RecursionError):
         return None
     return found.get(name) if isinstance(found, dict) else None
+
+
+def folder_of_links(within: Path, model: str, folder: Path) -> Path:
+    """A folder in which nothing but `model` lies: a link to the published files. Raises OSError."""
+    within.mkdir(parents=True, exist_ok=True)
+    for link in within.iterdir():
+        if link.is_symlink():
+            link.unlink()
+    (within / model).symlink_to(folder.resolve(), target_is_directory=True)
+    return within

@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
-from services.inference.engine_process import EngineProcess, folder_of_links, is_healthy, is_taken, start
-from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, Published, choose
+from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, Published, choose, folder_of_links
 from services.inference.status import State, Status, shown
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
+from shared.process import Child, answers, in_url, is_taken
 from shared.registry import Registry
 from shared.registry.folders import CARD
 from shared.settings import EngineName, Settings
@@ -70,6 +70,11 @@ class Place:
     """Arguments for the engine."""
 
     @property
+    def reached_at(self) -> str:
+        """The host to ask the engine at, which may listen everywhere."""
+        return "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host
+
+    @property
     def copies(self) -> Path:
         """Where the copies of a bucket's versions are."""
         return self.folder / "models"
@@ -86,6 +91,20 @@ log = logging.getLogger(__name__)
 
 STAND_IN = ""
 """In the place of a version: what is served until the first promotion."""
+
+
+@dataclass(slots=True)
+class EngineProcess:
+    """An engine that was started. It counts as healthy from its first good answer on."""
+
+    version: str
+    engine: str
+    child: Child
+    started_at: float
+    """On the supervisor's clock."""
+    healthy_since: float | None = None
+    looked_at: float = 0.0
+    bad_looks: int = 0
 
 
 class Supervisor:
@@ -192,17 +211,19 @@ class Supervisor:
             self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
             return
         self._end()
-        if is_taken(place.host, place.port):
+        if is_taken(place.reached_at, place.port):
             self._try_later(f"somebody else listens on port {place.port}")
             return
         try:
             within = None
             if published and engine in IN_A_FOLDER_OF_LINKS:
                 within = folder_of_links(place.folder / "links", model, published.folder)
-            self._engine = start(command, version, engine, within=within, now=self._clock())
+            child = Child(engine, command, folder=within, watches_input=False)
+            child.start()
         except OSError as error:
             self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
             return
+        self._engine = EngineProcess(version, engine, child, self._clock())
         log.info("starting %s for %s: %s", engine, model, shlex.join(command))
 
     def _called(self, version: str) -> str:
@@ -210,22 +231,26 @@ class Supervisor:
         return f"{self._name}@{version}" if version != STAND_IN else str(self._place.stand_in)
 
     def _look_at(self, engine: EngineProcess) -> None:
-        ended = engine.ended
+        status = engine.child.status
         now = self._clock()
-        if ended is not None:
+        if status is not None:
+            ended = f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}"
             self._lose(engine, f"the engine of {self._called(engine.version)} {ended}")
         elif engine.healthy_since is None:
-            if is_healthy(self._place.host, self._place.port, self._timing.answer_seconds):
+            if self._answers():
                 self._healthy(engine)
             elif now - engine.started_at > self._timing.start_seconds:
                 waited = f"{self._timing.start_seconds:g} s"
                 self._lose(engine, f"the engine of {self._called(engine.version)} was not healthy after {waited}")
         elif now - engine.looked_at >= self._timing.look_seconds:
             engine.looked_at = now
-            good = is_healthy(self._place.host, self._place.port, self._timing.answer_seconds)
-            engine.bad_looks = 0 if good else engine.bad_looks + 1
+            engine.bad_looks = 0 if self._answers() else engine.bad_looks + 1
             if engine.bad_looks >= self._timing.bad_looks:
                 self._lose(engine, f"the engine of {self._called(engine.version)} no longer answers /health")
+
+    def _answers(self) -> bool:
+        place = self._place
+        return answers(f"http://{in_url(place.reached_at)}:{place.port}/health", self._timing.answer_seconds)
 
     def _healthy(self, engine: EngineProcess) -> None:
         log.info("%s is served by %s", self._called(engine.version), engine.engine)
@@ -283,7 +308,7 @@ class Supervisor:
         if self._engine is not None:
             engine, self._engine = self._engine, None
             self._say()
-            engine.end(self._timing.grace_seconds)
+            engine.child.end(self._timing.grace_seconds)
 
     # ── what is said ────────────────────────────────────────────────────────────────────────────────
 
@@ -312,7 +337,7 @@ class Supervisor:
             current=self._current,
             last_healthy=self._last_healthy,
             engine=engine.engine if engine else None,
-            pid=engine.process.pid if engine else None,
+            pid=engine.child.pid if engine else None,
             restarts=self._restarts,
             failure=self._failure or self._unread,
             since=self._since,

@@ -130,7 +130,7 @@ def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
 def test_a_dead_redis_is_reported(tmp_path: Path) -> None:
     with make_stack(tmp_path, arena_workers=0) as stack:
         assert stack._redis is not None
-        stack._redis.kill()
+        os.kill(stack._redis.pid, signal.SIGKILL)
         eventually(lambda: stack._broken)
         with pytest.raises(AlphaStralError, match="Redis ended unexpectedly"):
             stack.check()
