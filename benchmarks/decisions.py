@@ -6,7 +6,7 @@ The model is a stand-in in a process of its own, with TGI's chat route, that tak
 works on a fixed number at once: 200 ms and 32, so that it can give 160 answers a second and no more. It is asked in
 battles against `random`.
 
-  arena       one worker's event loop with 64 battles in flight, its places leased through a real Redis. It keeps a few
+  arena       one worker's event loop with 64 battles in flight, its slots asked of a real Redis. It keeps a few
               more requests in flight than the server works on, so that the next is there when one is done. What the
               server answers in the window is counted, by the server, once it has been full for a while.
   sequential  the same matchup one battle and one call at a time, with a pause of 2 s between calls, as the project did
@@ -96,9 +96,9 @@ class Pausing:
         self._one = LocalLimiter()
 
     @asynccontextmanager
-    async def place(self, endpoint: str, most: int) -> AsyncIterator[None]:
+    async def slot(self, endpoint: str, most: int) -> AsyncIterator[None]:
         """See Limiter."""
-        async with self._one.place(endpoint, 1):
+        async with self._one.slot(endpoint, 1):
             yield
             await asyncio.sleep(PAUSE_SECONDS)
 

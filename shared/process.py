@@ -97,6 +97,11 @@ class Child:
         """Whether it was started and runs."""
         return self._process is not None and self.status is None
 
+    def wait(self) -> None:
+        """Until it ends."""
+        if self._process is not None:
+            self._process.wait()
+
     def said(self, lines: int = _SHOWN_LINES) -> list[str]:
         """The last lines of its log."""
         with suppress(OSError):

@@ -97,7 +97,7 @@ class ReplaySite:
         raise BrokenRecord(f"{self._website.url}/{replay_id}.json is no replay")
 
     async def _get(self, path: str, params: dict[str, str | int] | None = None) -> bytes:
-        async with self._limiter.place(self._website.url, self.connections):
+        async with self._limiter.slot(self._website.url, self.connections):
             clock = asyncio.get_running_loop().time
             began = clock()
             try:

@@ -12,12 +12,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from shared.errors import NotServed, UsageError
 from shared.jobs.payloads import Payload, PlayShard
-from shared.jobs.routes import ROUTES, Route
+from shared.jobs.routes import ROUTES, Route, called
 from shared.jobs.worker import Context, HandedBack
 from shared.matchups import Matchups
 from shared.settings import Settings
@@ -116,7 +115,7 @@ class Inline:
         route = self._routes[type(payload)]
         for attempts_left in range(route.retries, -1, -1):
             try:
-                _function(route.function)(payload, context)
+                called(route.function)(payload, context)
                 return
             except (HandedBack, NotServed, UsageError):
                 raise
@@ -125,7 +124,7 @@ class Inline:
                     log.info("Job %s failed and is tried again: %s", _id(payload, route), one_line(error))
                     continue
                 for each in self._running:
-                    _function(route.give_up)(each, context, str(error))
+                    called(route.give_up)(each, context, str(error))
                 raise
 
 
@@ -139,9 +138,3 @@ def _follows(shard: Payload, other: Payload) -> bool:
 
 def _id(payload: Payload, route: Route) -> str:
     return route.job_id(payload) if isinstance(payload, route.payload) else ""
-
-
-def _function(name: str) -> Callable[..., None]:
-    module, _, function = name.partition(":")
-    found: Callable[..., None] = getattr(import_module(module), function)
-    return found

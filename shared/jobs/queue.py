@@ -1,16 +1,13 @@
 """How jobs are put on their queues in Redis, and how a worker holds one and lets it go.
 
-The layout in Redis is RQ's: a list and a hash that any RQ tool reads. What a job may be is ours: `Job.read` resolves
-nothing outside ROUTES and unpickles nothing, where RQ would unpickle a job's meta.
+The layout in Redis is RQ's: a list and a hash that any RQ tool reads.
 
 A worker holds a job by a lease, an entry of RQ's registry of started jobs that the worker renews every second. A lease
 that has run out, and that a second look finds not renewed, means that the worker died: whoever sees it puts the job
 back. Redis's own clock counts, so that hosts need not agree on the time.
 """
 
-import json
 import os
-import re
 import socket
 import time
 import uuid
@@ -23,7 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import redis
-from pydantic import ValidationError
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry
@@ -31,12 +27,11 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
-from shared.errors import AlphaStralError, Unreachable, UsageError, first_fault
+from shared.errors import Unreachable, UsageError
 from shared.jobs.payloads import Payload
-from shared.jobs.routes import ROUTES, Route
+from shared.jobs.routes import ROUTES, Job, Refused, Route
 from shared.text import one_line
 
-MAX_PAYLOAD_BYTES = 100_000
 LEASE_SECONDS = 5.0
 """A lease that was not renewed for this long has run out."""
 SECOND_LOOK_SECONDS = 3.0
@@ -47,75 +42,6 @@ _SOCKET_TIMEOUT_SECONDS = 5.0
 _RETRY_EVERY_SECONDS = 0.25
 _Mapping = dict[bytes | bytearray | memoryview | str | int | float, Any]
 _STEPS = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
-
-
-class Refused(AlphaStralError):
-    """A job that this project did not write. It is set aside and never run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as read from Redis: its route, its payload, and nothing that could run anything else."""
-
-    id: str
-    route: Route
-    payload: Payload
-    timeout_seconds: float
-    retries_left: int
-    """Negative when it has no attempt left."""
-    last_failure: str
-
-    @classmethod
-    def read(cls, job_id: str, fields: Mapping[bytes, bytes], routes: Mapping[str, Route]) -> "Job":
-        """Read RQ's hash of a job. Raises Refused for anything that `Queues.enqueue` would not have written."""
-        if not _JOB_ID.fullmatch(job_id):
-            raise Refused("its id is none of ours")
-        foreign = sorted(name for name, value in fields.items() if value and name not in _OWN_FIELDS)
-        if foreign:
-            raise Refused(f"it carries {', '.join(name.decode(errors='replace') for name in foreign)}")
-        name, payload = _read_data(fields.get(b"data", b""))
-        route = routes.get(name)
-        if route is None:
-            raise Refused(f"no route is called {name!r}")
-        try:
-            return cls(
-                id=job_id,
-                route=route,
-                payload=route.payload.model_validate(payload),
-                timeout_seconds=float(fields[b"timeout"]),
-                retries_left=int(fields[b"retries_left"]),
-                last_failure=fields.get(b"last_failure", b"").decode(errors="replace"),
-            )
-        except ValidationError as error:
-            at, why = first_fault(error)
-            raise Refused(f"its payload is no {route.payload.__name__}: {at}: {why}") from error
-        except (KeyError, ValueError) as error:
-            raise Refused(f"it lacks or garbles a field: {error}") from error
-
-
-# What RQ writes for a plain job, and the note that a failed attempt leaves. Callbacks, webhooks, meta, groups,
-# dependencies, repeats and rate limits are not among them.
-_OWN_FIELDS = frozenset(
-    b"created_at data description started_at ended_at last_heartbeat worker_name retries_left retry_intervals origin "
-    b"enqueued_at timeout result_ttl status last_failure".split()
-)
-
-
-_JOB_ID = re.compile(r"[a-z0-9-]{1,200}")
-
-
-def _read_data(raw: bytes) -> tuple[str, dict[str, Any]]:
-    unpack = zlib.decompressobj()
-    try:
-        data = unpack.decompress(raw, MAX_PAYLOAD_BYTES)
-        document = None if unpack.unconsumed_tail else json.loads(data)
-    except (zlib.error, ValueError, RecursionError) as error:
-        raise Refused("its data is not JSON") from error
-    match document:
-        case [str(name), None, [], dict(payload)]:
-            return name, payload
-        case _:
-            raise Refused("its data is not one route and one payload")
 
 
 @dataclass(frozen=True, slots=True)

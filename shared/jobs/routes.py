@@ -1,12 +1,20 @@
 """Which jobs there are: what each carries, which function runs it, on which queue, how long, and how often.
 
-Nothing else runs: RQ alone would import whatever dotted name a job holds; here a job names a row of ROUTES.
+Nothing else runs. RQ alone would import whatever dotted name a job holds; here a job names a row of ROUTES and carries
+one payload as JSON, and `Job.read` resolves nothing else and unpickles nothing.
 """
 
+import json
+import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
+from pydantic import ValidationError
+
+from shared.errors import AlphaStralError, first_fault
 from shared.jobs.payloads import (
     BuildDataset,
     LookAtMatchup,
@@ -18,6 +26,12 @@ from shared.jobs.payloads import (
     WriteLeaderboard,
     WriteReport,
 )
+
+MAX_PAYLOAD_BYTES = 100_000
+
+
+class Refused(AlphaStralError):
+    """A job that this project did not write. It is set aside and never run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +124,75 @@ ROUTES: Mapping[str, Route] = {
         retries=8,
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as read from Redis: its route, its payload, and nothing that could run anything else."""
+
+    id: str
+    route: Route
+    payload: Payload
+    timeout_seconds: float
+    retries_left: int
+    """Negative when it has no attempt left."""
+    last_failure: str
+
+    @classmethod
+    def read(cls, job_id: str, fields: Mapping[bytes, bytes], routes: Mapping[str, Route]) -> "Job":
+        """Read RQ's hash of a job. Raises Refused for anything that `Queues.enqueue` would not have written."""
+        if not _JOB_ID.fullmatch(job_id):
+            raise Refused("its id is none of ours")
+        foreign = sorted(name for name, value in fields.items() if value and name not in _OWN_FIELDS)
+        if foreign:
+            raise Refused(f"it carries {', '.join(name.decode(errors='replace') for name in foreign)}")
+        name, payload = _read_data(fields.get(b"data", b""))
+        route = routes.get(name)
+        if route is None:
+            raise Refused(f"no route is called {name!r}")
+        try:
+            return cls(
+                id=job_id,
+                route=route,
+                payload=route.payload.model_validate(payload),
+                timeout_seconds=float(fields[b"timeout"]),
+                retries_left=int(fields[b"retries_left"]),
+                last_failure=fields.get(b"last_failure", b"").decode(errors="replace"),
+            )
+        except ValidationError as error:
+            at, why = first_fault(error)
+            raise Refused(f"its payload is no {route.payload.__name__}: {at}: {why}") from error
+        except (KeyError, ValueError) as error:
+            raise Refused(f"it lacks or garbles a field: {error}") from error
+
+
+# What RQ writes for a plain job, and the note that a failed attempt leaves. Callbacks, webhooks, meta, groups,
+# dependencies, repeats and rate limits are not among them.
+_OWN_FIELDS = frozenset(
+    b"created_at data description started_at ended_at last_heartbeat worker_name retries_left retry_intervals origin "
+    b"enqueued_at timeout result_ttl status last_failure".split()
+)
+
+
+_JOB_ID = re.compile(r"[a-z0-9-]{1,200}")
+
+
+def _read_data(raw: bytes) -> tuple[str, dict[str, Any]]:
+    unpack = zlib.decompressobj()
+    try:
+        data = unpack.decompress(raw, MAX_PAYLOAD_BYTES)
+        document = None if unpack.unconsumed_tail else json.loads(data)
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise Refused("its data is not JSON") from error
+    match document:
+        case [str(name), None, [], dict(payload)]:
+            return name, payload
+        case _:
+            raise Refused("its data is not one route and one payload")
+
+
+def called(function: str) -> Callable[..., None]:
+    """What a route's `module:function` names."""
+    module, _, name = function.partition(":")
+    found: Callable[..., None] = getattr(import_module(module), name)
+    return found

@@ -1,10 +1,9 @@
-"""A worker: takes jobs from one queue, runs each in a work horse, and never loses one.
+"""A worker: takes jobs from one queue, runs each in a process of its own, and never loses one.
 
 It replaces RQ's worker and keeps RQ's layout in Redis. The reasons are in docs/decisions/0004-workers.md.
 """
 
 import logging
-import random
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -17,10 +16,10 @@ from typing import Any
 import redis
 
 from shared.errors import Unreachable
-from shared.jobs.horse import Ending, HandedBack, Horse, Report
+from shared.jobs.forked_job import Ending, ForkedJob, HandedBack, Report
 from shared.jobs.payloads import Payload
-from shared.jobs.queue import Lease, Leases, Queues, Refused, reaching_redis
-from shared.jobs.routes import ROUTES, Route
+from shared.jobs.queue import Lease, Leases, Queues, reaching_redis
+from shared.jobs.routes import ROUTES, Refused, Route, called
 from shared.policies import PolicySpec
 from shared.settings import Settings
 from shared.store import Store
@@ -32,7 +31,7 @@ __all__ = ["Context", "HandedBack", "Worker"]
 
 BEAT_SECONDS = 1
 _LOOK_SECONDS = 0.1
-"""How often a running horse's worker looks whether it was told to stop."""
+"""How often the worker of a running job looks whether it was told to stop."""
 _PATIENCE_SECONDS = 30.0
 """How long a worker that has something to say to Redis waits for it to come back."""
 _PARTING_SECONDS = 3.0
@@ -131,7 +130,7 @@ class Worker:
             self._give_up(lease, job.last_failure)
             return
         log.info("Job %s begins.", job.id)
-        report = self._attend(lease, partial(_call, job.route.function, job.payload, ()))
+        report = self._attend(lease, lambda context: called(job.route.function)(job.payload, context))
         match report.ending:
             case Ending.DONE:
                 log.info("Job %s is done.", job.id)
@@ -148,7 +147,8 @@ class Worker:
     def _give_up(self, lease: Lease, reason: str) -> None:
         """Let the job's service record that it failed for good."""
         log.error("Job %s failed for good: %s", lease.job.id, one_line(reason))
-        report = self._attend(lease, partial(_call, lease.job.route.give_up, lease.job.payload, (reason,)))
+        give_up, payload = lease.job.route.give_up, lease.job.payload
+        report = self._attend(lease, lambda context: called(give_up)(payload, context, reason))
         if report.ending is Ending.HANDED_BACK:
             self._insist(partial(self._leases.put_back, lease))
             return
@@ -158,25 +158,25 @@ class Worker:
         self._insist(partial(self._leases.finish, lease))
 
     def _attend(self, lease: Lease, task: Callable[[Context], None]) -> Report:
-        """Run a task in a horse, renew the lease meanwhile, and end the horse when its time is up."""
-        horse = Horse(partial(self._in_horse, task))
+        """Run a task in a process of its own, renew the lease meanwhile, and end the process when its time is up."""
+        job = ForkedJob(lambda: task(self._context()))
         started, beaten = time.monotonic(), 0.0
         told_at: float | None = None
         verdict: Report | None = None
-        while (report := horse.wait(_LOOK_SECONDS)) is None:
+        while (report := job.wait(_LOOK_SECONDS)) is None:
             now = time.monotonic()
             if now - beaten >= BEAT_SECONDS:
                 beaten = now
                 self._insist(partial(self._leases.beat, lease), patience_seconds=0)
             if self._signals and told_at is None:
                 told_at = now
-                horse.stop()
+                job.stop()
             if verdict is None and told_at is not None and self._at_once(now - told_at):
                 verdict = Report(Ending.HANDED_BACK)
-                horse.kill()
+                job.kill()
             if verdict is None and now - started > lease.job.timeout_seconds:
                 verdict = Report(Ending.FAILED, f"it took longer than {lease.job.timeout_seconds:.0f} s")
-                horse.kill()
+                job.kill()
         if verdict is None and self._signals > 1 and report.ending is Ending.FAILED:
             return Report(Ending.HANDED_BACK)
         return verdict or report
@@ -184,16 +184,14 @@ class Worker:
     def _at_once(self, seconds_since_told: float) -> bool:
         return self._signals > 1 or seconds_since_told > self._settings.worker_grace_seconds
 
-    def _in_horse(self, task: Callable[[Context], None]) -> None:
-        random.seed()
-        task(
-            Context(
-                settings=self._settings,
-                store=Store(self._settings.store),
-                enqueue=Queues(self._connection, self._routes).enqueue,
-                stopping=lambda: self._signals > 0,
-                worker=self.name,
-            )
+    def _context(self) -> Context:
+        """Made in the job's process: a store may have threads, which do not survive a fork."""
+        return Context(
+            settings=self._settings,
+            store=Store(self._settings.store),
+            enqueue=Queues(self._connection, self._routes).enqueue,
+            stopping=lambda: self._signals > 0,
+            worker=self.name,
         )
 
     def _insist(self, say: Callable[[], None], patience_seconds: float = _PATIENCE_SECONDS) -> None:
@@ -214,8 +212,3 @@ class Worker:
                     log.warning("%s Going on without it.", error)
                     return
                 time.sleep(0.25)
-
-
-def _call(function: str, payload: Payload, reason: tuple[str, ...], context: Context) -> None:
-    module, _, name = function.partition(":")
-    getattr(import_module(module), name)(payload, context, *reason)

@@ -5,7 +5,7 @@
  * big read-only parts are links, which --preserve-symlinks lets it take for its own. It listens on ADDRESS only, makes
  * no requests to other hosts, and knows no rate limits. PROCESSES is `one`, or `several` as the server comes: it then has
  * children for the network, for battles and more, which end with it.
- * The process ends, and removes FOLDER, when its standard input ends: it never outlives whoever started it.
+ * The process ends, and removes FOLDER, when told to or when its standard input ends: it never outlives its parent.
  */
 'use strict';
 
@@ -39,11 +39,10 @@ fs.symlinkSync(path.dirname(packageFolder), path.join(folder, 'node_modules'));
 fs.writeFileSync(path.join(folder, 'config', 'config.js'), `module.exports = ${JSON.stringify(CONFIG)};\n`);
 
 process.chdir(folder);
-process.on('exit', () => fs.rmSync(folder, {recursive: true, force: true, maxRetries: 3}));
+// Not where it fails: what it said then lies in FOLDER, too, and the parent reads it.
+process.on('exit', code => code || fs.rmSync(folder, {recursive: true, force: true, maxRetries: 3}));
 process.stdin.on('end', () => process.exit(0)).resume();
-// Ctrl-C reaches the whole foreground group; the parent decides when this process ends.
-process.on('SIGINT', () => {});
-process.on('SIGTERM', () => {});
+process.on('SIGTERM', () => process.exit(0));
 // The server survives what its plugins throw, but a server that cannot listen is none.
 process.on('uncaughtException', error => {
 	if (error.syscall !== 'listen') return;

@@ -4,20 +4,18 @@ import asyncio
 import os
 import socket
 import tempfile
-from asyncio.subprocess import PIPE, STDOUT, Process
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from shared.errors import SimulatorError
+from shared.errors import SimulatorError, Unreachable, UsageError
+from shared.process import Child, listen
 from shared.simulator.node import find_node, find_simulator
 
 Processes = Literal["one", "several"]
 SCRIPT = Path(__file__).with_name("showdown_server.js")
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 5.0
-_KEPT_OUTPUT_CHARACTERS = 2_000
 _LINKS_ARE_FILES = ("--preserve-symlinks", "--preserve-symlinks-main")
 _HANDSHAKE = (
     "GET /showdown/websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -45,9 +43,7 @@ class ShowdownServer:
         self._processes = processes
         self._address = address
         self._folder: tempfile.TemporaryDirectory[str]
-        self._output = ""
-        self._process: Process
-        self._reading: asyncio.Task[None]
+        self._child: Child
 
     @property
     def url(self) -> str:
@@ -62,90 +58,61 @@ class ShowdownServer:
     @property
     def pid(self) -> int:
         """The server's main process, or its only one."""
-        return self._process.pid
+        return self._child.pid
 
     async def __aenter__(self) -> "ShowdownServer":
         find_simulator()
         node = find_node(self._node)
-        self.port = _free_port(self.port)
-        self._folder = tempfile.TemporaryDirectory(prefix="alphastral-showdown-", ignore_cleanup_errors=True)
-        command = (node, *_LINKS_ARE_FILES, SCRIPT, self._folder.name, str(self.port), self._processes, self._address)
-        # Nothing of this process's environment is needed there, least of all its secrets.
-        environment = {"PATH": os.defpath, "NODE_ENV": "production"}
-        self._process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=environment
-        )
-        self._reading = asyncio.create_task(self._read())
         try:
-            await self._answering()
-        except BaseException:
-            await self._stop()
+            with listen("127.0.0.1", self.port) as probe:
+                self.port = probe.getsockname()[1]
+        except UsageError as error:
+            raise SimulatorError(f"port {self.port} is taken; give another for the Showdown server") from error
+        self._folder = tempfile.TemporaryDirectory(prefix="alphastral-showdown-", ignore_cleanup_errors=True)
+        arguments = (self._folder.name, str(self.port), self._processes, self._address)
+        self._child = Child(
+            "the Showdown server",
+            [node, *_LINKS_ARE_FILES, SCRIPT, *arguments],
+            log=Path(self._folder.name, "output"),
+            # Nothing of this process's environment is needed there, least of all its secrets.
+            environment={"PATH": os.defpath, "NODE_ENV": "production"},
+        )
+        self._child.start()
+        try:
+            await asyncio.to_thread(self._child.wait_until, self._greets, START_TIMEOUT_SECONDS)
+        except BaseException as error:
+            failure = self._failure(f"did not start within {START_TIMEOUT_SECONDS:.0f} s")
+            await self.__aexit__(None, None, None)
+            if isinstance(error, Unreachable):
+                raise failure from error
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stop()
+        await asyncio.to_thread(self._child.end, STOP_TIMEOUT_SECONDS)
+        self._folder.cleanup()
 
     async def ended(self) -> SimulatorError:
         """Wait until it ends by itself, and say how it did."""
-        return self._failure(f"ended with status {await self._process.wait()}")
-
-    async def _stop(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT_SECONDS)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        await self._reading
-        self._folder.cleanup()
-
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while chunk := await self._process.stdout.read(4096):
-            self._output = (self._output + chunk.decode(errors="replace"))[-_KEPT_OUTPUT_CHARACTERS:]
-
-    async def _answering(self) -> None:
-        try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                while not await _greets(self.port):
-                    if self._reading.done():
-                        raise self._failure(f"ended with status {await self._process.wait()}")
-                    await asyncio.sleep(0.05)
-        except TimeoutError as error:
-            raise self._failure(f"did not start within {START_TIMEOUT_SECONDS:.0f} s") from error
+        await asyncio.to_thread(self._child.wait)
+        return self._failure("ended")
 
     def _failure(self, what: str) -> SimulatorError:
-        said = " / ".join(self._output.strip().splitlines()[-5:])
+        if self._child.status is not None:
+            what = f"ended with status {self._child.status}"
+        said = " / ".join(self._child.said(5))
         return SimulatorError(f"the Showdown server on port {self.port} {what}" + (f": {said}" if said else ""))
 
-
-def _free_port(wanted: int) -> int:
-    """The wanted port, or any free one for 0. Raises SimulatorError when something else listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def _greets(self) -> bool:
+        """Whether the server takes a websocket and says its first words: it listens before it can do so."""
         try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError as error:
-            raise SimulatorError(f"port {wanted} is taken; give another for the Showdown server") from error
-        return int(probe.getsockname()[1])
-
-
-async def _greets(port: int) -> bool:
-    """Whether the server takes a websocket and says its first words: it listens before it can do so."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        writer.write(_HANDSHAKE.encode())
-        await reader.readuntil(b"|challstr|")
-    except (OSError, asyncio.IncompleteReadError):
-        return False
-    finally:
-        writer.close()
-    return True
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
+                connection.sendall(_HANDSHAKE.encode())
+                said = b""
+                while b"|challstr|" not in said and (more := connection.recv(4096)):
+                    said += more
+        except OSError:
+            return False
+        return b"|challstr|" in said

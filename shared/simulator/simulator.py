@@ -255,15 +255,7 @@ class Simulator:
 
         Raises InvalidTeam with the simulator's own reasons, and SimulatorError.
         """
-        host = await self._running()
-        self._next_id += 1
-        asked = self._next_id
-        host.answers[asked] = asyncio.Queue()
-        host.send({"validate": asked, "format": format_id, "team": team})
-        try:
-            frame = await host.answer(asked, self._step_timeout_seconds)
-        finally:
-            del host.answers[asked]
+        frame = await self._ask("validate", format=format_id, team=team)
         if frame["problems"]:
             raise InvalidTeam(f"this team may not be used in {format_id}:", frame["problems"])
         return str(frame["team"])
@@ -273,15 +265,7 @@ class Simulator:
 
         Raises InputRefused when the host does not run what is asked for, and SimulatorError.
         """
-        host = await self._running()
-        self._next_id += 1
-        asked = self._next_id
-        host.answers[asked] = asyncio.Queue()
-        host.send({"again": asked, "start": start, "inputs": inputs})
-        try:
-            answer = await host.answer(asked, self._step_timeout_seconds)
-        finally:
-            host.answers.pop(asked, None)
+        answer = await self._ask("again", start=start, inputs=inputs)
         if "refused" in answer:
             raise InputRefused(str(answer["refused"]))
         return tuple(
@@ -292,6 +276,18 @@ class Simulator:
             )
             for frame in answer["frames"]
         )
+
+    async def _ask(self, command: str, **more: object) -> Mapping[str, Any]:
+        """The one answer to a command that opens no battle. Raises SimulatorError."""
+        host = await self._running()
+        self._next_id += 1
+        asked = self._next_id
+        host.answers[asked] = asyncio.Queue()
+        host.send({command: asked, **more})
+        try:
+            return await host.answer(asked, self._step_timeout_seconds)
+        finally:
+            host.answers.pop(asked, None)
 
     async def _running(self) -> Host:
         async with self._starting:

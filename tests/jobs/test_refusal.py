@@ -12,7 +12,7 @@ from rq.job import Job as RQJob
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from shared.jobs.queue import MAX_PAYLOAD_BYTES, Job, Refused
+from shared.jobs.routes import MAX_PAYLOAD_BYTES, Job, Refused
 from tests.jobs.conftest import Yard, eventually
 from tests.jobs.errands import ROUTES
 

@@ -84,7 +84,7 @@ class Transport:
             async for attempt in attempts:
                 with attempt:
                     await self._until_welcome()
-                    async with self._limiter.place(self.endpoint.name, self.endpoint.max_in_flight):
+                    async with self._limiter.slot(self.endpoint.name, self.endpoint.max_in_flight):
                         sent = self._clock()
                         value = await _within(timeout_seconds, send)
         except _TimedOut:

@@ -1,29 +1,29 @@
-"""The work horse: a forked process that runs one job, so that a job can be ended whatever it is doing.
+"""A job's own process, forked from the worker, so that a job can be ended whatever it is doing.
 
-A fork, because what a job needs takes a second to import and the worker has imported it already. Two pipes tie the
-two together: the horse's report ends when the horse does, and its leash ends when the worker does, by kill -9 too.
+A fork, because what a job needs takes a second to import and the worker has imported it already. It ends when the
+worker does, by kill -9 too, and takes along whatever it started.
 """
 
 import json
 import logging
+import multiprocessing
 import os
-import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NoReturn
+from multiprocessing.connection import Connection
 
 from shared.errors import AlphaStralError, UsageError
+from shared.process import killed_with_parent
 
 log = logging.getLogger(__name__)
 
+_FORK = multiprocessing.get_context("fork")
 _REASON_CHARACTERS = 500
-"""So that a report is one write to a pipe, whole or not there."""
 _MOMENT_SECONDS = 0.005
 
 
@@ -43,78 +43,78 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the horse says last, or what is said of it when it could not."""
+    """What a job's process says last, or what is said of it when it could not."""
 
     ending: Ending
     reason: str = ""
 
 
-class Horse:
-    """A running horse, as its worker sees it."""
+class ForkedJob:
+    """A running process, as its worker sees it."""
 
     def __init__(self, task: Callable[[], None]) -> None:
-        report_end, report_start = os.pipe()
-        leash_end, leash_start = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(report_end)
-            os.close(leash_start)
-            _run(task, report_start, leash_end)
-        os.close(report_start)
-        os.close(leash_end)
-        # Also done by the horse; whoever comes first, its group exists before anybody kills it.
-        with suppress(OSError):
-            os.setpgid(self.pid, self.pid)
-        self._report_end, self._leash_start = report_end, leash_start
+        self._report, reporting = _FORK.Pipe(duplex=False)
         self._said = b""
+        self._process = _FORK.Process(target=_run, args=(task, reporting))
+        self._process.start()
+        reporting.close()
+        # Also done by the process; whoever comes first, its group exists before anybody kills it.
+        with suppress(OSError):
+            os.setpgid(self._pid, self._pid)
+
+    @property
+    def _pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
 
     def wait(self, seconds: float) -> Report | None:
         """Its report once it has ended; None when it still runs after `seconds`."""
         self._listen(seconds)
-        ended, status = os.waitpid(self.pid, os.WNOHANG)
-        if not ended:
+        # Not its sentinel: what the job left running holds copies of all pipes.
+        status = self._process.exitcode
+        if status is None:
             return None
         self._listen(0)
         # What it started and left behind, a Node.js process above all, ends with it.
         self.kill()
-        os.close(self._report_end)
-        os.close(self._leash_start)
+        self._process.close()
+        self._report.close()
         if self._said:
             ending, reason = json.loads(self._said)
             return Report(Ending(ending), reason)
-        number = -os.waitstatus_to_exitcode(status)
-        return Report(Ending.FAILED, f"its process was ended by signal {number}" if number > 0 else "its process ended")
+        return Report(
+            Ending.FAILED, f"its process was ended by signal {-status}" if status < 0 else "its process ended"
+        )
 
     def _listen(self, seconds: float) -> None:
-        if select.select([self._report_end], [], [], seconds)[0]:
-            said = os.read(self._report_end, 65_536)
-            self._said += said
-            if not said:
+        if self._report.poll(seconds):
+            try:
+                self._said = self._report.recv_bytes()
+            except EOFError:
                 # It has closed its end and is about to exit.
                 time.sleep(_MOMENT_SECONDS)
 
     def stop(self) -> None:
         """Ask it to begin nothing new."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGTERM)
+        self._process.terminate()
 
     def kill(self) -> None:
         """End it and all that it started, now."""
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self._pid, signal.SIGKILL)
 
 
-def _run(task: Callable[[], None], report_start: int, leash_end: int) -> NoReturn:
+def _run(task: Callable[[], None], reporting: Connection) -> None:
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_end_with_worker, args=(leash_end,), daemon=True).start()
+        killed_with_parent(with_group=True)
         report = _attempt(task)
-        os.write(report_start, json.dumps([report.ending, report.reason[:_REASON_CHARACTERS]]).encode())
+        reporting.send_bytes(json.dumps([report.ending, report.reason[:_REASON_CHARACTERS]]).encode())
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
+        # Not multiprocessing's way out, which waits for threads that the job left running.
         os._exit(0)
 
 
@@ -132,8 +132,3 @@ def _attempt(task: Callable[[], None]) -> Report:
         log.exception("A job failed unexpectedly.")
         return Report(Ending.FAILED, f"{type(error).__name__}: {error}")
     return Report(Ending.DONE)
-
-
-def _end_with_worker(leash_end: int) -> None:
-    os.read(leash_end, 1)
-    os.killpg(0, signal.SIGKILL)
