@@ -24,7 +24,7 @@ from types import TracebackType
 from deploy.client import ADDRESS_FILE, ApiClient
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import Queues, connect
-from shared.process import Child, terminated_as_interrupted
+from shared.process import Child, handled, terminated_as_interrupted
 from shared.settings import Settings, child_environment
 from shared.store import replace_file
 
@@ -72,7 +72,8 @@ class LocalStack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _undisturbed():
+        # Whoever presses Ctrl-C again while all is being stopped does not leave half of it behind.
+        with handled((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN):
             self._ending.set()
             self._exit.close()
 
@@ -203,20 +204,6 @@ def _published(addresses: Mapping[str, str], path: Path) -> Iterator[None]:
         with suppress(OSError):
             if path.read_text() == text:
                 path.unlink()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Whoever presses Ctrl-C again while all is being stopped does not leave half of it behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def find_redis_server() -> Path:

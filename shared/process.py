@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -213,26 +213,34 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
+def handled(numbers: Iterable[signal.Signals], handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
+    """What is done on these signals while the context lasts. Outside the main thread nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
 def interruptible(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed: the first lets battles in play end, the next is Python's own KeyboardInterrupt.
 
     `tell` is given what the first one does, when it comes. Outside the main thread nothing is caught.
     """
     interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted.is_set
-        return
 
     def interrupt(*_: object) -> None:
         interrupted.set()
         tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once.")
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
+    with handled([signal.SIGINT], interrupt):
         yield interrupted.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -257,22 +265,14 @@ def interruptible_in_loop(tell: Callable[[str], None]) -> Iterator[asyncio.Event
         loop.remove_signal_handler(signal.SIGINT)
 
 
-@contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
+def terminated_as_interrupted() -> AbstractContextManager[None]:
     """SIGTERM ends this process the way Ctrl-C does: through every `finally`. Told again, it goes on ending."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return handled([signal.SIGTERM], interrupt)
 
 
 # ── many at once ────────────────────────────────────────────────────────────────────────────────────
