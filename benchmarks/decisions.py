@@ -31,7 +31,7 @@ from time import perf_counter, process_time
 from deploy.stack import private_redis
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.play import play
-from services.arena.policies.models import connector
+from services.arena.policies.language_model import connector
 from shared.jobs.limits import Limiter, LocalLimiter, shared_limiter
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings

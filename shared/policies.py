@@ -6,16 +6,110 @@ An address is a URL, or the name that the operator has given to an endpoint.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-from urllib.parse import urlsplit
+from difflib import get_close_matches
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from shared.errors import UnknownFormat, UnknownPolicy
-from shared.model_options import OPTIONS, ModelOptions, guess, read_options
 from shared.text import one_line
 
 Behind = Literal["nothing", "model", "model or address", "model, maybe at an address"]
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://.*"
+_WRITTEN: Mapping[Behind, re.Pattern[str]] = {
+    "nothing": re.compile(""),
+    "model": re.compile(r"(?P<name>.+)", re.DOTALL),
+    # What is no URL is NAME@VERSION in the registry.
+    "model or address": re.compile(rf"(?:(?P<model>.*)@)?(?P<address>{_URL})|(?P<name>.+)", re.DOTALL),
+    "model, maybe at an address": re.compile(r"(?P<model>.+)@(?P<address>[^@]+)|(?P<name>[^@]+)", re.DOTALL),
+}
+CONTRACT_VERSIONS = ("v1", "v2")
+SUBSTITUTES = ("random", "max-damage", "forfeit")
+Substitute = Literal["random", "max-damage", "forfeit"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How a model is asked. As options behind a policy's name they are called as here, but for the units."""
+
+    contract: str = "v2"
+    temperature: float = 0.0
+    seed: int | None = None
+    history: int = 0
+    """Exchanges of the same battle that are sent along, the latest ones."""
+    reasoning: bool = False
+    instructions: bool | None = None
+    """Whether a question says more than the contract's prompt: what the game is, how to answer. None: as its kind."""
+    constrain: bool = True
+    """Whether the server keeps the model to the legal actions, where it can."""
+    max_tokens: int | None = None
+    """Of one answer; None: enough for a legal action, and for a short reason where one is asked for."""
+    asks: int = 2
+    """Attempts before the substitute plays."""
+    substitute: Substitute = "random"
+    timeout_seconds: float = 60.0
+    """For one answer, once the server has taken the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a policy that asks a model."""
+
+    field: str
+    """Of ModelOptions."""
+    meaning: str
+    read: Callable[[str], object]
+    """Raises ValueError, saying what would do."""
+
+
+def _one_of(known: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"one of {', '.join(known)}")
+        return text
+
+    return read
+
+
+def _number(read_as: type[int] | type[float], lowest: float, highest: float) -> Callable[[str], float]:
+    # int() also reads other alphabets' digits, underscores and signs, which would make two names of one policy.
+    written, what = (r"[0-9]{1,19}", "whole number") if read_as is int else (r"[0-9]{1,9}(\.[0-9]{1,9})?", "number")
+
+    def read(text: str) -> float:
+        number = read_as(text) if re.fullmatch(written, text) else -1
+        if not lowest <= number <= highest:
+            raise ValueError(f"a {what} from {lowest} to {highest}")
+        return number
+
+    return read
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return text == "yes"
+
+
+OPTIONS: Mapping[str, Option] = {
+    "contract": Option("contract", "how the state is told: v1 or v2 [v2]", _one_of(CONTRACT_VERSIONS)),
+    "temperature": Option("temperature", "0 to 2 [0]", _number(float, 0, 2)),
+    "seed": Option("seed", "of the model's sampling, where its server takes one", _number(int, 0, 2**31 - 1)),
+    "history": Option("history", "exchanges of the battle that are sent along, 0 to 20 [0]", _number(int, 0, 20)),
+    "reasoning": Option("reasoning", "ask for a short reason before the action: yes or no [no]", _yes_or_no),
+    "instructions": Option(
+        "instructions", "tell the model what the game is and how to answer: yes or no [yes; tgi, local: no]", _yes_or_no
+    ),
+    "constrain": Option("constrain", "permit only legal actions, where the server can: yes or no [yes]", _yes_or_no),
+    "max-tokens": Option(
+        "max_tokens",
+        "of one answer, 1 to 32768 [64; with reasoning 400]; more for models that think",
+        _number(int, 1, 32768),
+    ),
+    "asks": Option("asks", "attempts before the substitute plays, 1 to 5 [2]", _number(int, 1, 5)),
+    "substitute": Option("substitute", "who plays then: random, max-damage or forfeit [random]", _one_of(SUBSTITUTES)),
+    "timeout": Option("timeout_seconds", "seconds to wait for an answer, 0.1 to 600 [60]", _number(float, 0.1, 600)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +212,12 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def parse_policy(text: str) -> PolicySpec:
+def parse_policy(text: str, *, recorded: bool = False) -> PolicySpec:
     """Take a policy's name apart and check it against KINDS and OPTIONS.
 
-    Raises UnknownPolicy, with the list of kinds or the reason, when no kind answers to it, when an address is missing
-    or holds a secret, or when an option is unknown or its value will not do.
+    A name that is `recorded` may hold options that nobody can ask for any more. Raises UnknownPolicy, with the list of
+    kinds or the reason, when no kind answers to it, when an address is missing or holds a secret, or when an option is
+    unknown or its value will not do.
     """
     rest, question, query = text.rpartition("?") if "?" in text else (text, "", "")
     kind_name, _, behind = rest.partition(":")
@@ -131,19 +226,17 @@ def parse_policy(text: str) -> PolicySpec:
         raise UnknownPolicy(
             f"unknown policy {one_line(kind_name)!r}; {guess(kind_name, KINDS)}the policies are: {', '.join(KINDS)}"
         )
-    if kind.behind == "nothing":
-        if rest != kind.name:
-            raise UnknownPolicy(f"the policy {kind.name!r} takes nothing behind its name, but has {one_line(behind)!r}")
-        model, address = None, None
-    else:
-        model, address = _take_apart(kind, behind)
-    return PolicySpec(
-        text=text,
-        kind=kind.name,
-        model=model,
-        url=address,
-        options=read_options(kind.name, query, OPTIONS if kind.asks_a_model else {}) if question else ModelOptions(),
-    )
+    if kind.behind == "nothing" and rest != kind.name:
+        raise UnknownPolicy(f"the policy {kind.name!r} takes nothing behind its name, but has {one_line(behind)!r}")
+    model, address = _take_apart(kind, behind)
+    options = _read_options(kind, query, recorded=recorded) if question else ModelOptions()
+    return PolicySpec(text=text, kind=kind.name, model=model, url=address, options=options)
+
+
+def asks_a_model(name: str) -> bool:
+    """Whether a policy, asked for or recorded, is of a kind that asks a model and so can cost anything."""
+    kind = KINDS.get(re.split("[:?]", name, maxsplit=1)[0])
+    return kind is not None and kind.asks_a_model
 
 
 def check_over_api(spec: PolicySpec) -> PolicySpec:
@@ -183,31 +276,26 @@ def check_format(name: str) -> Format:
 
 def _take_apart(kind: Kind, behind: str) -> tuple[str | None, str | None]:
     """Model and address of what stands behind a kind. Raises UnknownPolicy."""
-    model, at, address = behind.rpartition("@") if "@" in behind else (behind, "", "")
-    if kind.behind == "model or address" and _is_url(behind):
-        model, at, address = "", "@", behind
-    elif kind.behind == "model or address" and at and not _is_url(address):
-        # The version of a registry name: NAME@VERSION.
-        model, at, address = behind, "", ""
-    if "://" in model or (_is_url(address) and "@" in address):
+    written = _WRITTEN[kind.behind].fullmatch(behind)
+    if written is None:
+        raise UnknownPolicy(f"the policy {kind.name!r} is written like {kind.example}")
+    parts = {"model": None, "address": None, "name": None, **written.groupdict()}
+    model, address = parts["model"] or parts["name"], parts["address"]
+    if kind.behind == "model" and "://" in behind:
+        raise UnknownPolicy(f"the policy {kind.name!r} takes no address; it is written like {kind.example}")
+    if "://" in (model or "") or "@" in (address or ""):
         # An address that holds an `@` holds a password before it. It is not repeated here.
         raise UnknownPolicy(f"the address in a {kind.name!r} policy may hold no user name, password or '@'")
-    if kind.behind == "model" and at and _is_url(address):
-        raise UnknownPolicy(f"the policy {kind.name!r} takes no address; it is written like {kind.example}")
-    if kind.behind == "model":
-        model, at, address = behind, "", ""
-    if (at and not address) or not (model or (address and kind.behind == "model or address")):
-        raise UnknownPolicy(f"the policy {kind.name!r} is written like {kind.example}")
-    for part, most in ((model, 200), (address, 200)):
-        if len(part) > most or not part.isprintable() or part != part.strip():
+    for part in (model or "", address or ""):
+        if len(part) > 200 or not part.isprintable() or part != part.strip():
             raise UnknownPolicy(f"{one_line(part)!r} will not do in a policy's name")
-    if _is_url(address):
+    if address and _is_url(address):
         _check_url(address)
-    return model or None, address or None
+    return model or None, address
 
 
 def _is_url(text: str) -> bool:
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+    return re.fullmatch(_URL, text, re.DOTALL) is not None
 
 
 def _check_url(url: str) -> None:
@@ -221,3 +309,37 @@ def _check_url(url: str) -> None:
         raise UnknownPolicy(f"{one_line(url)!r} is no address; it should look like http://127.0.0.1:8080")
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise UnknownPolicy("an address in a policy's name takes nothing behind '?' or '#'; keys belong into settings")
+
+
+def _read_options(kind: Kind, query: str, *, recorded: bool) -> ModelOptions:
+    """The options in `option=value&…`. Raises UnknownPolicy, with what would do."""
+    options = OPTIONS if kind.asks_a_model else {}
+    known = ", ".join(options) or "none"
+    written = parse_qsl(query, keep_blank_values=True)
+    if not written:
+        raise UnknownPolicy(f"no option=value behind the '?' of a {kind.name!r} policy; its options are: {known}")
+    values: dict[str, Any] = {}
+    for name, value in written:
+        if name == "stream" and options:
+            if not recorded:
+                raise UnknownPolicy("answers are not streamed any more: leave the option 'stream' out")
+            continue
+        if name not in options:
+            suggestion = guess(name, options)
+            raise UnknownPolicy(
+                f"the policy {kind.name!r} has no option {one_line(name)!r}; {suggestion}its options are: {known}"
+            )
+        option = options[name]
+        if option.field in values:
+            raise UnknownPolicy(f"the option {name!r} is given twice")
+        try:
+            values[option.field] = option.read(value)
+        except ValueError as error:
+            raise UnknownPolicy(f"the option {name!r} takes {error}, not {one_line(value)!r}") from error
+    return ModelOptions(**values)
+
+
+def guess(name: str, known: Mapping[str, object]) -> str:
+    """`did you mean 'asks'? `, or nothing where no known name is near."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

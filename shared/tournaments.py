@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
 from shared.asked import Asked
-from shared.policies import KINDS, parse_policy
+from shared.policies import asks_a_model
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS
 from shared.store import is_id
 from shared.verdicts.ratings import Meeting
@@ -90,7 +90,7 @@ class Suite(BaseModel):
 
     def asks_a_model(self, policies: Sequence[str]) -> bool:
         """Whether any of these can cost anything."""
-        return any(KINDS[parse_policy(name).kind].asks_a_model for name in policies)
+        return any(asks_a_model(name) for name in policies)
 
 
 class Decisions(BaseModel):

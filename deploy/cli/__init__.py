@@ -99,7 +99,7 @@ def battle(
     """Play a matchup in this process and write its run and report."""
     from deploy.cli.play import check_output, play_here, write_result
     from deploy.local_models import local_models
-    from services.arena.policies.models import connector
+    from services.arena.policies.language_model import connector
 
     configure_logging(log_level or Settings().log_level)
     check_output(output)

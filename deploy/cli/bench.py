@@ -20,7 +20,7 @@ from services.arena.budget import Budget, Spent
 from services.arena.checks import check_matchup
 from services.arena.play import play
 from services.arena.policies import Connect
-from services.arena.policies.models import connector
+from services.arena.policies.language_model import connector
 from services.reporter.report import render
 from services.reporter.run import assemble
 from shared.errors import Conflict, UsageError, first_fault

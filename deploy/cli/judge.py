@@ -130,7 +130,7 @@ def tournament(
 ) -> None:
     """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
     from deploy.cli.tournament import play_tournament, read_suite
-    from services.arena.policies.models import connector
+    from services.arena.policies.language_model import connector
     from shared.text import one_line
 
     configure_logging("WARNING")

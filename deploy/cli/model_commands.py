@@ -12,8 +12,7 @@ from deploy.cli.show import err, out
 from deploy.cli.suites import read_policies
 from services.arena.checks import pinned
 from shared.jobs.limits import LocalLimiter
-from shared.model_options import OPTIONS
-from shared.policies import FORMATS, KINDS
+from shared.policies import FORMATS, KINDS, OPTIONS
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
@@ -69,7 +68,7 @@ def bench(
     """Play a suite's matchups, those battles that are not played yet, and print its table."""
     from deploy.cli.bench import play_suite, read_suite
     from deploy.local_models import local_models
-    from services.arena.policies.models import connector
+    from services.arena.policies.language_model import connector
 
     configure_logging(log_level or "WARNING")
     settings = Settings()

@@ -24,11 +24,11 @@ from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed
 from deploy.cli.show import err, out, progress
 from services.arena.checks import check_matchup
 from services.arena.play import play
-from services.arena.policies.models import connector
+from services.arena.policies.language_model import connector
 from services.reporter.run import assemble
 from shared.errors import AlphaStralError, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
-from shared.policies import KINDS, parse_policy
+from shared.policies import asks_a_model
 from shared.process import cores, in_processes
 from shared.records import MAX_POLICY_CHARACTERS, BattleRecord, MatchupRequest, read_run
 from shared.settings import Settings
@@ -86,7 +86,7 @@ def play_into(folder: Path, asked: SelfPlay, advance: Callable[[Tally], None]) -
     tally = Tally.of(battle.winner for part in there for battle in read_run(part.path).battles)
     advance(tally)
     to_play = [part for part in parts if part not in there]
-    models = any(KINDS[parse_policy(name).kind].asks_a_model for name in (asked.p1, asked.p2))
+    models = any(asks_a_model(name) for name in (asked.p1, asked.p2))
     # A model's server takes as much from one process as from many, and its limit holds within one.
     processes = 1 if models else min(cores(), len(to_play)) or 1
     for winners in in_processes(partial(_play_part, settings=Settings()), to_play, processes):

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from rich.markup import escape
 
+from services.arena.backends.chat import constraint
 from services.arena.checks import pin
 from services.arena.policies import Connect, Conversation, make_policy
-from services.arena.policies.language_model import LanguageModel
-from services.arena.policies.models import connector
+from services.arena.policies.language_model import LanguageModel, connector
 from shared.battle.action import Forfeit
 from shared.battle.completion import regex, render
 from shared.battle.contract import CONTRACTS, golden_states
@@ -18,7 +17,6 @@ from shared.battle.decision import Ask, AskRecord, Decision, Outcome
 from shared.battle.state import BattleState, from_json
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
-from shared.policies import PolicySpec
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
@@ -43,7 +41,7 @@ async def try_once(
         "version_patience_seconds": min(settings.version_patience_seconds, PATIENCE_SECONDS),
     }
     connect = reach(connector(settings.model_copy(update=patiences), LocalLimiter()))
-    model = make_policy(pin(policy, Registry(Store(settings.store)), settings), lambda spec: connect(_streamed(spec)))
+    model = make_policy(pin(policy, Registry(Store(settings.store)), settings), connect)
     if not isinstance(model, LanguageModel):
         raise UsageError(f"{policy!r} asks no model, so there is nothing to try")
     state = _read(state_file) if state_file else golden_states()[0]
@@ -57,12 +55,6 @@ async def try_once(
     for line in _answers(model, state, decision):
         tell(line)
     return decision.outcome is not Outcome.SUBSTITUTED
-
-
-def _streamed(spec: PolicySpec) -> PolicySpec:
-    """Timed to the first token; but the built-in server gives its probabilities only with a whole answer."""
-    streams = spec.kind not in ("tgi", "local")
-    return replace(spec, options=replace(spec.options, stream=spec.options.stream or streams))
 
 
 def _read(path: Path) -> BattleState:
@@ -80,8 +72,8 @@ def _question(model: LanguageModel, state: BattleState) -> Iterator[str]:
     if not completions:
         return
     question = model.question(Ask(contract.prompt(state), tuple(completions), regex(completions)))
-    constraint = model.backend.constraint(question)
-    yield _head("constraint", json.dumps(constraint, ensure_ascii=False) if constraint else "none")
+    constrained = constraint(model.backend.form, question)
+    yield _head("constraint", json.dumps(constrained, ensure_ascii=False) if constrained else "none")
 
 
 def _answers(model: LanguageModel, state: BattleState, decision: Decision) -> Iterator[str]:
@@ -107,10 +99,7 @@ def _answers(model: LanguageModel, state: BattleState, decision: Decision) -> It
 def _took(asked: AskRecord) -> Iterator[str]:
     yield f"{_known(asked.tokens_in)} tokens in, {_known(asked.tokens_out)} out"
     if asked.last_token_ms is not None:
-        first = (
-            f" ({milliseconds(asked.first_token_ms)} to the first token)" if asked.first_token_ms is not None else ""
-        )
-        yield f"{milliseconds(asked.last_token_ms)}{first}"
+        yield milliseconds(asked.last_token_ms)
     if asked.retries:
         yield f"asked {asked.retries + 1} times"
     if asked.waited_ms >= 1:

@@ -93,7 +93,7 @@ def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) 
 
 
 def _in_contract(run: Run, request: MatchupRequest) -> Iterator[Difference]:
-    policies = (parse_policy(name) for name in (request.p1, request.p2))
+    policies = (parse_policy(name, recorded=True) for name in (request.p1, request.p2))
     for version in sorted({each.options.contract for each in policies if KINDS[each.kind].asks_a_model}):
         if run.battles and version not in (run.contract or {}):
             yield Difference(f"hash of the contract {version}", None, CONTRACTS[version].hash)

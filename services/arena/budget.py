@@ -1,4 +1,4 @@
-"""What a matchup may spend on its models, and whether that reaches for another battle.
+"""What models cost, what a matchup may spend on them, and whether that reaches for another battle.
 
 A battle that has begun is played to its end: one broken off would be paid for and count for nothing, and long battles
 would be lost more often than short ones. So a battle begins only when what is left will probably do, going by what
@@ -6,11 +6,63 @@ the battles so far took; the first is played alone, to learn what one takes.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from shared.errors import UsageError, first_fault
+from shared.policies import PolicySpec
 from shared.records import BattleRecord, MatchupRequest
+
+_Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Price(BaseModel):
+    """US dollars for a million tokens. An unknown price is None, never zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    tokens_in: _Dollars = Field(alias="in")
+    tokens_out: _Dollars = Field(alias="out")
+
+    def cost(self, tokens_in: int | None, tokens_out: int | None) -> float | None:
+        """In US dollars; None where a number of tokens is unknown."""
+        if tokens_in is None or tokens_out is None:
+            return None
+        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6
+
+
+Prices = Mapping[str, Price]
+"""`kind:model` → price."""
+_PRICES = TypeAdapter(dict[str, Price])
+
+
+def read_prices(override: Path | None = None) -> Prices:
+    """Our table, with the entries of `override` in place of ours or beside them. Raises UsageError."""
+    prices: dict[str, Price] = {}
+    for path in (Path(__file__).with_name("prices.toml"), *([override] if override else ())):
+        try:
+            prices |= _PRICES.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            where, why = first_fault(error)
+            raise UsageError(f"the price table {path}: {where}: {why}") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"the price table {path} cannot be read: {error}") from error
+    return prices
+
+
+def price_of(spec: PolicySpec, prices: Prices) -> Price | None:
+    """The price of a policy's model; None where it is unknown. A version costs what its name costs, unless it has a
+    price of its own.
+    """
+    price = prices.get(f"{spec.kind}:{spec.model}")
+    return prices.get(f"{spec.kind}:{spec.pinned[0]}") if price is None and spec.pinned else price
+
 
 Fetch = Callable[[AbstractSet[int]], Iterable[BattleRecord]]
 """Records of the matchup that others have written, but for those indices."""

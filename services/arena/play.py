@@ -1,14 +1,14 @@
-"""Plays battles of a matchup, many at once, and records each.
-
-The same code serves a shard on an arena worker and `alphastral battle` in one process.
-"""
+"""Plays battles of a matchup, many at once, and records each: seats, seeds, teams, policies, and how it went."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version
+from pathlib import Path
 from platform import python_version
 from random import Random
 from secrets import token_hex
@@ -22,24 +22,22 @@ from services.arena.checks import check_matchup
 from services.arena.matchups import shards_of
 from services.arena.player import Player
 from services.arena.policies import Connect, Policy, make_policy, no_models
+from services.arena.policies.baselines import Person
 from services.arena.policies.language_model import LanguageModel
-from services.arena.policies.person import Person
-from services.arena.seeds import battle_seeds, p1_seat, pair_of
-from services.arena.teams import Teams, resolve_teams
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracking.tracker import Tracker
-from shared.errors import UsageError
+from shared.errors import InvalidTeam, UsageError
 from shared.policies import check_format, person_behind
-from shared.records import BattleRecord, DecisionRecord, MatchupRequest
+from shared.records import BattleRecord, DecisionRecord, MatchupRequest, Seeds
 from shared.settings import Settings
 from shared.text import one_line
 
 log = logging.getLogger(__name__)
 
+SAMPLE_TEAMS = Path(__file__).with_name("sample_teams")
 _NAME_CHARACTERS = 18
 """Showdown's limit."""
-
 
 PoliciesOf = Callable[[int], Mapping[Seat, Policy]]
 """Index of a battle → the policies that play it as p1 and p2."""
@@ -67,24 +65,25 @@ async def play(
     (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked, and
     NotServed when a model's server does not come to serve the version asked for.
     """
-    check_matchup(request, person_may_play=True)
     budget = budget or Budget.of(request)
     async with AsyncExitStack() as closing:
         if policies_of is None:
+            check_matchup(request, person_may_play=True)
             policies_of = await _named(request, connect, budget, stopping, closing)
             if stopping():
                 return
         field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
         teams = await resolve_teams(request, field)
         versions = {**software_versions(), **await field.versions()}
-        shard = _Shard(request, matchup_id, worker, field, policies_of, teams, versions)
+        names = _log_names(request)
+        battles = _Battles(request, matchup_id, worker, field, policies_of, names, teams, versions)
         for together in _played_together(request, indices):
-            await shard.play(together, on_record, stopping, budget)
+            await battles.play(together, on_record, stopping, budget)
 
 
 async def _prepare(model: LanguageModel, budget: Budget, stopping: Callable[[], bool], *, field: str) -> None:
     """What can be known of a model before its first battle. Raises UsageError and NotServed."""
-    if budget.max_cost_usd is not None and not model.has_price:
+    if budget.max_cost_usd is not None and model.price is None:
         raise UsageError(
             f"no price is known for {model.spec.text!r}, so a budget in money cannot be kept: use --max-tokens, or add "
             "its price to the price table",
@@ -112,28 +111,78 @@ def software_versions() -> Mapping[str, str]:
     return {name: version(name) for name in ("alphastral", "poke-env")} | {"python": python_version()}
 
 
-class _Shard:
+@dataclass(frozen=True, slots=True)
+class Teams:
+    """Packed teams by seat, and what ours are called; nothing for a format that draws its own."""
+
+    packed: Mapping[Seat, str] | None = None
+    names: tuple[str, str] | None = None
+
+
+async def resolve_teams(request: MatchupRequest, field: Battlefield) -> Teams:
+    """The teams that both seats play: given in Showdown's export format, or two of our own.
+
+    Raises InvalidTeam, with the simulator's own reasons, when the format forbids one.
+    """
+    if not check_format(request.format).needs_team:
+        return Teams()
+    given = {"p1": request.team1, "p2": request.team2}
+    samples = sorted(SAMPLE_TEAMS.glob(f"{request.format}-*.txt"))
+    packed: dict[Seat, str] = {}
+    names: list[str] = []
+    for seat, name, sample in zip(SEATS, ("team1", "team2"), samples, strict=True):
+        team = given[seat]
+        try:
+            packed[seat] = await field.validate_team(request.format, team or sample.read_text())
+        except InvalidTeam as error:
+            raise InvalidTeam(f"{name} may not be used in {request.format}:", error.reasons, field=name) from error
+        names.append(name if team else sample.stem)
+    return Teams(packed, (names[0], names[1]))
+
+
+def battle_seeds(seed: int, index: int, *, pairs: bool) -> Seeds:
+    """The seeds of battle `index`: dice, both teams, and both policies' own randomness.
+
+    Seeds belong to seats. With pairs, battles 2k and 2k + 1 have the same, so the policies that exchange seats
+    meet the same teams and dice.
+    """
+    game = index // 2 if pairs else index
+
+    def draw(purpose: str) -> str:
+        return sha256(f"alphastral/{seed}/{game}/{purpose}".encode()).hexdigest()[:32]
+
+    return Seeds(
+        dice=f"sodium,{draw('dice')}",
+        p1_team=f"sodium,{draw('p1 team')}",
+        p2_team=f"sodium,{draw('p2 team')}",
+        p1_policy=int(draw("p1 policy"), 16),
+        p2_policy=int(draw("p2 policy"), 16),
+    )
+
+
+def pair_of(index: int, battles: int, *, pairs: bool) -> int | None:
+    """The number of the pair that battle `index` belongs to; None without pairs and for an odd last battle."""
+    return index // 2 if pairs and index // 2 * 2 + 1 < battles else None
+
+
+def p1_seat(index: int, *, pairs: bool) -> Seat:
+    """Where the policy p1 sits: on its own seat, but across the table in the second battle of a pair."""
+    return "p2" if pairs and index % 2 else "p1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Battles:
     """What the battles of one call have in common."""
 
-    def __init__(
-        self,
-        request: MatchupRequest,
-        matchup_id: str,
-        worker: str,
-        field: Battlefield,
-        policies_of: PoliciesOf,
-        teams: Teams | None,
-        versions: Mapping[str, str],
-    ) -> None:
-        self.request = request
-        self.matchup_id = matchup_id
-        self.worker = worker
-        self.field = field
-        self.policies_of = policies_of
-        self.teams = teams
-        self.names = _log_names(request)
-        self.versions = versions
-        self.generation = check_format(request.format).generation
+    request: MatchupRequest
+    matchup_id: str
+    worker: str
+    field: Battlefield
+    policies_of: PoliciesOf
+    names: Mapping[Seat, str]
+    """What each policy is called in battle logs."""
+    teams: Teams
+    versions: Mapping[str, str]
 
     async def play(
         self,
@@ -142,7 +191,6 @@ class _Shard:
         stopping: Callable[[], bool],
         budget: Budget,
     ) -> None:
-        """Play these battles, `request.concurrency` at a time."""
         waiting = iter(indices)
 
         async def play_in_turn() -> None:
@@ -164,6 +212,7 @@ class _Shard:
     async def play_battle(self, index: int) -> BattleRecord:
         """Play battle `index` and tell how it went, whatever happens in it."""
         request, policies = self.request, self.policies_of(index)
+        generation = check_format(request.format).generation
         seat_of_p1 = p1_seat(index, pairs=request.pairs)
         plays: Mapping[Seat, Seat] = {seat_of_p1: "p1", other(seat_of_p1): "p2"}
         seeds = battle_seeds(request.seed, index, pairs=request.pairs)
@@ -174,7 +223,7 @@ class _Shard:
                 policies[plays[seat]],
                 plays=plays[seat],
                 seat=seat,
-                tracker=Tracker(self.generation, seat, names),
+                tracker=Tracker(generation, seat, names),
                 rng=Random(randomness[seat]),
                 move_delay_seconds=request.move_delay,
             )
@@ -185,7 +234,7 @@ class _Shard:
             format=request.format,
             names=names,
             seeds=seeds if request.battlefield == "simulator" else None,
-            teams=self.teams.packed if self.teams else None,
+            teams=self.teams.packed,
         )
         lines: list[str] = []
         started_at, started = datetime.now(UTC), perf_counter()
@@ -211,12 +260,12 @@ class _Shard:
             started_at=started_at.isoformat(timespec="milliseconds"),
             duration_s=round(perf_counter() - started, 3),
             seeds=setup.seeds,
-            teams=self.teams.names if self.teams else None,
+            teams=self.teams.names,
             worker=self.worker,
             versions=self.versions,
             contract={**policies["p1"].contract, **policies["p2"].contract},
             cards={seat: policy.card for seat, policy in policies.items() if isinstance(policy, LanguageModel)},
-            decisions=_with_effectiveness(decisions, public_log, self.generation),
+            decisions=_with_effectiveness(decisions, public_log, generation),
             input_log=fought.input_log if fought else (),
             public_log=public_log,
         )

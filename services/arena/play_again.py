@@ -1,20 +1,29 @@
-"""Plays a finished matchup again from its seeds and what is recorded, without asking any policy."""
+"""Plays a finished matchup again from its seeds and what is recorded, and compares: no policy is asked.
+
+A baseline's choices are taken as they are. Of a model, only what it said is: the prompts, the conversation, what the
+answers mean, the second asks and the substitutes come out of the very code that a battle runs.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+from services.arena.backends import Question, Reply, ServedModel
+from services.arena.backends.chat import DIALECTS, take_out
 from services.arena.battlefields import Battlefield
 from services.arena.play import play
 from services.arena.policies import Policy, View
-from services.arena.policies.repeats import Repeats, RepeatsModel
-from shared.battle.decision import Decision, Outcome
+from services.arena.policies.language_model import MAX_ANSWER_CHARACTERS, LanguageModel
+from shared.battle.action import Action, Forfeit, order
+from shared.battle.decision import AskRecord, Decision, Outcome, Reason
 from shared.battle.protocol import SEATS, Seat
+from shared.errors import BattleBroken
 from shared.policies import KINDS, PolicySpec, parse_policy
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 
 _COMPARED = ("battle_tag", "pair", "p1_seat", "seeds", "teams")
-
+_SAID_BY_THE_SERVER = frozenset({Reason.TRUNCATED, Reason.EMPTY, Reason.TIMED_OUT, Reason.REFUSED})
+"""Why an answer cannot be used, where the answer's text does not show it."""
 
 Watch = Callable[[int, View], None]
 """Called with the index of a battle and what a policy is shown."""
@@ -38,19 +47,29 @@ async def play_again(
     *,
     matchup_id: str,
     battlefield: Battlefield | None = None,
-    watch: Watch | None = None,
+    watch: Watch = lambda index, view: None,
 ) -> Mapping[int, BattleRecord]:
     """Index → record of each battle, played again. One that does not go on as recorded comes back broken.
 
     `watch` is told of every view that a policy was asked to decide by, in the order of the battle.
     """
     recorded = {record.index: record for record in records}
-    names: Mapping[Seat, str] = {"p1": request.p1, "p2": request.p2}
+    specs: Mapping[Seat, PolicySpec] = {
+        "p1": parse_policy(request.p1, recorded=True),
+        "p2": parse_policy(request.p2, recorded=True),
+    }
     again: dict[int, BattleRecord] = {}
 
     def policies_of(index: int) -> Mapping[Seat, Policy]:
-        again = {seat: _again(parse_policy(names[seat]), recorded[index].decisions, seat) for seat in SEATS}
-        return {seat: _Watched(policy, index, watch) for seat, policy in again.items()} if watch else again
+        return {seat: repeats(index, seat) for seat in SEATS}
+
+    def repeats(index: int, seat: Seat) -> Policy:
+        asked_for = (
+            each
+            for each in recorded[index].decisions
+            if each.policy == seat and each.outcome is not Outcome.ONLY_ACTION
+        )
+        return _Repeats(specs[seat], asked_for, lambda view: watch(index, view))
 
     def keep(record: BattleRecord) -> None:
         again[record.index] = record
@@ -67,28 +86,81 @@ async def play_again(
     return again
 
 
-class _Watched:
-    """A policy, looked over the shoulder."""
+class _Repeats:
+    """Decides what a policy is recorded to have decided in one battle, and of a model what follows from its answers."""
 
-    def __init__(self, policy: Policy, index: int, watch: Watch) -> None:
-        self._policy = policy
-        self._index = index
+    def __init__(self, spec: PolicySpec, decisions: Iterator[DecisionRecord], watch: Callable[[View], None]) -> None:
+        """`decisions` are those that the policy was asked for."""
+        self._spec = spec
+        self._decisions = decisions
         self._watch = watch
-
-    @property
-    def contract(self) -> Mapping[str, str]:
-        """Of the policy."""
-        return self._policy.contract
+        self._asks_a_model = KINDS[spec.kind].asks_a_model
+        self.contract: Mapping[str, str] = self._saying(()).contract if self._asks_a_model else {}
 
     async def decide(self, view: View) -> Decision:
-        """What the policy decides."""
-        self._watch(self._index, view)
-        return await self._policy.decide(view)
+        """The next decision. Raises BattleBroken when none is recorded, it is not legal here, or fewer answers are
+        recorded than it takes.
+        """
+        self._watch(view)
+        recorded = next(self._decisions, None)
+        if recorded is None:
+            raise BattleBroken("a decision is asked for that is not recorded")
+        if not self._asks_a_model:
+            return _as_recorded(recorded, view)
+        if any(len(ask.answer) >= MAX_ANSWER_CHARACTERS for ask in recorded.asked):
+            # What it meant may stand in the part that was cut off.
+            decision = _as_recorded(recorded, view)
+            if recorded.outcome is not Outcome.SUBSTITUTED:
+                view.conversation.add(recorded.asked[-1].prompt, recorded.asked[-1].answer)
+            return decision
+        decision = await self._saying(recorded.asked).decide(view)
+        return replace(
+            decision,
+            asked=tuple(_with_account(ask, of) for ask, of in zip(decision.asked, recorded.asked, strict=False)),
+        )
+
+    def _saying(self, asked: Sequence[AskRecord]) -> LanguageModel:
+        return LanguageModel(self._spec, _Recorded(self._spec, asked))
 
 
-def _again(spec: PolicySpec, decisions: Sequence[DecisionRecord], policy: Seat) -> Policy:
-    asked = [each for each in decisions if each.policy == policy and each.outcome is not Outcome.ONLY_ACTION]
-    return RepeatsModel(spec, asked) if KINDS[spec.kind].asks_a_model else Repeats(asked)
+class _Recorded:
+    """The backend of a decision that was made already: it says what was said."""
+
+    endpoint = "what is recorded"
+    model = ""
+
+    def __init__(self, spec: PolicySpec, asked: Sequence[AskRecord]) -> None:
+        self.form = DIALECTS[spec.kind].form
+        self._asked = iter(asked)
+
+    async def ask(self, question: Question) -> Reply:
+        recorded = next(self._asked, None)
+        if recorded is None:
+            raise BattleBroken("an answer is asked for that is not recorded")
+        text, reasoning = take_out(recorded.answer, self.form, question)
+        problem = recorded.reason if recorded.reason in _SAID_BY_THE_SERVER else None
+        return Reply(text, problem, reasoning, raw=recorded.answer)
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        return ()
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def _as_recorded(recorded: DecisionRecord, view: View) -> Decision:
+    every: tuple[Action | Forfeit, ...] = (*view.legal, Forfeit())
+    for action in every:
+        if order(action, view.request) == recorded.order:
+            return Decision(
+                action, recorded.outcome, recorded.reason, recorded.reasoning, recorded.history_msgs, recorded.asked
+            )
+    raise BattleBroken(f"the recorded order {recorded.order!r} of turn {recorded.turn} is not legal")
+
+
+def _with_account(ask: AskRecord, recorded: AskRecord) -> AskRecord:
+    """The ask made again, with what only its server knew: tokens, times, probabilities, cost."""
+    return replace(recorded, prompt=ask.prompt, answer=ask.answer, reason=ask.reason, constraint=ask.constraint)
 
 
 def differences(recorded: BattleRecord, again: BattleRecord) -> Iterator[Difference]:

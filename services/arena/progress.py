@@ -7,7 +7,7 @@ from enum import StrEnum
 from services.arena.shards import shards_of
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.matchups import Matchups
-from shared.policies import KINDS, parse_policy
+from shared.policies import asks_a_model
 from shared.records import MatchupRequest
 from shared.store import Store
 from shared.verdicts.sequential import Decided, SequentialTest
@@ -96,7 +96,7 @@ class Progress:
 
     def shard(self, shard: range) -> PlayShard:
         """The job that plays a shard."""
-        models = any(KINDS[parse_policy(name).kind].asks_a_model for name in (self.request.p1, self.request.p2))
+        models = any(asks_a_model(name) for name in (self.request.p1, self.request.p2))
         seconds = (
             SECONDS_PER_BATTLE_OF_MODELS if models else SECONDS_PER_BATTLE
         ) + TURNS_AT_MOST * self.request.move_delay

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from services.arena.budget import Budget
 from services.arena.matchups import Progress, look_after, look_again, shards_of
 from services.arena.play import make_battlefield, play
-from services.arena.policies.models import connector
+from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
 from shared.jobs.limits import LocalLimiter, shared_limiter

@@ -9,7 +9,7 @@ import pytest
 
 import tests.standins.models as standins
 from deploy.cli.verify import verify
-from services.arena.backends.make import BACKENDS, FORMS, make_backend
+from services.arena.backends.chat import DIALECTS, make_backend
 from services.arena.budget import Budget
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble
@@ -160,7 +160,7 @@ def test_a_change_is_found(substituted: Run, change: Callable[[dict[str, Any]], 
 def test_the_form_of_each_kinds_answers_is_its_backends_own(tmp_path: Path) -> None:
     settings = Settings(_env_file=None)
     named = {"mistral": "mistral:m", "tgi": "tgi:http://h", "hf": "hf:m", "openai": "openai:m"}
-    made = {kind: make_backend(parse_policy(named[kind]), settings, LocalLimiter()).form for kind in BACKENDS}
+    made = {kind: make_backend(parse_policy(name), settings, LocalLimiter()).form for kind, name in named.items()}
 
-    assert {kind: FORMS[kind] for kind in BACKENDS} == made
-    assert set(FORMS) == {kind.name for kind in KINDS.values() if kind.asks_a_model}
+    assert made == {kind: DIALECTS[kind].form for kind in named}
+    assert set(DIALECTS) == {kind.name for kind in KINDS.values() if kind.asks_a_model}

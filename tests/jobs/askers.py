@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from services.arena.backends import Question, make_backend
+from services.arena.backends import Question
+from services.arena.backends.chat import make_backend
 from shared.jobs.limits import shared_limiter
 from shared.policies import parse_policy
 from shared.settings import Settings

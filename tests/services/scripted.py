@@ -1,11 +1,12 @@
 """A backend that answers from a script, and questions put to it: no network, and nothing patched."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from services.arena.backends import Form, Question, Reply, ServedModel
-from services.arena.policies.language_model import Cost, LanguageModel, no_price
+from services.arena.budget import Price
+from services.arena.policies.language_model import LanguageModel
 from shared.policies import PolicySpec, parse_policy
 
 Answering = Callable[[Question], Reply]
@@ -28,9 +29,6 @@ class Scripted:
         self._replies = replies
         self._served = tuple(served)
 
-    def constraint(self, question: Question) -> Mapping[str, Any] | None:
-        return {"type": self.form.value} if question.completions and self.form is not Form.TEXT else None
-
     async def ask(self, question: Question) -> Reply:
         self.questions.append(question)
         if callable(self._replies):
@@ -45,16 +43,16 @@ class Scripted:
 
 
 def said(text: str, **more: Any) -> Reply:
-    return replace(Reply(text, text), **{**TOOK, **more})
+    return replace(Reply(text, raw=text), **{**TOOK, **more})
 
 
 def first_legal(question: Question) -> Reply:
     return said(question.completions[0])
 
 
-def language_model(name: str, backend: Scripted, cost: Cost = no_price) -> LanguageModel:
-    return LanguageModel(parse_policy(name), backend, cost)
+def language_model(name: str, backend: Scripted, price: Price | None = None) -> LanguageModel:
+    return LanguageModel(parse_policy(name), backend, price)
 
 
-def connecting(backend: Scripted, cost: Cost = no_price) -> Callable[[PolicySpec], LanguageModel]:
-    return lambda spec: LanguageModel(spec, backend, cost)
+def connecting(backend: Scripted, price: Price | None = None) -> Callable[[PolicySpec], LanguageModel]:
+    return lambda spec: LanguageModel(spec, backend, price)

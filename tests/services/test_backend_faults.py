@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from services.arena.backends.faults import Busy, Declined, Failing, answered_with
+from services.arena.backends.transport import Busy, Declined, Failing, answered_with
 from shared.errors import Unreachable
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from services.arena.backends import Backend, Question, make_backend
+from services.arena.backends import Backend, Question
+from services.arena.backends.chat import make_backend
 from shared.battle.completion import regex
 from shared.battle.outcome import Reason
 from shared.errors import Unreachable, UsageError
@@ -77,7 +78,6 @@ async def test_a_correct_answer_comes_with_its_account(api: Api) -> None:
     assert (reply.tokens_in, reply.tokens_out, reply.retries, reply.model) == (100, 7, 0, "stand-in-1")
     assert reply.last_token_ms is not None
     assert reply.last_token_ms > 0
-    assert reply.first_token_ms is None
 
 
 @every_api
@@ -312,61 +312,6 @@ async def test_what_a_server_serves_comes_with_its_card() -> None:
         await longer.aclose()
 
     assert [(model.id, model.contract) for model in models] == [("mine@3", {"v2": "ab12"}), ("other", None)]
-
-
-# Streams
-
-
-@every_api
-async def test_a_streamed_answer_tells_when_its_first_token_came(api: Api) -> None:
-    model = StandIn(api)
-    async with asking(model) as backend:
-        reply = await backend.ask(question(stream=True))
-
-    assert (reply.text, reply.problem, reply.retries) == (PERMITTED[1], None, 0)
-    assert (reply.tokens_in, reply.tokens_out, reply.model) == (100, 7, "stand-in-1")
-    assert reply.first_token_ms is not None
-    assert reply.last_token_ms is not None
-    assert 0 < reply.first_token_ms < reply.last_token_ms - 20
-
-
-@every_api
-async def test_a_stream_that_breaks_off_is_asked_for_again(api: Api) -> None:
-    async def breaks_off(model: StandIn, asked: standins.Asked) -> Send:
-        whole = standins.streamed(await standins.correct(model, asked))
-        return Send((*whole.body[:2], b"data: [DONE]\n\n"))
-
-    async with asking(StandIn(api, [breaks_off, standins.correct])) as backend:
-        reply = await backend.ask(question(stream=True))
-
-    assert (reply.problem, reply.retries) == (None, 1)
-    assert reply.text in PERMITTED
-
-
-@every_api
-async def test_who_gives_up_on_a_stream_leaves_it(api: Api) -> None:
-    model = StandIn(api, [standins.correct, standins.silent, standins.correct])
-    async with asking(model, max_in_flight=1) as backend:
-        await backend.ask(question(stream=True))
-        late = await backend.ask(question(stream=True, timeout_seconds=1.0))
-        prompt = await backend.ask(question(stream=True))
-        await nobody_is_left_at(model)
-
-    assert (late.problem, prompt.problem) == (Reason.TIMED_OUT, None)
-    assert (model.abandoned, model.in_flight) == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("manner", "problem"),
-    [(standins.truncated, Reason.TRUNCATED), (standins.empty, Reason.EMPTY), (standins.unprocessable, Reason.REFUSED)],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-@every_api
-async def test_a_bad_answer_is_told_as_it_is_when_streamed_too(api: Api, manner: Manner, problem: Reason) -> None:
-    async with asking(StandIn(api, [manner])) as backend:
-        reply = await backend.ask(question(stream=True))
-
-    assert (reply.problem, reply.retries) == (problem, 0)
 
 
 # Keys

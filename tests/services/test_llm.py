@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from services.arena.backends import Form, Reply, ServedModel
-from services.arena.backends.base import Candidate
+from services.arena.backends import Candidate, Form, Reply, ServedModel
+from services.arena.budget import Price
 from services.arena.policies import Conversation
 from shared.battle.action import Forfeit, Switch
 from shared.battle.contract import CONTRACTS, golden_states
@@ -30,7 +30,7 @@ async def decided(
 
 async def test_a_legal_answer_is_the_decision_and_its_account_is_kept() -> None:
     candidates = (Candidate(MOVE, -0.1), Candidate("move Rest", -2.5))
-    backend = Scripted([said(MOVE, candidates=candidates, retries=2, waited_ms=310.0, first_token_ms=12.3)])
+    backend = Scripted([said(MOVE, candidates=candidates, retries=2, waited_ms=310.0)])
     decision = await decided(backend)
 
     assert decision.outcome is Outcome.CHOSEN
@@ -38,7 +38,7 @@ async def test_a_legal_answer_is_the_decision_and_its_account_is_kept() -> None:
     (asked,) = decision.asked
     assert (asked.prompt, asked.answer, asked.reason) == (CONTRACTS["v2"].prompt(STATE), MOVE, None)
     assert (asked.tokens_in, asked.tokens_out, asked.model) == (100, 10, "scripted-1")
-    assert (asked.first_token_ms, asked.last_token_ms, asked.waited_ms, asked.retries) == (12.3, 25.0, 310.0, 2)
+    assert (asked.first_token_ms, asked.last_token_ms, asked.waited_ms, asked.retries) == (None, 25.0, 310.0, 2)
     assert dict(asked.probabilities or {}) == pytest.approx({MOVE: 0.905, "move Rest": 0.082}, abs=1e-3)
     assert (asked.constraint, asked.cost_usd) == ("regex", None)
 
@@ -189,7 +189,7 @@ async def test_a_contract_is_assumed_where_a_server_shows_no_card(served: list[S
 
 
 async def test_a_cost_is_kept_with_each_ask() -> None:
-    model = language_model("tgi:m", Scripted(first_legal), lambda reply: (reply.tokens_in or 0) * 0.001)
+    model = language_model("tgi:m", Scripted(first_legal), Price(tokens_in=1000, tokens_out=0))
     decision = await model.decide_in(STATE, Conversation(), lambda state: state.legal[0])
 
     assert decision.asked[0].cost_usd == pytest.approx(0.1)

@@ -10,7 +10,7 @@ import pytest
 import tests.standins.models as standins
 from services.arena.budget import Budget
 from services.arena.play import play
-from services.arena.policies.models import connector
+from services.arena.policies.language_model import connector
 from services.reporter.report import render
 from services.reporter.run import assemble
 from shared.battle.decision import AskRecord, Outcome, Reason

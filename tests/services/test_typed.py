@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.arena.policies.typed import best
+from services.arena.policies.baselines import typed_best
 from shared.battle.action import Action, Move, Switch
 from shared.battle.state import BattleState, PokemonState, Side
 from tests.battle.builders import FLASH_CANNON, GYARADOS, MAGNEZONE, RAGING_BOLT, THUNDERBOLT, TO_GYARADOS, a_state
@@ -37,7 +37,7 @@ def against(foe: PokemonState, *legal: Action, **changes: object) -> BattleState
     ],
 )
 def test_it_takes_the_move_of_most_expected_power(state: BattleState, chosen: Action) -> None:
-    assert best(state) == [chosen]
+    assert typed_best(state) == [chosen]
 
 
 def test_when_it_must_switch_it_sends_in_who_resists_best() -> None:
@@ -45,11 +45,11 @@ def test_when_it_must_switch_it_sends_in_who_resists_best() -> None:
     # Electric hurts Gyarados fourfold, Ferrothorn half.
     state = against(RAGING_BOLT, TO_GYARADOS, TO_FERROTHORN, own=own, asked="switch")
 
-    assert best(state) == [TO_FERROTHORN]
+    assert typed_best(state) == [TO_FERROTHORN]
 
 
 def test_it_leads_with_whom_it_draws() -> None:
     own = Side(None, (MAGNEZONE, GYARADOS))
     lead = (Switch(1, "Magnezone"), Switch(2, "Gyarados"))
 
-    assert best(a_state(own=own, foe=Side(None, unseen=6), legal=lead, asked="lead")) == list(lead)
+    assert typed_best(a_state(own=own, foe=Side(None, unseen=6), legal=lead, asked="lead")) == list(lead)

@@ -4,8 +4,16 @@ import pytest
 
 from shared.battle.contract import CONTRACTS
 from shared.errors import UnknownFormat, UnknownPolicy
-from shared.model_options import CONTRACT_VERSIONS, ModelOptions
-from shared.policies import FORMATS, KINDS, check_format, check_over_api, parse_policy
+from shared.policies import (
+    CONTRACT_VERSIONS,
+    FORMATS,
+    KINDS,
+    ModelOptions,
+    asks_a_model,
+    check_format,
+    check_over_api,
+    parse_policy,
+)
 
 
 @pytest.mark.parametrize("name", ["random", "max-damage", "heuristic"])
@@ -91,8 +99,8 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(name: str) -> None:
 
 def test_every_option_is_read_as_what_it_is() -> None:
     written = (
-        "contract=v1&temperature=0.7&seed=5&history=1&reasoning=yes&instructions=no&constrain=no&max-tokens=9&stream=yes"
-        "&asks=3&substitute=forfeit&timeout=2.5"
+        "contract=v1&temperature=0.7&seed=5&history=1&reasoning=yes&instructions=no&constrain=no&max-tokens=9&asks=3"
+        "&substitute=forfeit&timeout=2.5"
     )
 
     assert parse_policy(f"mistral:m?{written}").options == ModelOptions(
@@ -104,7 +112,6 @@ def test_every_option_is_read_as_what_it_is() -> None:
         instructions=False,
         constrain=False,
         max_tokens=9,
-        stream=True,
         asks=3,
         substitute="forfeit",
         timeout_seconds=2.5,
@@ -135,6 +142,16 @@ def test_every_option_is_read_as_what_it_is() -> None:
 def test_an_option_that_will_not_do_is_refused_with_what_would(written: str, reason: str) -> None:
     with pytest.raises(UnknownPolicy, match=reason):
         parse_policy(f"mistral:m?{written}")
+
+
+def test_nobody_can_ask_for_streams_any_more_but_a_recorded_name_that_does_is_read() -> None:
+    with pytest.raises(UnknownPolicy, match="answers are not streamed any more: leave the option 'stream' out"):
+        parse_policy("mistral:m?asks=3&stream=yes")
+    with pytest.raises(UnknownPolicy, match="has no option 'stream'"):
+        parse_policy("random?stream=yes", recorded=True)
+
+    assert parse_policy("mistral:m?asks=3&stream=yes", recorded=True).options == ModelOptions(asks=3)
+    assert asks_a_model("mistral:m?asks=3&stream=yes") and not asks_a_model("random") and not asks_a_model("human:Ann")
 
 
 @pytest.mark.parametrize("name", ["openai:m@http://h/v1", "tgi:http://h", "local:models/mine", "local:name"])

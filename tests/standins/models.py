@@ -109,7 +109,7 @@ class StandIn:
                 await asyncio.sleep(done_at - now)
             answer = await manner(self, asked)
             self.answered += 1
-            return streamed(answer) if body.get("stream") else answer
+            return answer
         except asyncio.CancelledError:
             self.abandoned += 1
             raise
@@ -144,20 +144,6 @@ class StandIn:
     def wrapped(self, answer: str) -> str:
         """An answer as a model gives it under this API's constraint."""
         return json.dumps({"action": answer}) if self.api.wraps_in_json else answer
-
-
-def streamed(answer: Send) -> Send:
-    """An answer in pieces of a few letters, with its account behind the last one, as all three APIs stream."""
-    if not isinstance(answer.body, dict) or "choices" not in answer.body:
-        return answer
-    whole = {**answer.body, "object": "chat.completion.chunk"}
-    usage, [choice] = whole.pop("usage"), whole.pop("choices")
-    text = choice["message"]["content"]
-    pieces = [text[start : start + 6] for start in range(0, len(text), 6)] or [""]
-    deltas = [{"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None} for piece in pieces]
-    deltas[-1]["finish_reason"] = choice["finish_reason"]
-    chunks = [{**whole, "choices": [delta]} for delta in deltas] + [{**whole, "choices": [], "usage": usage}]
-    return Send((*(f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks), b"data: [DONE]\n\n"))
 
 
 Manner = Callable[[StandIn, Asked], Awaitable[Send]]

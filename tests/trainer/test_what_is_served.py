@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from services.arena.play import play
-from services.arena.policies.models import connector
+from services.arena.policies.language_model import connector
 from services.scraper.dataset import Reader, build
 from services.scraper.samples import Wanted
 from services.scraper.sources import find_sources

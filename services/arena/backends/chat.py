@@ -1,150 +1,187 @@
-"""The part of asking that is the same for every chat API: constraint out, answer in, and what may be wrong with it."""
+"""Models behind chat APIs: one table of what differs between them, one reader of what comes back.
+
+Each API's own client builds and sends the request, through the transport, which alone knows keys, retries and patience:
+`mistralai` for Mistral's, `huggingface_hub` for Text Generation Inference, the built-in server and Hugging Face's
+providers. Any other server of the OpenAI chat API gets one JSON document.
+"""
 
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
-from services.arena.backends.base import Candidate, Form, Question, Reply, ServedModel
-from services.arena.backends.faults import Failing
-from services.arena.backends.transport import Transport
+import httpx2
+from pydantic import AliasPath, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from services.arena.backends import Backend, Candidate, Form, Question, Reply, ServedModel
+from services.arena.backends.transport import Failing, Transport
 from shared.battle.outcome import Reason
+from shared.errors import UnknownPolicy, Unreachable
+from shared.jobs.limits import Limiter
+from shared.policies import PolicySpec
+from shared.settings import Endpoint, Settings
 
+LISTING_SECONDS = 30.0
 REASON_CHARACTERS = 300
 _TRUNCATED = frozenset({"length", "model_length", "max_tokens"})
 _REFUSED = frozenset({"content_filter", "error"})
 _TWO_LINES = re.compile(r"\s*REASON:(?P<reason>[^\n]*)\n\s*ACTION:(?P<action>[^\n]*)\s*", re.IGNORECASE)
+# Without any key, the libraries would look for one on this machine.
+_NO_KEY = "unused"
+
+Post = Callable[..., Awaitable[Any]]
+"""Sends one request, its fields as keywords, and gives the answer. Raises ValueError and the like where it is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a model said, out of the API's envelope."""
-
-    text: str
-    finish: str | None
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    model: str | None = None
-    refusal: str | None = None
-    candidates: tuple[Candidate, ...] = ()
-    first_token_ms: float | None = None
-
-
-class Heard:
-    """What is heard of a streamed answer so far."""
-
-    def __init__(self) -> None:
-        self.finish: str | None = None
-        self.tokens_in: int | None = None
-        self.tokens_out: int | None = None
-        self.model: str | None = None
-        self.refusal: str | None = None
-        self.candidates: tuple[Candidate, ...] = ()
-        self._parts: list[str] = []
-        self._first_token_ms: float | None = None
-        self._began = perf_counter()
-
-    def add(self, text: str) -> None:
-        """The next piece of the answer."""
-        if text and self._first_token_ms is None:
-            self._first_token_ms = 1000 * (perf_counter() - self._began)
-        self._parts.append(text)
-
-    def said(self) -> Said:
-        """The whole answer. Raises Failing when the stream broke off before its end was said."""
-        if self.finish is None:
-            raise Failing("its answer is no stream of a chat completion, or broke off")
-        return Said(
-            "".join(self._parts),
-            self.finish,
-            self.tokens_in,
-            self.tokens_out,
-            self.model,
-            self.refusal,
-            self.candidates,
-            self._first_token_ms,
-        )
-
-
-class Chat(ABC):
-    """A model behind a chat API. What differs between APIs is `_send` and `models`."""
+class Dialect:
+    """What differs between chat APIs."""
 
     form: Form
+    client: Callable[[Transport], Post]
+    """Imports the API's library, none of which is small."""
+    seed: str = "seed"
 
-    def __init__(self, model: str, transport: Transport) -> None:
+
+def _mistral(transport: Transport) -> Post:
+    from mistralai.client import Mistral
+    from mistralai.client.errors import MistralError
+
+    client = Mistral(api_key=_NO_KEY, server_url=transport.endpoint.url, async_client=transport.http, retry_config=None)
+    # Named here, so that the library loads it before anybody waits for an answer.
+    chat = client.chat
+
+    async def post(**body: Any) -> Any:
+        try:
+            return (await chat.complete_async(**body)).model_dump()
+        except MistralError as error:
+            raise ValueError(str(error)) from None
+
+    return post
+
+
+def _hugging_face(transport: Transport) -> Post:
+    from huggingface_hub import AsyncInferenceClient
+
+    class Client(AsyncInferenceClient):
+        async def _get_async_client(self) -> httpx2.AsyncClient:
+            return transport.http
+
+    client = Client(base_url=transport.endpoint.url, token=_NO_KEY)
+
+    async def post(**body: Any) -> Any:
+        answer = await client.chat_completion(**body)
+        # As a mapping, the answer has lost those fields of a choice that the library does not know.
+        return {**answer, "choices": answer.choices}
+
+    return post
+
+
+def _plain(transport: Transport) -> Post:
+    async def post(**body: Any) -> Any:
+        return (await transport.http.post(f"{transport.endpoint.url}/chat/completions", json=body)).json()
+
+    return post
+
+
+_TGI = Dialect(Form.REGEX, _hugging_face)
+DIALECTS: Mapping[str, Dialect] = {
+    "mistral": Dialect(Form.JSON_SCHEMA, _mistral, seed="random_seed"),
+    "tgi": _TGI,
+    "local": _TGI,
+    # Not all of Hugging Face's providers can constrain: the answer is text, read strictly.
+    "hf": Dialect(Form.TEXT, _hugging_face),
+    # A server that ignores the schema may also answer in plain text.
+    "openai": Dialect(Form.JSON_SCHEMA, _plain),
+}
+"""Kind of policy → how its models are asked."""
+
+
+def make_backend(spec: PolicySpec, settings: Settings, limiter: Limiter) -> Backend:
+    """The backend of the model that a policy names.
+
+    Raises UnknownPolicy for a policy that has none, UsageError for an endpoint that nobody named.
+    """
+    transport = Transport(_endpoint(spec, settings), limiter, patience_seconds=settings.server_patience_seconds)
+    # A server of one model ignores the name it is asked for.
+    return Chat(DIALECTS[spec.kind], spec.model or "tgi", transport)
+
+
+def _endpoint(spec: PolicySpec, settings: Settings) -> Endpoint:
+    match spec.kind:
+        case "mistral":
+            return settings.endpoint(settings.mistral_url)
+        case "hf":
+            return settings.endpoint(settings.hf_url)
+        case "openai":
+            return settings.endpoint(spec.url or settings.openai_url)
+        case "tgi" if spec.pinned and spec.url is None:
+            return settings.serving(spec.model or "")
+        case "tgi":
+            return settings.endpoint(spec.url or spec.model or "")
+    raise UnknownPolicy(f"the policy {spec.text!r} asks no model over the network")
+
+
+class Chat:
+    """A model behind a chat API."""
+
+    def __init__(self, dialect: Dialect, model: str, transport: Transport) -> None:
+        self.form = dialect.form
         self.model = model
+        self.endpoint = transport.endpoint.name
+        self._seed = dialect.seed
+        # OpenAI has renamed it, most others have not.
+        self._limit = "max_completion_tokens" if self.endpoint == "api.openai.com" else "max_tokens"
         self._transport = transport
-
-    @property
-    def endpoint(self) -> str:
-        """See Backend."""
-        return self._transport.endpoint.name
-
-    def constraint(self, question: Question) -> Mapping[str, Any] | None:
-        """See Backend."""
-        if not question.completions or self.form is Form.TEXT:
-            return None
-        return regex_constraint(question) if self.form is Form.REGEX else schema_constraint(question)
+        self._post = dialect.client(transport)
 
     async def ask(self, question: Question) -> Reply:
-        """See Backend."""
-        delivery = await self._transport.deliver(lambda: self._send(question), question.timeout_seconds)
-        said = delivery.value
-        if said is None:
-            return Reply(
-                "",
-                problem=delivery.problem,
-                detail=delivery.detail,
-                waited_ms=delivery.waited_ms,
-                retries=delivery.retries,
-            )
-        text, reasoning = take_out(said.text, self.form, question)
-        problem, detail = _problem(said)
-        return Reply(
-            text,
-            raw=said.text,
-            problem=problem,
-            detail=self._transport.shown(detail),
-            reasoning=reasoning,
-            tokens_in=said.tokens_in,
-            tokens_out=said.tokens_out,
-            first_token_ms=said.first_token_ms,
-            last_token_ms=delivery.last_attempt_ms,
-            waited_ms=delivery.waited_ms,
-            retries=delivery.retries,
-            candidates=said.candidates,
-            model=said.model,
-        )
+        return await self._transport.deliver(lambda: self._send(question), question.timeout_seconds)
 
-    @abstractmethod
-    async def _send(self, question: Question) -> Said:
-        """One request. Raises what `faults` draws."""
+    async def _send(self, question: Question) -> Reply:
+        messages = [{"role": role, "content": content} for role, content in question.messages]
+        body: dict[str, Any] = {self._limit: question.max_tokens, "temperature": question.temperature}
+        if question.seed is not None:
+            body[self._seed] = question.seed
+        if constrained := constraint(self.form, question):
+            body["response_format"] = constrained
+        try:
+            answer = _ChatCompletion.model_validate(await self._post(model=self.model, messages=messages, **body))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Failing(f"its answer is no chat completion ({error})") from None
+        return _read(answer, self.form, question)
 
-    @abstractmethod
     async def models(self) -> tuple[ServedModel, ...]:
-        """See Backend."""
+        address = f"{self._transport.endpoint.url.removesuffix('/v1')}/v1/models"
+
+        async def ask() -> Reply:
+            return Reply((await self._transport.http.get(address)).text)
+
+        reply = await self._transport.deliver(ask, LISTING_SECONDS)
+        try:
+            listing = _Listing.model_validate_json(reply.text)
+        except ValidationError:
+            why = reply.detail or "its answer is no list of models"
+            raise Unreachable(f"{self.endpoint} does not say what it serves: {why}") from None
+        return tuple(ServedModel(line.id, line.contract) for line in listing.data)
 
     async def aclose(self) -> None:
-        """See Backend."""
         await self._transport.aclose()
 
 
-def regex_constraint(question: Question) -> Mapping[str, Any]:
-    """`response_format` as TGI understands it."""
-    expression = question.regex or ""
-    if question.reasoning:
-        expression = f"REASON: [^\\n]{{1,{REASON_CHARACTERS}}}\\nACTION: {expression}"
-    return {"type": "regex", "value": expression}
-
-
-def schema_constraint(question: Question) -> Mapping[str, Any]:
-    """`response_format` as OpenAI and Mistral understand it. The reason comes first: the action follows from it."""
-    properties: dict[str, Any] = {"action": {"type": "string", "enum": list(question.completions)}}
-    if question.reasoning:
-        properties = {"reason": {"type": "string"}, **properties}
+def constraint(form: Form, question: Question) -> Mapping[str, Any] | None:
+    """The `response_format` that goes out with a question; None where nothing constrains the answer."""
+    if not question.completions or form is Form.TEXT:
+        return None
+    if form is Form.REGEX:
+        expression = question.regex or ""
+        if question.reasoning:
+            expression = f"REASON: [^\\n]{{1,{REASON_CHARACTERS}}}\\nACTION: {expression}"
+        return {"type": "regex", "value": expression}
+    # The reason comes first: the action follows from it.
+    properties: dict[str, Any] = {"reason": {"type": "string"}} if question.reasoning else {}
+    properties["action"] = {"type": "string", "enum": list(question.completions)}
     schema = {
         "type": "object",
         "properties": properties,
@@ -152,6 +189,84 @@ def schema_constraint(question: Question) -> Mapping[str, Any]:
         "additionalProperties": False,
     }
     return {"type": "json_schema", "json_schema": {"name": "decision", "schema": schema, "strict": True}}
+
+
+def _whole(text: Any) -> Any:
+    """Text in which the halves of a character, which UTF-8 lacks and pydantic refuses, are question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
+
+
+_Text = Annotated[str, BeforeValidator(_whole)]
+_CANDIDATES = TypeAdapter(tuple[Candidate, ...])
+
+
+class _Message(BaseModel):
+    content: _Text | list[Any] | None = None
+    """A reasoning model of Mistral's gives chunks, of which those of the type `text` are said aloud."""
+    refusal: _Text | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message | None = None
+    finish_reason: _Text | None = None
+    candidates: Any = None
+    """The built-in server's probabilities of all permitted answers."""
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _ChatCompletion(BaseModel):
+    """What all chat APIs answer with, as far as it is read."""
+
+    choices: tuple[_Choice]
+    usage: _Usage | None = None
+    model: _Text | None = None
+
+
+class _ListedModel(BaseModel):
+    id: str = Field(max_length=500)
+    contract: Mapping[str, str] | None = Field(default=None, validation_alias=AliasPath("card", "contract"))
+    """Only the built-in server shows a card."""
+
+
+class _Listing(BaseModel):
+    data: tuple[_ListedModel, ...]
+
+
+def _read(answer: _ChatCompletion, form: Form, question: Question) -> Reply:
+    [choice] = answer.choices
+    message, usage = choice.message or _Message(), answer.usage or _Usage()
+    said = message.content or ""
+    if not isinstance(said, str):
+        said = "".join(_whole(chunk["text"]) for chunk in said if chunk["type"] == "text")
+    problem, detail = _problem(said, choice.finish_reason, message.refusal)
+    text, reasoning = take_out(said, form, question)
+    try:
+        candidates = _CANDIDATES.validate_python(choice.candidates or ())
+    except ValidationError:
+        candidates = ()
+    return Reply(
+        text,
+        problem,
+        reasoning,
+        raw=said,
+        detail=detail,
+        tokens_in=usage.prompt_tokens,
+        tokens_out=usage.completion_tokens,
+        candidates=candidates,
+        model=answer.model,
+    )
+
+
+def _problem(said: str, finish: str | None, refusal: str | None) -> tuple[Reason | None, str]:
+    if refusal or finish in _REFUSED:
+        return Reason.REFUSED, refusal or f"finish_reason {finish}"
+    if finish in _TRUNCATED:
+        return Reason.TRUNCATED, f"finish_reason {finish}"
+    return (None, "") if said.strip() else (Reason.EMPTY, "")
 
 
 def take_out(said: str, form: Form, question: Question) -> tuple[str, str | None]:
@@ -182,13 +297,3 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key stands there twice")
     return found
-
-
-def _problem(said: Said) -> tuple[Reason | None, str]:
-    if said.refusal is not None or said.finish in _REFUSED:
-        return Reason.REFUSED, said.refusal or f"finish_reason {said.finish}"
-    if said.finish in _TRUNCATED:
-        return Reason.TRUNCATED, f"finish_reason {said.finish}"
-    if not said.text.strip():
-        return Reason.EMPTY, ""
-    return None, ""

@@ -3,20 +3,30 @@
 A key goes to the scheme, host and port that it belongs to. A request to anywhere else is not sent, and no redirect is
 followed. A server that is away is waited for: patience counts from when it last answered anybody, so that a busy server
 is not given up and a dead one is given up once, not once a battle.
+
+What can go wrong between a question and its answer:
+
+    Fault                another try may help
+    ├── Away             no connection, or it broke
+    ├── Busy             429 or 503: too much at once; says how long to wait, where the server did
+    └── Failing          5xx, or a body that is no answer
+    Declined             the server will not answer this question, however often it is asked
+    Unreachable          the endpoint itself will not do: a refused key, no such model, a redirect
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from random import random
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from random import random, uniform
+from time import monotonic
 
 import httpx2
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from services.arena.backends.faults import Away, Busy, Declined, Fault, answered_with
+from services.arena.backends import Reply
 from shared.battle.outcome import Reason
 from shared.errors import Unreachable
 from shared.jobs.limits import Limiter
@@ -25,179 +35,129 @@ from shared.text import one_line
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 CONNECT_SECONDS = 10.0
+FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 5.0
 ITS_OWN_FAULT = 4
 """A question that fails so often, while others are answered in between, is not asked again."""
+_FOR_THIS_QUESTION = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 451})
+_PASSING = frozenset({408, 409, 421, 423, 424, 425})
 
-_backoff = wait_random_exponential(multiplier=0.25, max=LONGEST_WAIT_SECONDS)
+
+class Fault(Exception):
+    """The server did not answer as it should; another try may help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery(Generic[T]):
-    """What came of a request and its repetitions. Without a value, `problem` says why."""
+class Away(Fault):
+    """No connection, or it broke."""
 
-    value: T | None
-    problem: Reason | None
-    detail: str
-    retries: int
-    waited_ms: float
-    last_attempt_ms: float
+
+class Failing(Fault):
+    """The server says that it failed, or says what is no answer."""
+
+
+class Busy(Fault):
+    """The server asks to be spared for a while."""
+
+    def __init__(self, detail: str, retry_after_seconds: float | None) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Declined(Exception):
+    """The server will not answer this question."""
 
 
 class Transport:
     """The way to one endpoint, for any number of requests at once in one event loop."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        limiter: Limiter,
-        *,
-        patience_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, limiter: Limiter, *, patience_seconds: float) -> None:
         self.endpoint = endpoint
         self.http = _client(endpoint)
         self._limiter = limiter
-        self._clock = clock
-        self._sleep = sleep
-        self._health = _Health(endpoint.name, patience_seconds, clock)
+        self._patience_seconds = patience_seconds
+        self._answers = 0
+        self._not_before = 0.0
+        """The endpoint asked to be spared until then."""
+        self._silent_since: float | None = None
+        """When it first failed after it had last answered anybody."""
 
-    async def deliver(self, send: Callable[[], Awaitable[T]], timeout_seconds: float) -> Delivery[T]:
-        """Send a request through `http`, and again while that may help.
+    async def deliver(self, send: Callable[[], Awaitable[Reply]], timeout_seconds: float) -> Reply:
+        """Send a request through `http`, and again while that may help; the reply says what that took.
 
-        `send` raises what `faults` draws for an answer that is none; HTTP's own errors are seen to here.
+        `send` raises Fault or Declined for an answer that is none; HTTP's own errors are seen to here.
         Raises Unreachable when the endpoint is away, busy or failing for longer than patience lasts, and when it cannot
         be asked at all.
         """
-        began = sent = self._clock()
-        value: T | None = None
-        problem: Reason | None = None
-        detail = ""
-        course = _Course(self._health)
-        attempts = AsyncRetrying(
-            retry=retry_if_exception_type(Fault), wait=course.wait, stop=course.stop, sleep=self._sleep, reraise=True
-        )
-        try:
-            async for attempt in attempts:
-                with attempt:
-                    await self._until_welcome()
-                    async with self._limiter.slot(self.endpoint.name, self.endpoint.max_in_flight):
-                        sent = self._clock()
-                        value = await _within(timeout_seconds, send)
-        except _TimedOut:
-            problem, detail = Reason.TIMED_OUT, f"no answer within {timeout_seconds:g} s"
-        except Declined as declined:
-            self._health.answered()
-            problem, detail = Reason.REFUSED, self.shown(declined)
-        except Fault as fault:
-            if not course.is_its_own_fault:
-                raise Unreachable(f"{self.endpoint.name} does not answer: {self.shown(fault)}") from None
-            problem, detail = Reason.REFUSED, self.shown(fault)
-        except Unreachable as error:
-            raise Unreachable(f"{self.endpoint.name} cannot be asked: {self.shown(error)}") from None
-        else:
-            self._health.answered()
-        return Delivery(value, problem, detail, course.faults, 1000 * (sent - began), 1000 * (self._clock() - sent))
+        began = monotonic()
+        faults = overtaken = 0
+        seen = self._answers
+        while True:
+            if (seconds := self._not_before - monotonic()) > 0:
+                # A little later, each its own little: not all at once.
+                await asyncio.sleep(seconds + random() * min(1.0, seconds))
+                continue
+            try:
+                async with self._limiter.slot(self.endpoint.name, self.endpoint.max_in_flight):
+                    sent = monotonic()
+                    came = await self._attempt(send, timeout_seconds)
+            except Unreachable as error:
+                raise Unreachable(f"{self.endpoint.name} cannot be asked: {self._shown(error)}") from None
+            if isinstance(came, Fault):
+                faults += 1
+                self._failed(came)
+                if self._answers > seen and not isinstance(came, Busy):
+                    seen, overtaken = self._answers, overtaken + 1
+                if overtaken < ITS_OWN_FAULT:
+                    await self._wait_after(came, faults)
+                    continue
+                came = Reply("", Reason.REFUSED, detail=str(came))
+            return replace(came, detail=self._shown(came.detail), retries=faults, waited_ms=1000 * (sent - began))
 
-    def shown(self, what: object) -> str:
+    async def aclose(self) -> None:
+        await self.http.aclose()
+
+    async def _attempt(self, send: Callable[[], Awaitable[Reply]], timeout_seconds: float) -> Reply | Fault:
+        sent = monotonic()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                reply = replace(await send(), last_token_ms=1000 * (monotonic() - sent))
+        except TimeoutError:
+            return Reply("", Reason.TIMED_OUT, detail=f"no answer within {timeout_seconds:g} s")
+        except httpx2.HTTPError as error:
+            return Away(f"{type(error).__name__} {error}".strip())
+        except Fault as fault:
+            return fault
+        except Declined as declined:
+            reply = Reply("", Reason.REFUSED, detail=str(declined))
+        self._answers += 1
+        if self._silent_since is not None:
+            log.info("%s answers again.", self.endpoint.name)
+            self._silent_since = None
+        return reply
+
+    def _failed(self, fault: Fault) -> None:
+        if self._silent_since is None:
+            self._silent_since = monotonic()
+            name = type(fault).__name__
+            log.warning("%s: %s. Trying again for %g s.", self.endpoint.name, name, self._patience_seconds)
+        if isinstance(fault, Busy) and fault.retry_after_seconds is not None:
+            self._not_before = max(self._not_before, monotonic() + fault.retry_after_seconds)
+
+    async def _wait_after(self, fault: Fault, faults: int) -> None:
+        """Wait before the next attempt. Raises Unreachable when the endpoint has been silent for too long, or asks to
+        be spared for too long.
+        """
+        now = monotonic()
+        if max(now, self._not_before) - (self._silent_since or now) > self._patience_seconds:
+            raise Unreachable(f"{self.endpoint.name} does not answer: {self._shown(fault)}")
+        if not (isinstance(fault, Busy) and fault.retry_after_seconds is not None):
+            await asyncio.sleep(uniform(0, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(faults - 1, 9))))
+
+    def _shown(self, what: object) -> str:
         """In one line and without the key, whatever a server put into its message."""
         text, key = str(what), self.endpoint.key
         return one_line(text.replace(key.get_secret_value(), "…") if key else text)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self.http.aclose()
-
-    async def _until_welcome(self) -> None:
-        while (seconds := self._health.not_before - self._clock()) > 0:
-            # A little later, each its own little: not all at once.
-            await self._sleep(seconds + random() * min(1.0, seconds))
-
-
-class _Health:
-    """What is known of an endpoint from all that was asked of it."""
-
-    def __init__(self, name: str, patience_seconds: float, clock: Callable[[], float]) -> None:
-        self.name = name
-        self.patience_seconds = patience_seconds
-        self.clock = clock
-        self.answers = 0
-        self.not_before = clock()
-        """It asked to be spared until then."""
-        self.silent_since: float | None = None
-        """When it first failed after it had last answered anybody."""
-
-    def answered(self) -> None:
-        self.answers += 1
-        if self.silent_since is not None:
-            log.info("%s answers again.", self.name)
-            self.silent_since = None
-
-    def failed(self, fault: BaseException) -> None:
-        now = self.clock()
-        if self.silent_since is None:
-            self.silent_since = now
-            log.warning("%s: %s. Trying again for %g s.", self.name, type(fault).__name__, self.patience_seconds)
-        if isinstance(fault, Busy) and fault.retry_after_seconds is not None:
-            self.not_before = max(self.not_before, now + fault.retry_after_seconds)
-
-    def is_given_up(self) -> bool:
-        """Whether it has been silent for too long, or asks to be spared for too long."""
-        since = self.clock() if self.silent_since is None else self.silent_since
-        return max(self.clock(), self.not_before) - since > self.patience_seconds
-
-
-class _Course:
-    """One question's faults, and what follows from them: tenacity's `wait` and `stop`."""
-
-    def __init__(self, health: _Health) -> None:
-        self.faults = 0
-        self._health = health
-        self._answers_seen = health.answers
-        self._overtaken = 0
-
-    @property
-    def is_its_own_fault(self) -> bool:
-        """Whether the server fails at this question alone."""
-        return self._overtaken >= ITS_OWN_FAULT
-
-    def stop(self, state: RetryCallState) -> bool:
-        self.faults += 1
-        fault = state.outcome.exception() if state.outcome else None
-        if fault is not None:
-            self._health.failed(fault)
-        if self._health.answers > self._answers_seen and not isinstance(fault, Busy):
-            self._answers_seen = self._health.answers
-            self._overtaken += 1
-        return self.is_its_own_fault or self._health.is_given_up()
-
-    def wait(self, state: RetryCallState) -> float:
-        fault = state.outcome.exception() if state.outcome else None
-        if isinstance(fault, Busy) and fault.retry_after_seconds is not None:
-            return 0.0
-        return _backoff(state)
-
-
-class _TimedOut(Exception):
-    """This attempt took too long."""
-
-
-async def _within(seconds: float, send: Callable[[], Awaitable[T]]) -> T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await _reaching(send)
-    except TimeoutError:
-        raise _TimedOut from None
-
-
-async def _reaching(send: Callable[[], Awaitable[T]]) -> T:
-    try:
-        return await send()
-    except httpx2.HTTPError as error:
-        raise Away(f"{type(error).__name__} {error}".strip()) from None
 
 
 def _client(endpoint: Endpoint) -> httpx2.AsyncClient:
@@ -229,3 +189,38 @@ def _client(endpoint: Endpoint) -> httpx2.AsyncClient:
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
+
+
+def answered_with(status: int, headers: Mapping[str, str], body: str) -> Exception:
+    """What an HTTP status other than success means, as the exception to raise."""
+    detail = f"HTTP {status}: {one_line(body.strip())}" if body.strip() else f"HTTP {status}"
+    retry_after = _seconds(headers.get("retry-after"))
+    if status == 429 or (status == 503 and retry_after is not None):
+        return Busy(detail, retry_after)
+    if status >= 500 or status in _PASSING:
+        return Failing(detail)
+    if status in _FOR_THIS_QUESTION:
+        return Declined(detail)
+    if status in (401, 403):
+        # What the server says about a key may hold the key.
+        return Unreachable(f"the key is refused (HTTP {status})")
+    if 300 <= status < 400:
+        return Unreachable(f"it redirects to another address (HTTP {status}), which is not followed")
+    return Unreachable(detail)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After as RFC 9110 has it: seconds, or a date."""
+    if retry_after is None:
+        return None
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        pass
+    else:
+        return max(0.0, seconds) if isfinite(seconds) else None
+    try:
+        date = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from services.arena.policies.base import Conversation, Policy, View
-from services.arena.policies.baselines import Heuristic, MaxDamage, Random
-from services.arena.policies.typed import Typed
+from services.arena.policies.baselines import Heuristic, MaxDamage, Random, Typed
 from shared.errors import UsageError
 from shared.policies import KINDS, PolicySpec, parse_policy
 
@@ -17,7 +16,7 @@ POLICIES: Mapping[str, Callable[[PolicySpec], Policy]] = {
 """Those that ask no model."""
 
 Connect = Callable[[PolicySpec], Policy]
-"""How a policy that asks a model comes by it: `services.arena.policies.models.connector` gives one."""
+"""How a policy that asks a model comes by it: `services.arena.policies.language_model.connector` gives one."""
 
 __all__ = ["POLICIES", "Connect", "Conversation", "Policy", "View", "make_policy", "no_models"]
 

@@ -1,44 +1,77 @@
 """A language model as a policy: asked over the network, held to the legal actions where its server can do that.
 
-How a decision comes about is `shared.battle.decision`; here is what it takes to ask: the words beyond the contract's
-prompt, the conversation so far, the substitute, and the account of every ask that stays with the decision.
+How a decision comes about is `shared.battle.decision`; here is what it takes to ask: whether the server serves what is
+wanted, the words beyond the contract's prompt, the conversation so far, the substitute, and the account of every ask
+that stays with the decision.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import exp
 
-from services.arena.backends import Backend, Form, Question, Reply
-from services.arena.backends.base import Role
+from services.arena.backends import Backend, Form, Question, Reply, Role, ServedModel
+from services.arena.backends.chat import constraint, make_backend
+from services.arena.budget import Price, price_of, read_prices
+from services.arena.policies import Connect
 from services.arena.policies.base import Conversation, View
 from services.arena.policies.baselines import max_damage
-from services.arena.policies.versions import see_version
-from services.arena.policies.wording import worded
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
 from shared.battle.contract import CONTRACTS
-from shared.battle.decision import Answer, Ask, AskRecord, Decision, Outcome, Reason, decide
+from shared.battle.decision import Ask, AskRecord, Decision, Outcome, Reason, decide
 from shared.battle.state import BattleState
-from shared.errors import Unreachable, UsageError
+from shared.errors import NotFound, NotServed, Unreachable, UsageError
+from shared.jobs.limits import Limiter
 from shared.policies import KINDS, PolicySpec
 from shared.records import Card
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.store import Store
 from shared.text import one_line
 
 log = logging.getLogger(__name__)
-
-Cost = Callable[[Reply], float | None]
-"""What a reply cost in US dollars; None where no price is known."""
 
 MAX_TOKENS = 64
 """Twice what the longest completion of a contract takes, in its JSON."""
 MAX_TOKENS_WITH_REASONING = 400
 MAX_ANSWER_CHARACTERS = 8_000
+LOOK_SECONDS = 1.0
+"""How often a server is asked whether it serves a version by now."""
+_SHOWN = 5
+TASK = "You are playing a Pokémon battle on Showdown. Choose the action that is most likely to win it."
 
 
-def no_price(reply: Reply) -> float | None:
-    """The cost where no price is known: unknown."""
-    return None
+def connector(settings: Settings, limiter: Limiter) -> Connect:
+    """Makes the policies of models that these settings reach. It raises UsageError for an endpoint nobody named, and
+    for a missing key of an API that always wants one.
+    """
+    prices = read_prices(settings.prices_file)
+    keys = {"mistral": ("MISTRAL_API_KEY", settings.mistral_api_key), "hf": ("HF_TOKEN", settings.hf_token)}
+
+    def connect(spec: PolicySpec) -> LanguageModel:
+        if spec.kind == "local":
+            raise UsageError(f"{spec.text!r} needs the built-in server, which does not run here")
+        if spec.kind in keys and keys[spec.kind][1] is None:
+            raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {keys[spec.kind][0]}, or write it into .env")
+        return LanguageModel(
+            spec,
+            make_backend(spec, settings, limiter),
+            price_of(spec, prices),
+            trained_for=lambda: _registered(spec, settings),
+            version_patience_seconds=settings.version_patience_seconds,
+        )
+
+    return connect
+
+
+def _registered(spec: PolicySpec, settings: Settings) -> Mapping[str, str] | None:
+    """The contract on the card of a registry's model; None where this store's registry does not have it."""
+    try:
+        return Registry(Store(settings.store)).contract(*spec.pinned) if spec.pinned else None
+    except NotFound:
+        return None
 
 
 class LanguageModel:
@@ -48,7 +81,7 @@ class LanguageModel:
         self,
         spec: PolicySpec,
         backend: Backend,
-        cost: Cost = no_price,
+        price: Price | None = None,
         *,
         trained_for: Callable[[], Mapping[str, str] | None] = lambda: None,
         version_patience_seconds: float = 300.0,
@@ -56,17 +89,12 @@ class LanguageModel:
         """`trained_for` is asked for the card's contract (version → hash) where the server shows no card."""
         self.spec = spec
         self.backend = backend
-        self.cost = cost
+        self.price = price
         self._trained_for = trained_for
         self._version_patience_seconds = version_patience_seconds
         self._contract = CONTRACTS[spec.options.contract]
         self.contract: Mapping[str, str] = {self._contract.version: self._contract.hash}
         self.card: Card = "assumed"
-
-    @property
-    def has_price(self) -> bool:
-        """Whether it is known what its tokens cost."""
-        return self.cost(Reply("", tokens_in=1, tokens_out=1)) is not None
 
     async def prepare(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """See the version that was asked for at its server, and look at its card: once, before the first battle.
@@ -77,8 +105,7 @@ class LanguageModel:
         if self.spec.kind not in ("tgi", "local"):
             return
         if self.spec.pinned:
-            wanted = "@".join(self.spec.pinned)
-            seen = await see_version(self.backend, wanted, self._version_patience_seconds, stopping=stopping)
+            seen = await self._see_version("@".join(self.spec.pinned), stopping)
             if seen is not None:
                 self._check(seen.id, self._trained_for() if seen.contract is None else seen.contract)
             return
@@ -91,6 +118,37 @@ class LanguageModel:
         mine = [each for each in served if each.id == self.spec.model or (len(served) == 1 and not self.spec.model)]
         if mine:
             self._check(mine[0].id, mine[0].contract)
+
+    async def _see_version(self, wanted: str, stopping: Callable[[], bool]) -> ServedModel | None:
+        """The line of `wanted` in what the server lists; None where somebody wants to stop meanwhile.
+
+        A server that has another version is waited for. Raises NotServed when that takes too long, and when the server
+        does not say what it serves.
+        """
+        patience, endpoint = self._version_patience_seconds, self.backend.endpoint
+        instead = ""
+        try:
+            async with asyncio.timeout(patience):
+                while not stopping():
+                    served = await self.backend.models()
+                    found = next((each for each in served if each.id == wanted), None)
+                    if found is not None:
+                        return found
+                    names = [one_line(each.id, 100) for each in served[:_SHOWN]] + ["…"] * (len(served) > _SHOWN)
+                    listed = ", ".join(names) or "nothing"
+                    if not instead:
+                        log.warning(
+                            "%s does not serve %s yet, but %s. Waiting for %g s.", endpoint, wanted, listed, patience
+                        )
+                    instead = f"serves {listed}"
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise NotServed(
+                f"{endpoint} does not serve {wanted}: after {patience:g} s it still {instead or 'does not answer'}"
+            ) from None
+        except Unreachable as error:
+            raise NotServed(f"{wanted} cannot be seen at its server: {error.message}") from error
+        return None
 
     def _check(self, model: str, card: Mapping[str, str] | None) -> None:
         if not card:  # It was trained for no contract, or nobody knows for which.
@@ -105,7 +163,6 @@ class LanguageModel:
         self.card = "checked"
 
     async def aclose(self) -> None:
-        """Close the connections."""
         await self.backend.aclose()
 
     async def decide(self, view: View) -> Decision:
@@ -124,84 +181,85 @@ class LanguageModel:
     ) -> Decision:
         """The decision in a state, wherever the state is from."""
         options = self.spec.options
-        asking = _Asking(self, state, conversation.latest(options.history))
-        decision = await decide(state, asking.complete, self._contract, substitute=substitute, asks=options.asks)
+        past = conversation.latest(options.history)
+        completions = self._contract.completions(state)
+        asked: list[AskRecord] = []
+
+        async def complete(ask: Ask) -> Reply:
+            question = self.question(ask, past, first=not asked)
+            reply = await self.backend.ask(question)
+            reply = replace(reply, text=_clean(reply.text), reasoning=reply.reasoning and _clean(reply.reasoning))
+            meant = reply.problem or parse(reply.text, completions)
+            asked.append(self._account(question, reply, meant if isinstance(meant, Reason) else None))
+            return reply
+
+        decision = await decide(state, complete, self._contract, substitute=substitute, asks=options.asks)
         if decision.outcome in (Outcome.CHOSEN, Outcome.CHOSEN_AFTER_SECOND_ASK):
-            conversation.add(asking.asked[-1].prompt, asking.asked[-1].answer)
-        return replace(decision, asked=tuple(asking.asked), history_messages=asking.history_messages)
+            conversation.add(asked[-1].prompt, asked[-1].answer)
+        return replace(decision, asked=tuple(asked), history_messages=2 * len(past) if asked else 0)
 
     def question(self, ask: Ask, past: tuple[tuple[str, str], ...] = (), *, first: bool = True) -> Question:
-        """What goes out for an ask."""
+        """What goes out for an ask. `first` tells the first ask from the later ones."""
         options = self.spec.options
-        kind = KINDS[self.spec.kind]
-        form = self.backend.form if options.constrain else Form.TEXT
-        prompt = worded(
-            ask,
-            form,
-            first=first,
-            instructions=kind.instructions if options.instructions is None else options.instructions,
-            reasoning=options.reasoning,
-        )
         said: list[tuple[Role, str]] = []
         for asked, answer in past:
             said += [("user", asked), ("assistant", answer)]
-        enough = MAX_TOKENS_WITH_REASONING if options.reasoning else MAX_TOKENS
         return Question(
-            messages=(*said, ("user", prompt)),
+            messages=(*said, ("user", self._worded(ask, first=first))),
             completions=ask.completions if options.constrain else (),
             regex=ask.regex if options.constrain else None,
             reasoning=options.reasoning,
             temperature=options.temperature,
             seed=options.seed,
-            max_tokens=options.max_tokens or enough,
-            stream=options.stream,
+            max_tokens=options.max_tokens or (MAX_TOKENS_WITH_REASONING if options.reasoning else MAX_TOKENS),
             timeout_seconds=options.timeout_seconds,
         )
 
+    def _worded(self, ask: Ask, *, first: bool) -> str:
+        """The user message: the contract's prompt, what the game is, and how to answer.
 
-class _Asking:
-    """The asks of one decision."""
-
-    def __init__(self, model: LanguageModel, state: BattleState, past: tuple[tuple[str, str], ...]) -> None:
-        self.asked: list[AskRecord] = []
-        self.history_messages = 0
-        self._model = model
-        self._completions = CONTRACTS[model.spec.options.contract].completions(state)
-        self._past = past
-
-    async def complete(self, ask: Ask) -> Answer:
-        """Ask, and write down what came back."""
-        model = self._model
-        question = model.question(ask, self._past, first=not self.asked)
-        self.history_messages = len(question.messages) - 1
-        reply = await model.backend.ask(question)
-        text = _clean(reply.text)
-        meant = reply.problem or parse(text, self._completions)
-        self.asked.append(
-            AskRecord(
-                prompt=question.messages[-1][1],
-                answer=_clean(reply.raw or reply.text),
-                reason=meant if isinstance(meant, Reason) else None,
-                detail=one_line(_clean(reply.detail)),
-                constraint=model.backend.form.value if model.backend.constraint(question) else "none",
-                model=one_line(_clean(reply.model), 200) if reply.model else None,
-                probabilities={_clean(each.text): exp(min(each.logprob, 0.0)) for each in reply.candidates} or None,
-                tokens_in=reply.tokens_in,
-                tokens_out=reply.tokens_out,
-                first_token_ms=_rounded(reply.first_token_ms),
-                last_token_ms=_rounded(reply.last_token_ms),
-                waited_ms=round(reply.waited_ms, 1),
-                retries=reply.retries,
-                cost_usd=model.cost(reply),
+        A model that was trained on a contract needs no instructions, and is asked for what it was trained on, to the
+        letter. The prompt of a later ask lists the answers itself.
+        """
+        options = self.spec.options
+        instructed = KINDS[self.spec.kind].instructions if options.instructions is None else options.instructions
+        parts = [ask.prompt]
+        if instructed:
+            parts.insert(0, TASK)
+            if first:
+                parts.append("The legal actions:\n" + "\n".join(ask.completions))
+        if options.reasoning and options.constrain and self.backend.form is Form.JSON_SCHEMA:
+            parts.append("Give the reason for your choice in one or two sentences, then the action as it is written.")
+        elif options.reasoning:
+            parts.append(
+                "Answer in two lines. The first begins with REASON: and gives the reason for your choice in one or two "
+                "sentences. The second begins with ACTION: and gives the action as it is written, and nothing else."
             )
+        elif instructed and first:
+            parts.append("Answer with exactly one of them, as it is written, and nothing else.")
+        return "\n\n".join(parts)
+
+    def _account(self, question: Question, reply: Reply, reason: Reason | None) -> AskRecord:
+        """What is written down of an ask. `reason` says why its answer cannot be used."""
+        form = self.backend.form
+        took = reply.last_token_ms
+        return AskRecord(
+            prompt=question.messages[-1][1],
+            answer=_clean(reply.raw or reply.text),
+            reason=reason,
+            detail=one_line(_clean(reply.detail)),
+            constraint=form.value if constraint(form, question) else "none",
+            model=one_line(_clean(reply.model), 200) if reply.model else None,
+            probabilities={_clean(each.text): exp(min(each.logprob, 0.0)) for each in reply.candidates} or None,
+            tokens_in=reply.tokens_in,
+            tokens_out=reply.tokens_out,
+            last_token_ms=None if took is None else round(took, 1),
+            waited_ms=round(reply.waited_ms, 1),
+            retries=reply.retries,
+            cost_usd=self.price.cost(reply.tokens_in, reply.tokens_out) if self.price else None,
         )
-        return Answer(text, reply.problem, _clean(reply.reasoning) if reply.reasoning else None)
 
 
 def _clean(text: str) -> str:
     """Foreign text that can be stored: of bounded length, and without the halves of a character that UTF-8 lacks."""
     return text[:MAX_ANSWER_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
-
-
-def _rounded(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else round(milliseconds, 1)
