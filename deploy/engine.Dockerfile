@@ -3,7 +3,6 @@
 #   docker build -f deploy/engine.Dockerfile --build-arg ENGINE_IMAGE=vllm/vllm-openai:TAG -t alphastral-engine .
 #
 # ENGINE_IMAGE   has the engine, and some Python from 3.11 on
-# S3             yes, where the store is a bucket
 #
 # Behind a private CA or package index, as files that stay in no layer:
 #   --secret id=ca,src=… --secret id=pip_conf,src=…
@@ -15,18 +14,16 @@ FROM ${PYTHON_IMAGE} AS pip
 RUN mkdir /pip && cp -r "$(python -c 'import pip; print(*pip.__path__)')" /pip/
 
 FROM ${ENGINE_IMAGE}
-ARG S3=no
 USER root
 COPY --chmod=755 deploy/with-secrets /usr/local/bin/
-COPY requirements/supervisor.txt requirements/images/s3.txt /opt/requirements/
+COPY requirements/supervisor.txt /opt/requirements/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf --mount=type=bind,from=pip,source=/pip,target=/opt/pip \
     for python in python3.13 python3.12 python3.11 python3 /usr/src/.venv/bin/python; do \
       "${python}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
     done \
  && "${python}" -m venv --without-pip /opt/supervisor \
- && install="with-secrets env PYTHONPATH=/opt/pip /opt/supervisor/bin/python -m pip install --quiet --no-cache-dir --no-deps --require-hashes" \
- && ${install} -r /opt/requirements/supervisor.txt \
- && if [ "${S3}" = yes ]; then ${install} -r /opt/requirements/s3.txt; fi \
+ && with-secrets env PYTHONPATH=/opt/pip /opt/supervisor/bin/python -m pip install --quiet --no-cache-dir --no-deps \
+      --require-hashes -r /opt/requirements/supervisor.txt \
  # By a file in its own environment and no variable: the engine is not to see what is the supervisor's.
  && echo /opt/alphastral > "$(/opt/supervisor/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/alphastral.pth"
 COPY shared /opt/alphastral/shared

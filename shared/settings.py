@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     redis_password_file: Path | None = None
     """A file with Redis's password, so that no command line and no variable holds it."""
     store: str = "var/store"
-    """A folder, or any URL that fsspec opens."""
+    """A folder, or a bucket: s3://, gs://, az://."""
     api_host: str = "127.0.0.1"
     api_port: int | None = Field(default=None, ge=0, le=65535)
     """A free port when not given."""
@@ -227,3 +227,9 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port: what a key is bound to."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+
+
+def forget_empty(prefix: str) -> None:
+    """Take variables that are set to nothing out of the environment: a library would take them for values."""
+    for name in [name for name, value in os.environ.items() if name.startswith(prefix) and not value]:
+        del os.environ[name]

@@ -2,7 +2,7 @@
 
 It watches the registry's `current`, starts the engine for it, waits for its /health, and starts it anew when another
 version is promoted or the engine ends. /status says how it stands. This is the entry point of the inference container.
-It needs Python, fsspec and pydantic (with pydantic-settings): the rest of its image belongs to the engine.
+It needs Python, obstore and pydantic (with pydantic-settings): the rest of its image belongs to the engine.
 """
 
 import argparse

@@ -191,8 +191,8 @@ class Trainings:
         copy = into / name
         copy.mkdir(parents=True, exist_ok=True)
         for file in ("card.json", "train.jsonl", "validation.jsonl"):
-            with self._store.open(f"datasets/{name}/{file}") as source:
-                (copy / file).write_bytes(source.read())
+            path = f"datasets/{name}/{file}"
+            (copy / file).write_bytes(b"".join(self._store.pieces(path, f"{path} is gone")))
         return copy
 
     def _text(self, training_id: str, name: str) -> str | None:

@@ -4,7 +4,7 @@ models/NAME/versions/VERSION/card.json   a `ModelCard`, with the digest of every
 models/NAME/versions/VERSION/…           weights (safetensors), tokenizer, configuration
 models/NAME/current                      the version that NAME stands for now; below it, those that it stood for before
 
-It needs fsspec and pydantic and no more, so that it fits into any engine's image.
+It needs obstore and pydantic and no more, so that it fits into any engine's image.
 """
 
 from shared.registry.card import Dataset, ModelCard, PublishedFile, Recipe

@@ -3,13 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
-from shared.errors import BrokenRecord, Unreachable, UsageError
+from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.registry.card import ModelCard, PublishedFile
-from shared.store import Opened
+from shared.store import Store
 
 CARD = "card.json"
 MAX_FILES = 1000
@@ -18,7 +16,6 @@ SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".txt", ".md", ".model"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _MAX_HEADER_BYTES = 100_000_000
-_CHUNK_BYTES = 1 << 20
 
 
 def is_file_name(name: str) -> bool:
@@ -46,33 +43,30 @@ def inspect(folder: Path, card: ModelCard) -> dict[str, PublishedFile]:
         raise UsageError(f"{folder} holds no weights: *.safetensors")
     for path in weights:
         _check_weights(path)
-    return {path.name: PublishedFile(bytes=path.stat().st_size, sha256=_sha256(path.open("rb"))) for path in paths}
+    return {path.name: _published(path) for path in paths}
 
 
-def check(card: ModelCard, open_file: Callable[[str], BinaryIO | Opened], where: str) -> None:
-    """Compare every file with its digest on the card.
+def check(card: ModelCard, store: Store, folder: str, where: str) -> None:
+    """Compare every file in a folder with its digest on the card.
 
     Raises BrokenRecord for the first that differs or is gone, and Unreachable where one cannot be read now.
     """
     for name, published in card.files.items():
         if not is_file_name(name):
             raise BrokenRecord(f"{where} is broken: its card names a file that none may be called")
+        digest = hashlib.sha256()
         try:
-            digest = _sha256(open_file(name))
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise BrokenRecord(f"{where} is broken: {name} is gone") from error
-        except OSError as error:
-            raise Unreachable(f"{name} of {where} cannot be read: {error.strerror or error}") from error
-        if digest != published.sha256:
+            for piece in store.pieces(f"{folder}/{name}", f"{where} is broken: {name} is gone"):
+                digest.update(piece)
+        except NotFound as error:
+            raise BrokenRecord(error.message) from error
+        if digest.hexdigest() != published.sha256:
             raise BrokenRecord(f"{where} is broken: {name} is not what was published")
 
 
-def _sha256(file: BinaryIO | Opened) -> str:
-    digest = hashlib.sha256()
-    with file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _published(path: Path) -> PublishedFile:
+    with path.open("rb") as file:
+        return PublishedFile(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _check_weights(path: Path) -> None:

@@ -1,9 +1,7 @@
 """The registry itself: publishes, promotes, rolls back, and looks models up."""
 
 import hashlib
-import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError, first_fault
+from shared.errors import BrokenRecord, Conflict, NotFound, UsageError, broken
 from shared.registry.card import ModelCard
 from shared.registry.folders import CARD, check, inspect, is_file_name
 from shared.store import Store, is_id
@@ -79,7 +77,7 @@ class Registry:
         Raises NotFound, BrokenRecord where it differs, and Unreachable where it cannot be read now.
         """
         card = self.card(name, version)
-        check(card, lambda file: self._files.open(f"{_folder(name, version)}/{file}"), f"{name}@{version}")
+        check(card, self._files, _folder(name, version), f"{name}@{version}")
         return card
 
     def fetch(self, name: str, version: str, into: Path) -> Path:
@@ -93,21 +91,28 @@ class Registry:
             self.check(name, version)
             return published
         card = self.card(name, version)
-        copy = into / name / version
+        copies, copy = Store(str(into)), into / name / version
         if copy.is_dir():
             try:
-                check(card, lambda file: (copy / file).open("rb"), str(copy))
+                check(card, copies, f"{name}/{version}", str(copy))
             except BrokenRecord:
                 # The copy is damaged, which says nothing of the version.
                 shutil.rmtree(copy, ignore_errors=True)
             else:
                 return copy
+        files = {
+            file: self._files.pieces(f"{_folder(name, version)}/{file}", f"{name}@{version} is broken: {file} is gone")
+            for file in filter(is_file_name, card.files)
+        }
+        raw = card.model_dump_json(indent=2).encode()
         try:
-            self._download(name, version, card, copy)
-        except FileNotFoundError as error:
-            raise BrokenRecord(f"{name}@{version} is broken: {error.filename or error} is gone") from error
-        except OSError as error:
-            raise Unreachable(f"{copy} cannot be written: {error.strerror or error}") from error
+            copies.add_folder(f"{name}/{version}", {**files, CARD: raw}, last=CARD)
+            check(card, copies, f"{name}/{version}", f"{name}@{version}")
+        except NotFound as error:
+            raise BrokenRecord(error.message) from error
+        except BrokenRecord:
+            shutil.rmtree(copy, ignore_errors=True)
+            raise
         return copy
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
@@ -162,24 +167,6 @@ class Registry:
     def _point(self, name: str, versions: list[str]) -> None:
         self._files.write(_pointer(name), "".join(f"{version}\n" for version in versions[:KEPT_PROMOTIONS]).encode())
 
-    def _download(self, name: str, version: str, card: ModelCard, copy: Path) -> None:
-        """Copy a bucket's version; the copy is there whole or not at all."""
-        temporary = copy.with_name(f".{version}.{uuid.uuid4().hex}")
-        try:
-            temporary.mkdir(parents=True)
-            (temporary / CARD).write_text(card.model_dump_json(indent=2), encoding="utf-8")
-            for file in filter(is_file_name, card.files):
-                remote = f"{_folder(name, version)}/{file}"
-                with self._files.open(remote) as source, (temporary / file).open("xb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-                    target.flush()
-                    # What is renamed before it is on the disk may be empty after a power cut.
-                    os.fsync(target.fileno())
-            check(card, lambda file: (temporary / file).open("rb"), f"{name}@{version}")
-            temporary.rename(copy)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
     def _is_whole(self, name: str, version: str) -> bool:
         try:
             self.check(name, version)
@@ -195,8 +182,7 @@ class Registry:
         try:
             return model.model_validate_json(self._files.read(path, unknown))
         except ValidationError as error:
-            where, why = first_fault(error)
-            raise BrokenRecord(f"{path} is broken: {f'{where}: ' if where else ''}{why}") from error
+            raise broken(path, error) from error
 
 
 def _folder(name: str, version: str) -> str:

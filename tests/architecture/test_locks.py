@@ -90,15 +90,13 @@ def test_tests_run_on_the_versions_that_the_demo_runs_on() -> None:
 def test_every_image_has_a_lock_of_its_own_extra_in_the_versions_that_are_tested() -> None:
     dev = pins(PIP_LOCKS["dev"])
 
-    assert IMAGE_LOCKS.keys() == {"api", "arena", "build", "inference", "reporter", "s3", "scraper", "trainer"}
+    assert IMAGE_LOCKS.keys() == {"api", "arena", "build", "inference", "reporter", "scraper", "trainer"}
     for extra, lock in IMAGE_LOCKS.items():
         pinned = pins(lock)
-        if extra not in {"build", "s3"}:
+        if extra != "build":
             unmet = [one for one in requirements(extra) if one.name != "torch" and one.name not in pinned]
             assert unmet == [], extra
-        # s3fs wants an older python-dateutil than anything else does.
-        other = {name for name in pinned.keys() & dev.keys() if pinned[name] != dev[name]}
-        assert other <= ({"python-dateutil"} if extra == "s3" else set()), extra
+        assert {name: pinned[name] for name in pinned.keys() & dev.keys()}.items() <= dev.items(), extra
 
 
 def test_torch_stays_out_of_hashed_locks_and_is_set_up_as_asked_for() -> None:

@@ -25,7 +25,7 @@ from shared.errors import UsageError
 from shared.registry import Registry
 from shared.settings import child_environment
 from shared.store import Store
-from tests.standins.bucket import Bucket, EndpointConnectionError
+from tests.standins.bucket import serving
 from tests.standins.registry import card, trained
 
 ROOT = Path(__file__).parents[2]
@@ -282,18 +282,17 @@ def test_the_last_version_that_was_healthy_is_served_where_the_registry_cannot_b
     site.stop()
 
 
-def test_what_runs_goes_on_while_the_bucket_s_library_gives_up(tmp_path: Path) -> None:
-    site = Site(tmp_path, bucket=f"bucket://{uuid.uuid4().hex}")
-    version = site.promote(1)
-    site.start()
-    before = site.until_serving(version)
-    try:
-        Bucket.failing["exists"] = EndpointConnectionError("no route to the endpoint")
-        during = site.until(lambda now: "no route to the endpoint" in (now.failure or ""))
-    finally:
-        Bucket.failing.clear()
-    after = site.until(lambda now: now.failure is None)
-    site.stop()
+def test_what_runs_goes_on_while_the_bucket_answers_with_errors(tmp_path: Path) -> None:
+    with serving() as bucket:
+        site = Site(tmp_path, bucket="s3://models")
+        version = site.promote(1)
+        site.start()
+        before = site.until_serving(version)
+        bucket.failing["HEAD"] = 503
+        during = site.until(lambda now: "503 Service Unavailable" in (now.failure or ""))
+        bucket.failing.clear()
+        after = site.until(lambda now: now.failure is None)
+        site.stop()
 
     assert before.pid == during.pid == after.pid and during.state == "serving"
 
@@ -466,13 +465,13 @@ def test_the_container_s_command_runs_an_engine_from_path_and_tells_its_status(t
         os.kill(status["pid"], 0)
 
 
-def test_the_supervisor_needs_nothing_of_its_image_but_fsspec_and_pydantic() -> None:
+def test_the_supervisor_needs_nothing_of_its_image_but_obstore_and_pydantic() -> None:
     script = "import sys, services.inference.supervisor; print(*{name.partition('.')[0] for name in sys.modules})"
 
     loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     ours = {"shared", "services"}
-    small = {"fsspec", "pydantic", "pydantic_core", "pydantic_settings", "dotenv"}
+    small = {"obstore", "pydantic", "pydantic_core", "pydantic_settings", "dotenv"}
     beneath = {"annotated_types", "typing_extensions", "typing_inspection"}
     others = {name for name in loaded.split() if not name.startswith("_")} - set(sys.stdlib_module_names)
     assert others - ours - small - beneath <= {"distutils-precedence"}

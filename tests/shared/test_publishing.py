@@ -13,7 +13,7 @@ import pytest
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.registry import Registry
 from shared.store import Store
-from tests.standins.bucket import Bucket, EndpointConnectionError
+from tests.standins.bucket import CUT, Bucket, serving
 from tests.standins.registry import card, safetensors, trained
 
 PUBLISH = """
@@ -21,7 +21,6 @@ import resource, sys
 from pathlib import Path
 from shared.store import Store
 from shared.registry import Registry
-from tests.standins.bucket import Bucket, EndpointConnectionError
 from tests.standins.registry import card
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
 Registry(Store(sys.argv[1])).publish("smol", Path(sys.argv[2]), card())
@@ -37,9 +36,15 @@ for _ in range(20):
 """
 
 
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with serving() as one:
+        yield one
+
+
 @pytest.fixture(params=["folder", "bucket"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "store") if request.param == "folder" else f"bucket://{uuid.uuid4().hex}")
+def files(request: pytest.FixtureRequest, tmp_path: Path, bucket: Bucket) -> Store:
+    return Store(str(tmp_path / "store") if request.param == "folder" else "s3://models/of/ours")
 
 
 def run(script: str, *arguments: object) -> "subprocess.Popen[str]":
@@ -154,15 +159,9 @@ def test_a_full_disk_leaves_nothing_half_fetched(tmp_path: Path) -> None:
         Registry(bucket).fetch("smol", version, tmp_path / "here")
 
 
-@pytest.fixture
-def bucket() -> Iterator[Store]:
-    """One that can be made to fail."""
-    yield Store(f"bucket://{uuid.uuid4().hex}")
-    Bucket.failing.clear()
-
-
-def test_a_damaged_copy_is_replaced(tmp_path: Path, bucket: Store) -> None:
-    registry = Registry(bucket)
+@pytest.mark.usefixtures("bucket")
+def test_a_damaged_copy_is_replaced(tmp_path: Path) -> None:
+    registry = Registry(Store("s3://models"))
     version = registry.publish("smol", trained(tmp_path / "trained"), card())
     copy = registry.fetch("smol", version, tmp_path / "here")
     for damage in (lambda path: path.write_bytes(b"rot"), Path.unlink):
@@ -173,31 +172,61 @@ def test_a_damaged_copy_is_replaced(tmp_path: Path, bucket: Store) -> None:
         assert (copy / "model.safetensors").read_bytes() == (tmp_path / "trained/model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("operation", ["open", "read"])
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), EndpointConnectionError("no route")])
+@pytest.mark.parametrize(("failing", "why"), [(403, "403 Forbidden"), (503, "503 Service Unavailable"), (CUT, "error")])
 def test_what_cannot_be_read_now_is_not_taken_for_damaged(
-    tmp_path: Path, bucket: Store, operation: str, error: Exception
+    tmp_path: Path, bucket: Bucket, failing: int | str, why: str
 ) -> None:
-    registry = Registry(bucket)
+    registry = Registry(Store("s3://models"))
     version = registry.publish("smol", trained(tmp_path / "trained"), card())
-    Bucket.failing[operation] = error
+    bucket.failing["GET model.safetensors"] = failing
 
-    with pytest.raises(Unreachable, match=r"Permission denied|no route"):
+    with pytest.raises(Unreachable, match=f"s3://models cannot be reached: .*{why}"):
         registry.check("smol", version)
-    with pytest.raises(Unreachable, match=r"Permission denied|no route"):
+    with pytest.raises(Unreachable, match=f"s3://models cannot be reached: .*{why}"):
         registry.fetch("smol", version, tmp_path / "here")
-    Bucket.failing.clear()
+    bucket.failing.clear()
     registry.promote("smol", version)
 
 
-@pytest.mark.parametrize("operation", ["exists", "cat_file"])
-def test_a_bucket_whose_library_gives_up_is_unreachable(tmp_path: Path, bucket: Store, operation: str) -> None:
-    registry = Registry(bucket)
+@pytest.mark.parametrize("operation", ["HEAD", "GET"])
+def test_a_bucket_that_answers_with_errors_is_unreachable(tmp_path: Path, bucket: Bucket, operation: str) -> None:
+    registry = Registry(Store("s3://models"))
     registry.promote("smol", registry.publish("smol", trained(tmp_path / "trained"), card()))
-    Bucket.failing[operation] = EndpointConnectionError("no route to the endpoint")
+    bucket.failing[operation] = 500
 
-    with pytest.raises(Unreachable, match="cannot be reached: no route to the endpoint"):
+    with pytest.raises(Unreachable, match=r"the store s3://models cannot be reached: .*500 Internal Server Error"):
         registry.current("smol")
+
+
+def test_a_bucket_that_goes_away_is_unreachable_and_found_again_when_it_is_back(tmp_path: Path) -> None:
+    with serving() as before:
+        registry = Registry(Store("s3://models"))
+        version = registry.publish("smol", trained(tmp_path / "trained"), card())
+    with pytest.raises(Unreachable, match="the store s3://models cannot be reached: "):
+        registry.current("smol")
+    with pytest.raises(Unreachable, match="the store s3://models cannot be written: "):
+        Store("s3://models").write("models/smol/current", b"nothing")
+
+    with serving(before.port) as after:
+        after.objects.update(before.objects)
+        registry.promote("smol", version)
+
+        assert registry.current("smol") == version
+
+
+@pytest.mark.parametrize("operation", ["PUT", "PUT card.json", "POST model.safetensors"])
+def test_a_bucket_that_takes_nothing_more_shows_no_half_of_a_version(
+    tmp_path: Path, bucket: Bucket, operation: str
+) -> None:
+    registry = Registry(Store("s3://models"))
+    bucket.failing[operation] = 507
+
+    with pytest.raises(Unreachable, match="s3://models cannot be written"):
+        # So large that it is sent in parts.
+        registry.publish("smol", trained(tmp_path / "trained", b"\0" * 11_000_000), card())
+    bucket.failing.clear()
+
+    assert registry.names() == [] and not bucket.objects
 
 
 def test_a_name_stands_for_what_was_promoted_and_goes_back_step_by_step(files: Store, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """The store: written once, atomically, and read back with clear errors."""
 
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,43 @@ from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageEr
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store, new_matchup_id
+from tests.standins.bucket import Bucket, serving
 
 REQUEST = MatchupRequest(p1="heuristic", p2="random", battles=4)
+
+
+WRITE = """
+import resource, sys
+from shared.store import Store
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+store = Store(sys.argv[1])
+for digit in "0123456789" * 1000:
+    store.write("matchups/m1/run.json", digit.encode() * 9_000_000)
+"""
+"""In a process of its own, whose files may grow to a size and no further: as on a disk that is full by then."""
+FORK = """
+import os, sys
+from shared.store import Store
+store = Store(sys.argv[1])
+store.write("matchups/m1/run.json", b"x")
+if os.fork():
+    os.wait()
+else:
+    store.read("matchups/m1/run.json", "gone")
+"""
+
+
+@contextmanager
+def running(script: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    with subprocess.Popen(command, text=True, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+        yield process
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with serving() as one:
+        yield one
 
 
 def record(index: int = 0, **changes: object) -> BattleRecord:
@@ -59,10 +98,12 @@ def test_of_two_requests_at_once_under_one_name_one_is_refused(store: Store) -> 
             assert sum(threads.map(partial(ask, name), range(8))) == 1
 
 
-@pytest.mark.parametrize("kind", ["disk", "bucket"])
-def test_of_two_stores_that_create_the_same_at_once_one_is_told_that_it_did(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["disk", "bucket", "memory"])
+def test_of_two_stores_that_create_the_same_at_once_one_is_told_that_it_did(
+    kind: str, tmp_path: Path, bucket: Bucket
+) -> None:
     # Each with its own idea of the same place, as two processes have it.
-    url = str(tmp_path / "store") if kind == "disk" else f"memory://{tmp_path.name}"
+    url = {"disk": str(tmp_path / "store"), "bucket": "s3://x/y", "memory": f"memory://{tmp_path.name}"}[kind]
     stores = [Store(url) for _ in range(8)]
 
     def create(name: str, number: int) -> bool:
@@ -73,13 +114,11 @@ def test_of_two_stores_that_create_the_same_at_once_one_is_told_that_it_did(kind
             made = list(threads.map(partial(create, name), range(8)))
             assert sum(made) == 1
             assert stores[0].read(f"matchups/{name}/request.json", "gone") == str(made.index(True)).encode()
-    assert not list(tmp_path.glob("store/matchups/*/.*"))
+    assert {path.name for path in tmp_path.glob("store/matchups/*/*")} <= {"request.json"}
 
 
-@pytest.mark.parametrize("url", ["nosuch://x", "s3://bucket"])
+@pytest.mark.parametrize("url", ["nosuch://x", "az://container"])
 def test_a_store_that_cannot_be_opened_is_told_by_its_address(url: str) -> None:
-    if url == "s3://bucket" and find_spec("s3fs"):
-        pytest.skip("s3fs is installed here")
     with pytest.raises(UsageError, match=f"cannot open the store {url}"):
         Store(url)
 
@@ -89,6 +128,81 @@ def test_a_store_that_takes_nothing_says_why(tmp_path: Path) -> None:
 
     with pytest.raises(Unreachable, match="file cannot be written: Not a directory"):
         Matchups(Store(str(tmp_path / "file"))).create("m1", REQUEST)
+
+
+def test_a_store_that_may_not_be_written_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"the store /proc/nothing cannot be written: \w"):
+        Store("/proc/nothing").write("matchups/m1/request.json", b"x")
+
+
+@pytest.mark.parametrize("kind", ["disk", "file://", "bucket", "memory"])
+def test_all_kinds_of_stores_do_the_same(kind: str, tmp_path: Path, bucket: Bucket) -> None:
+    disk = str(tmp_path / "a store")
+    urls = {
+        "disk": disk,
+        "file://": f"file://{disk}",
+        "bucket": "s3://shop/pre/fix",
+        "memory": f"memory://{tmp_path.name}",
+    }
+    store = Store(urls[kind])
+    assert (store.folders("matchups"), store.files("matchups"), store.exists("matchups")) == ([], [], False)
+
+    store.write("matchups/m1/request.json", b"one")
+    store.write("matchups/m1/request.json", b"two")
+    store.write("matchups/m2/run.json", b"three")
+    store.add_folder("models/smol", {"card.json": b"card", "weights": iter([b"a", b"b"])}, last="card.json")
+
+    assert sorted(store.folders("matchups")) == ["m1", "m2"] and store.files("matchups") == []
+    assert store.files("matchups/m1") == ["request.json"] and store.folders("matchups/m1") == []
+    assert store.exists("matchups") and store.exists("matchups/m1") and store.exists("matchups/m1/request.json")
+    assert not store.exists("matchup") and not store.exists("matchups/m1/request")
+    assert store.read("matchups/m1/request.json", "gone") == b"two"
+    assert b"".join(store.pieces("models/smol/weights", "gone")) == b"ab"
+    assert abs(datetime.now(UTC) - store.modified("matchups/m1/request.json", "gone")) < timedelta(minutes=1)
+    with pytest.raises(Conflict):
+        store.add_folder("models/smol", {"card.json": b"another"}, last="card.json")
+    store.remove("matchups/m2/run.json")
+    store.remove("matchups/m2/run.json")
+    for read in (store.read, store.modified, lambda *given: list(store.pieces(*given))):
+        with pytest.raises(NotFound, match="it is gone"):
+            read("matchups/m2/run.json", "it is gone")
+
+
+def test_a_write_killed_halfway_leaves_what_was_there_before_and_nothing_to_be_listed(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for number in range(5):
+        before = time.time()
+        with running(WRITE, tmp_path, -1) as writing:
+            # Its first write is done; it is in the middle of another one.
+            while not (run := tmp_path / "matchups/m1/run.json").exists() or run.stat().st_mtime < before:
+                time.sleep(0.001)
+            time.sleep(number / 300)
+            writing.kill()
+
+        assert len(set(store.read("matchups/m1/run.json", "gone"))) == 1
+        assert len(store.read("matchups/m1/run.json", "gone")) == 9_000_000
+        assert store.files("matchups/m1") == ["run.json"]
+    store.write("matchups/m1/run.json", b"whole")
+    assert store.read("matchups/m1/run.json", "gone") == b"whole"
+
+
+def test_a_full_disk_leaves_what_was_there_before_and_no_half(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write("matchups/m1/run.json", b"before")
+
+    with running(WRITE, tmp_path, 50_000) as writing:
+        said = writing.communicate(timeout=30)[1]
+
+    assert "Unreachable" in said and f"the store {tmp_path} cannot be written: File too large" in said
+    assert store.read("matchups/m1/run.json", "gone") == b"before"
+    assert [path.name for path in (tmp_path / "matchups/m1").iterdir()] == ["run.json"]
+
+
+def test_a_process_forked_after_a_store_was_used_is_told_so_and_does_not_wait_for_ever(tmp_path: Path) -> None:
+    with running(FORK, tmp_path) as forking:
+        said = forking.communicate(timeout=30)[1]
+
+    assert "a process was forked after it had used a store" in said
 
 
 def test_battles_come_back_in_order_whatever_the_order_they_ended_in(store: Store) -> None:
