@@ -13,7 +13,7 @@ import services.arena.api
 import services.reporter.api
 import services.scraper.api
 import services.trainer.api
-from deploy.resuming import kinds, resume
+from deploy.kinds import kinds, resume
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen

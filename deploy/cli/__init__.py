@@ -231,7 +231,7 @@ def resume(
     retry_failed: Annotated[bool, typer.Option(help="Give what failed for good another try.")] = False,
 ) -> None:
     """Enqueue all unfinished work again (matchups, scrapes, datasets, trainings), as every start of the API does."""
-    from deploy.resuming import resume as resume_all
+    from deploy.kinds import resume as resume_all
     from shared.jobs.queue import Queues, connect
 
     settings = Settings()

@@ -29,7 +29,7 @@ from rich.markup import escape
 from deploy.cli.show import err, out, progress
 from deploy.cli.training_commands import training_bar
 from deploy.client import ApiClient
-from deploy.resuming import resume
+from deploy.kinds import resume
 from deploy.stack import LocalStack
 from services.arena.views import MatchupStatus
 from services.scraper.schemas import NewDataset

@@ -1,5 +1,7 @@
 """Every kind of work there is, and all its unfinished jobs put on the queues again."""
 
+from collections.abc import Callable, Mapping
+
 import services.scraper.resume
 import services.trainer.resume
 from services.arena.matchups import MatchupWork
@@ -10,10 +12,15 @@ from shared.settings import Settings
 from shared.store import Store
 from shared.work import AnyKind
 
+KINDS: Mapping[str, Callable[[Store, Settings], AnyKind]] = {
+    "matchups": MatchupWork,
+    "tournaments": TournamentWork,
+}
 
-def kinds(store: Store, settings: Settings) -> tuple[AnyKind, ...]:
-    """What can be asked for over the API."""
-    return (MatchupWork(store, settings), TournamentWork(store, settings))
+
+def kinds(store: Store, settings: Settings) -> list[AnyKind]:
+    """What can be asked for over the API, in this store."""
+    return [kind(store, settings) for kind in KINDS.values()]
 
 
 def resume(store: Store, queues: Queues, settings: Settings, *, retry_failed: bool = False) -> int:
