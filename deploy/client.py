@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from services.arena.views import MatchupLine, MatchupStatus, TournamentLine, TournamentStatus
 from services.scraper.schemas import DatasetStatus, NewDataset
@@ -46,11 +46,11 @@ def find_redis(settings: Settings, folder: Path) -> str:
 class ApiClient:
     """Speaks to one API. Raises what the API's own process would have raised, and Unreachable when it is silent."""
 
-    def __init__(self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, *, token: str | None = None, transport: httpx2.BaseTransport | None = None) -> None:
         # As bytes, since a token need not be ASCII.
         headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30, transport=transport, trust_env=False)
+        self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=30, transport=transport, trust_env=False)
 
     def __enter__(self) -> "ApiClient":
         return self
@@ -152,10 +152,10 @@ class ApiClient:
                 return status
             time.sleep(poll_seconds)
 
-    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def _ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
         try:
             response = self._http.request(method, path, **more)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise Unreachable(f"the API at {self.url} does not answer: {error}") from error
         if response.is_success:
             return response
@@ -166,7 +166,7 @@ def _path(name: str, kind: str = "matchups") -> str:
     return f"/{kind}/{quote(name, safe='')}"
 
 
-def _as_raised(response: httpx.Response, url: str) -> AlphaStralError:
+def _as_raised(response: httpx2.Response, url: str) -> AlphaStralError:
     try:
         faults = [(fault["field"], fault["reason"]) for fault in response.json()["errors"]]
     except (ValueError, KeyError, TypeError):

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from deploy.cli.show import err, out, progress
 from deploy.cli.suites import policies_of, read_toml
-from services.arena.budget import Budget, Spent
+from services.arena.budget import MatchupBudget, Spent
 from services.arena.checks import check_matchup
 from services.arena.play import play
 from services.arena.policies import Connect
@@ -133,7 +133,7 @@ async def play_suite(
                 Matchups(store).create(row.matchup_id, row.request)
             if interrupted.is_set() or stopped is not None:
                 continue
-            budget = Budget(
+            budget = MatchupBudget(
                 max_cost or suite.max_cost_usd,
                 max_tokens or suite.max_tokens,
                 elsewhere=Spent.in_all(
@@ -177,7 +177,7 @@ def table(suite: Suite, runs: Iterable[Run]) -> list[str]:
 
 
 async def _play_row(
-    row: Row, store: Store, connect: Connect, budget: Budget, stopping: Callable[[], bool], *, retry_broken: bool
+    row: Row, store: Store, connect: Connect, budget: MatchupBudget, stopping: Callable[[], bool], *, retry_broken: bool
 ) -> None:
     """Play a matchup's missing battles."""
     records = {record.index: record for record in Matchups(store).battles(row.matchup_id)}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.cli.show import Advance
-from services.arena.budget import Budget, Spent
+from services.arena.budget import MatchupBudget, Spent
 from services.arena.play import make_battlefield, play
 from services.arena.policies import Connect, no_models
 from services.reporter.report import render
@@ -42,7 +42,7 @@ async def play_here(
     records: list[BattleRecord] = []
     spent: list[float | None] = []
     watch = _Watch(request)
-    budget = Budget.of(request)
+    budget = MatchupBudget.of(request)
     matchup_id, created_at = matchup_id or new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
 
     def keep(record: BattleRecord) -> None:

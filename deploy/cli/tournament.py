@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from deploy.cli.play import write_file
 from deploy.cli.show import err, progress
-from services.arena.budget import Budget
+from services.arena.budget import MatchupBudget
 from services.arena.matchups import Progress
 from services.arena.play import play
 from services.arena.policies import Connect
@@ -121,7 +121,7 @@ async def _play_missing(
     """Play a matchup's battles that have no record yet, and write its report."""
     request, matchup_id = matchup.request, matchup.matchup_id
     records = {record.index: record for record in Matchups(store).battles(matchup_id)}
-    budget = Budget.of(request)
+    budget = MatchupBudget.of(request)
     budget.note(records.values())
     with progress(one_line(label, 100), request.battles) as advance:
 

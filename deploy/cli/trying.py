@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from services.arena.backends.chat import constraint
 from services.arena.checks import pin
-from services.arena.policies import Connect, Conversation, make_policy
+from services.arena.policies import Connect, Exchanges, make_policy
 from services.arena.policies.language_model import LanguageModel, connector
 from shared.battle.action import Forfeit
 from shared.battle.completion import regex, render
@@ -49,7 +49,7 @@ async def try_once(
         await model.prepare()
         for line in _question(model, state):
             tell(line)
-        decision = await model.decide_in(state, Conversation(), lambda state: Forfeit())
+        decision = await model.decide_in(state, Exchanges(), lambda state: Forfeit())
     finally:
         await model.aclose()
     for line in _answers(model, state, decision):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from services.arena.battlefields import Battlefield
-from services.arena.play_again import Difference, differences, play_again
+from services.arena.play_again import Divergence, divergences, play_again
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS
@@ -31,7 +31,7 @@ class Verified:
     battles: int
     log_lines: int
     decisions: int
-    difference: Difference | None
+    difference: Divergence | None
     recorded_with: str | None = None
     """The simulator's version that the run names."""
     played_again_with: str | None = None
@@ -55,12 +55,12 @@ async def _verify(run: Run, request: MatchupRequest, matchup_id: str, battlefiel
     try:
         records = records_of(run)
     except BrokenRecord as error:
-        return Verified(0, 0, 0, Difference("the run", "rows that belong together", error.message))
+        return Verified(0, 0, 0, Divergence("the run", "rows that belong together", error.message))
     here = None
     difference = next(_in_figures(run, request, records), None)
     if difference is None and records:
         again = await play_again(request, records, matchup_id=matchup_id, battlefield=battlefield)
-        difference = next((each for record in records for each in differences(record, again[record.index])), None)
+        difference = next((each for record in records for each in divergences(record, again[record.index])), None)
         here = again[records[0].index].versions.get(SIMULATOR)
     return Verified(
         battles=len(records),
@@ -72,7 +72,7 @@ async def _verify(run: Run, request: MatchupRequest, matchup_id: str, battlefiel
     )
 
 
-def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) -> Iterator[Difference]:
+def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) -> Iterator[Divergence]:
     """Where the run contradicts itself."""
     yield from _in_contract(run, request)
     yield from _in_battles(run, request, [record.index for record in records])
@@ -92,35 +92,35 @@ def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) 
         yield from _in_rows(kind, rows, rows_again)
 
 
-def _in_contract(run: Run, request: MatchupRequest) -> Iterator[Difference]:
+def _in_contract(run: Run, request: MatchupRequest) -> Iterator[Divergence]:
     policies = (parse_policy(name, recorded=True) for name in (request.p1, request.p2))
     for version in sorted({each.options.contract for each in policies if KINDS[each.kind].asks_a_model}):
         if run.battles and version not in (run.contract or {}):
-            yield Difference(f"hash of the contract {version}", None, CONTRACTS[version].hash)
+            yield Divergence(f"hash of the contract {version}", None, CONTRACTS[version].hash)
     for version, recorded in (run.contract or {}).items():
         found = CONTRACTS[version].hash if version in CONTRACTS else "no such contract"
         if recorded != found:
-            yield Difference(f"hash of the contract {version}", recorded, found)
+            yield Divergence(f"hash of the contract {version}", recorded, found)
 
 
-def _in_battles(run: Run, request: MatchupRequest, indices: list[int]) -> Iterator[Difference]:
+def _in_battles(run: Run, request: MatchupRequest, indices: list[int]) -> Iterator[Divergence]:
     if len(set(indices)) < len(indices) or not set(indices) <= set(range(request.battles)):
-        yield Difference("battles", indices, f"battles 0 to {request.battles - 1}, each once")
+        yield Divergence("battles", indices, f"battles 0 to {request.battles - 1}, each once")
     missing = sorted(set(range(request.battles)) - set(indices))
     decided = run.summary.sequential_test is not None and run.summary.sequential_test.decided is not Decided.UNDECIDED
     if missing and not (run.cancelled or run.stopped or run.failures or decided):
-        yield Difference(
+        yield Divergence(
             f"battle {missing[0] + 1}", None, "a battle of the matchup that neither failed nor was cancelled"
         )
 
 
-def _in_rows(kind: str, rows: Iterable[BaseModel], again: Iterable[BaseModel]) -> Iterator[Difference]:
+def _in_rows(kind: str, rows: Iterable[BaseModel], again: Iterable[BaseModel]) -> Iterator[Divergence]:
     for number, (row, row_again) in enumerate(zip(rows, again, strict=True), 1):
         yield from _in_fields(f"{kind} {number}", row, row_again)
 
 
-def _in_fields(where: str, recorded: BaseModel, again: BaseModel) -> Iterator[Difference]:
+def _in_fields(where: str, recorded: BaseModel, again: BaseModel) -> Iterator[Divergence]:
     # A field that the file lacks, because it is older, says nothing.
     for name in type(recorded).model_fields:
         if name in recorded.model_fields_set and getattr(recorded, name) != getattr(again, name):
-            yield Difference(f"{where}, {name}", getattr(recorded, name), getattr(again, name))
+            yield Divergence(f"{where}, {name}", getattr(recorded, name), getattr(again, name))

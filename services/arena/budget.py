@@ -99,7 +99,7 @@ class Spent:
 NOTHING = Spent(0.0, 0)
 
 
-class Budget:
+class MatchupBudget:
     """The budget of one matchup, as one process sees it. Without limits, nothing is counted."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Budget:
         self._ended = asyncio.Condition()
 
     @classmethod
-    def of(cls, request: MatchupRequest, fetch: Fetch = lambda known: ()) -> "Budget":
+    def of(cls, request: MatchupRequest, fetch: Fetch = lambda known: ()) -> "MatchupBudget":
         """The budget that a request names."""
         return cls(request.max_cost_usd, request.max_tokens, fetch)
 

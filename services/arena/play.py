@@ -14,10 +14,10 @@ from random import Random
 from secrets import token_hex
 from time import perf_counter
 
-from services.arena.battlefields import Battlefield, BattleSetup, Fought
+from services.arena.battlefields import Battlefield, BattleSetup, FoughtBattle
 from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
-from services.arena.budget import Budget
+from services.arena.budget import MatchupBudget
 from services.arena.checks import check_matchup
 from services.arena.matchups import shards_of
 from services.arena.player import Player
@@ -53,7 +53,7 @@ async def play(
     stopping: Callable[[], bool] = lambda: False,
     battlefield: Battlefield | None = None,
     connect: Connect = no_models,
-    budget: Budget | None = None,
+    budget: MatchupBudget | None = None,
     policies_of: PoliciesOf | None = None,
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
@@ -65,7 +65,7 @@ async def play(
     (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked, and
     NotServed when a model's server does not come to serve the version asked for.
     """
-    budget = budget or Budget.of(request)
+    budget = budget or MatchupBudget.of(request)
     async with AsyncExitStack() as closing:
         if policies_of is None:
             check_matchup(request, person_may_play=True)
@@ -81,7 +81,7 @@ async def play(
             await battles.play(together, on_record, stopping, budget)
 
 
-async def _prepare(model: LanguageModel, budget: Budget, stopping: Callable[[], bool], *, field: str) -> None:
+async def _prepare(model: LanguageModel, budget: MatchupBudget, stopping: Callable[[], bool], *, field: str) -> None:
     """What can be known of a model before its first battle. Raises UsageError and NotServed."""
     if budget.max_cost_usd is not None and model.price is None:
         raise UsageError(
@@ -189,7 +189,7 @@ class _Battles:
         indices: Sequence[int],
         on_record: Callable[[BattleRecord], None],
         stopping: Callable[[], bool],
-        budget: Budget,
+        budget: MatchupBudget,
     ) -> None:
         waiting = iter(indices)
 
@@ -238,7 +238,7 @@ class _Battles:
         )
         lines: list[str] = []
         started_at, started = datetime.now(UTC), perf_counter()
-        fought: Fought | None = None
+        fought: FoughtBattle | None = None
         broken: str | None = None
         try:
             fought = await self.field.fight(setup, players, lines)
@@ -282,7 +282,11 @@ def _played_together(request: MatchupRequest, indices: Sequence[int]) -> Iterato
 
 
 async def _named(
-    request: MatchupRequest, connect: Connect, budget: Budget, stopping: Callable[[], bool], closing: AsyncExitStack
+    request: MatchupRequest,
+    connect: Connect,
+    budget: MatchupBudget,
+    stopping: Callable[[], bool],
+    closing: AsyncExitStack,
 ) -> PoliciesOf:
     """The policies that the request names, made ready; what they hold open ends with `closing`."""
     policies: Mapping[Seat, Policy] = {

@@ -30,7 +30,7 @@ Watch = Callable[[int, View], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Divergence:
     """Where what was recorded and what is found part ways."""
 
     where: str
@@ -163,7 +163,7 @@ def _with_account(ask: AskRecord, recorded: AskRecord) -> AskRecord:
     return replace(recorded, prompt=ask.prompt, answer=ask.answer, reason=ask.reason, constraint=ask.constraint)
 
 
-def differences(recorded: BattleRecord, again: BattleRecord) -> Iterator[Difference]:
+def divergences(recorded: BattleRecord, again: BattleRecord) -> Iterator[Divergence]:
     """Where a battle and its repetition part ways, the log first: the rest follows from it.
 
     A broken battle is compared as far as it went. What the clock decides is not compared.
@@ -171,9 +171,9 @@ def differences(recorded: BattleRecord, again: BattleRecord) -> Iterator[Differe
     battle = f"battle {recorded.index + 1}"
     for name in _COMPARED:
         if getattr(recorded, name) != getattr(again, name):
-            yield Difference(f"{battle}, {name}", getattr(recorded, name), getattr(again, name))
+            yield Divergence(f"{battle}, {name}", getattr(recorded, name), getattr(again, name))
     if recorded.winner is None and again.winner is not None:
-        yield Difference(f"{battle}, winner", "none: it broke", again.winner)
+        yield Divergence(f"{battle}, winner", "none: it broke", again.winner)
     whole = recorded.winner is not None
     yield from _lines(f"{battle}, log line", recorded.public_log, again.public_log, whole=whole)
     yield from _decisions(battle, recorded.decisions, again.decisions, whole=whole)
@@ -181,28 +181,28 @@ def differences(recorded: BattleRecord, again: BattleRecord) -> Iterator[Differe
         yield from _lines(f"{battle}, input log line", recorded.input_log, again.input_log, whole=True)
         for name in ("broken", "winner", "turns"):
             if getattr(recorded, name) != getattr(again, name):
-                yield Difference(f"{battle}, {name}", getattr(recorded, name), getattr(again, name))
+                yield Divergence(f"{battle}, {name}", getattr(recorded, name), getattr(again, name))
 
 
-def _lines(where: str, recorded: Sequence[str], again: Sequence[str], *, whole: bool) -> Iterator[Difference]:
+def _lines(where: str, recorded: Sequence[str], again: Sequence[str], *, whole: bool) -> Iterator[Divergence]:
     pairs = zip_longest(recorded, again) if whole else zip(recorded, again, strict=False)
     for number, (line, found) in enumerate(pairs, 1):
         if line != found and not (line and found and line.startswith("|t:|") and found.startswith("|t:|")):
-            yield Difference(f"{where} {number}", line, found)
+            yield Divergence(f"{where} {number}", line, found)
 
 
 def _decisions(
     battle: str, recorded: Sequence[DecisionRecord], again: Sequence[DecisionRecord], *, whole: bool
-) -> Iterator[Difference]:
+) -> Iterator[Divergence]:
     pairs = zip_longest(recorded, again) if whole else zip(recorded, again, strict=False)
     for number, (decision, found) in enumerate(pairs, 1):
         where = f"{battle}, decision {number}"
         if decision is None or found is None:
-            yield Difference(where, decision and decision.order, found and found.order)
+            yield Divergence(where, decision and decision.order, found and found.order)
             return
         for name in DecisionRecord.model_fields:
             if name != "decision_ms" and getattr(decision, name) != getattr(found, name):
-                yield Difference(
+                yield Divergence(
                     f"{where} (turn {decision.turn}), {name}", getattr(decision, name), getattr(found, name)
                 )
 

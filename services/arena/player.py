@@ -6,7 +6,7 @@ from random import Random
 from time import perf_counter
 from typing import Any, Literal
 
-from services.arena.policies import Conversation, Policy, View
+from services.arena.policies import Exchanges, Policy, View
 from shared.battle.action import Action, Forfeit, Move, Pass, Request, Switch, legal_actions, order
 from shared.battle.decision import Decision, Outcome
 from shared.battle.protocol import Seat
@@ -32,7 +32,7 @@ class Player:
         self._tracker = tracker
         self._rng = rng
         self._move_delay_seconds = move_delay_seconds
-        self._conversation = Conversation()
+        self._conversation = Exchanges()
         self._turn = 0
         self._refusals = 0
 

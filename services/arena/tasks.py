@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from services.arena.budget import Budget
+from services.arena.budget import MatchupBudget
 from services.arena.matchups import Progress, look_after, look_again, shards_of
 from services.arena.play import make_battlefield, play
 from services.arena.policies.language_model import connector
@@ -37,7 +37,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     missing = _missing(payload, store)
     playing = bool(missing) and payload.start not in matchups.failures(matchup_id) and not ended()
     if playing:
-        budget = context.budget or Budget.of(
+        budget = context.budget or MatchupBudget.of(
             request,
             lambda known: (matchups.battle(matchup_id, index) for index in matchups.recorded(matchup_id) - known),
         )
@@ -82,7 +82,7 @@ async def _play(
     indices: Sequence[int],
     matchup_id: str,
     context: Context,
-    budget: Budget,
+    budget: MatchupBudget,
     stopping: Callable[[], bool],
 ) -> None:
     """Play with the models that this worker's settings reach, in the places that all workers share."""

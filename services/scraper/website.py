@@ -14,8 +14,7 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
-import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+import httpx2
 
 from shared.errors import BrokenRecord, NotFound, Unreachable
 from shared.text import one_line
@@ -58,11 +57,11 @@ class Website:
         self._sleep = sleep
         self._places = asyncio.Semaphore(connections)
         self._next_start = 0.0
-        self._client = httpx.AsyncClient(
+        self._client = httpx2.AsyncClient(
             headers={"user-agent": USER_AGENT},
             timeout=timeout_seconds,
             follow_redirects=True,
-            limits=httpx.Limits(max_connections=connections),
+            limits=httpx2.Limits(max_connections=connections),
         )
 
     async def __aenter__(self) -> Self:
@@ -79,20 +78,16 @@ class Website:
         Raises NotFound where the site has no such page, BrokenRecord for an answer too large to be one, and Unreachable
         when it did not answer after several attempts, or refuses.
         """
-        trying = AsyncRetrying(
-            retry=retry_if_exception_type(_Again),
-            stop=stop_after_attempt(self._attempts),
-            wait=_wait_seconds,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        try:
-            async for attempt in trying:
-                with attempt:
-                    return await self._get_once(path, dict(params or {}))
-        except _Again as error:
-            raise Unreachable(f"{self.url}{path} does not answer: {error}") from error
-        raise AssertionError("an attempt returns or raises")
+        attempt = 1
+        while True:
+            try:
+                return await self._get_once(path, dict(params or {}))
+            except _Again as error:
+                if attempt >= self._attempts:
+                    raise Unreachable(f"{self.url}{path} does not answer: {error}") from error
+                backoff_seconds = random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt)
+                await self._sleep(backoff_seconds if error.after_seconds is None else error.after_seconds)
+            attempt += 1
 
     async def _get_once(self, path: str, params: dict[str, str | int]) -> bytes:
         async with self._places:
@@ -102,9 +97,9 @@ class Website:
                 async with self._client.stream("GET", self.url + path, params=params) as response:
                     self._judge(response, path)
                     return await self._body(response, path)
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 raise _Again(one_line(error) or type(error).__name__) from error
-            except (httpx.DecodingError, httpx.TooManyRedirects) as error:
+            except (httpx2.DecodingError, httpx2.TooManyRedirects) as error:
                 raise Unreachable(f"{self.url}{path} cannot be read: {one_line(error)}") from error
 
     async def _wait_for_turn(self) -> None:
@@ -115,8 +110,8 @@ class Website:
         if start > now:
             await self._sleep(start - now)
 
-    def _judge(self, response: httpx.Response, path: str) -> None:
-        if response.status_code == httpx.codes.NOT_FOUND:
+    def _judge(self, response: httpx2.Response, path: str) -> None:
+        if response.status_code == httpx2.codes.NOT_FOUND:
             raise NotFound(f"{self.url}{path} does not exist")
         if response.status_code in _BUSY:
             after_seconds = _retry_after_seconds(response)
@@ -126,10 +121,10 @@ class Website:
                 now = asyncio.get_running_loop().time()
                 self._next_start = max(self._next_start, now + after_seconds)
             raise _Again(f"status {response.status_code}", after_seconds)
-        if response.status_code != httpx.codes.OK:
+        if response.status_code != httpx2.codes.OK:
             raise Unreachable(f"{self.url}{path} answers with status {response.status_code}")
 
-    async def _body(self, response: httpx.Response, path: str) -> bytes:
+    async def _body(self, response: httpx2.Response, path: str) -> bytes:
         body = bytearray()
         async for piece in response.aiter_bytes(65536):
             body += piece
@@ -138,14 +133,7 @@ class Website:
         return bytes(body)
 
 
-def _wait_seconds(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, _Again) and error.after_seconds is not None:
-        return error.after_seconds
-    return random.uniform(0, _FIRST_WAIT_SECONDS * 2**state.attempt_number)
-
-
-def _retry_after_seconds(response: httpx.Response) -> float | None:
+def _retry_after_seconds(response: httpx2.Response) -> float | None:
     """RFC 9110: seconds, or a date."""
     given = response.headers.get("retry-after", "").strip()
     if given.isascii() and given.isdigit():

@@ -35,7 +35,7 @@ def test_the_import_contracts_hold() -> None:
         ("shared/anything.py", "", "Inside shared, imports point one way"),
         ("services/arena/api.py", "import services.arena.tasks", "An API carries neither the jobs"),
         ("services/arena/api.py", "import services.arena.player", "An API carries neither the jobs"),
-        ("shared/battle/state.py", "import httpx", "shared.battle knows no queue"),
+        ("shared/battle/state.py", "import httpx2", "shared.battle knows no queue"),
         ("services/arena/shards.py", "from poke_env import Player", "poke-env comes in by few doors"),
         ("services/arena/shards.py", "import rq", "rq and redis live in shared.jobs"),
         ("services/reporter/run.py", "import torch", "torch and its family"),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.scraper.replay import Replay
@@ -67,7 +67,7 @@ def test_a_scrape_goes_through_the_queue_and_becomes_a_dataset(tmp_path: Path, p
     site = site_with(played, 300)
     settings = {"scraper_workers": 2, "replay_site_requests_per_second": 100.0}
     with up(site) as url, make_stack(tmp_path, arena_workers=0, replay_site_url=url, **settings) as stack:
-        http = httpx.Client(base_url=stack.url, timeout=30)
+        http = httpx2.Client(base_url=stack.url, timeout=30)
         asked = {"format": FORMAT, "max_replays": 1000}
         scrape = http.post("/scrapes", json=asked, headers={"Idempotency-Key": "first"}).json()
         again = http.post("/scrapes", json=asked, headers={"Idempotency-Key": "first"}).json()
@@ -96,7 +96,7 @@ def test_a_scrape_goes_through_the_queue_and_becomes_a_dataset(tmp_path: Path, p
 
 def test_a_dataset_that_cannot_be_is_said_not_to_be(tmp_path: Path) -> None:
     with make_stack(tmp_path, arena_workers=0, scraper_workers=1) as stack:
-        http = httpx.Client(base_url=stack.url, timeout=30)
+        http = httpx2.Client(base_url=stack.url, timeout=30)
 
         http.post("/datasets", json={"name": "none", "sources": ["store:replays"]})
         eventually(lambda: http.get("/datasets/none").json()["state"] == "failed", 60)
@@ -118,14 +118,14 @@ def test_a_dataset_that_cannot_be_is_said_not_to_be(tmp_path: Path) -> None:
         ("/scrapes", {"url": "http://elsewhere"}),
     ],
 )
-def test_what_cannot_be_asked_is_refused(refusing: httpx.Client, path: str, body: dict[str, Any]) -> None:
+def test_what_cannot_be_asked_is_refused(refusing: httpx2.Client, path: str, body: dict[str, Any]) -> None:
     assert refusing.post(path, json=body).status_code == 422
 
 
 @pytest.fixture(scope="module")
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     with make_stack(tmp_path_factory.mktemp("api"), arena_workers=0) as stack:
-        yield httpx.Client(base_url=stack.url, timeout=30)
+        yield httpx2.Client(base_url=stack.url, timeout=30)
 
 
 def test_the_command_killed_and_given_again_fetches_the_rest(tmp_path: Path, played: list[Replay]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import tests.standins.models as standins
 from deploy.cli.verify import verify
 from services.arena.backends.chat import DIALECTS, make_backend
-from services.arena.budget import Budget
+from services.arena.budget import MatchupBudget
 from services.reporter.recorded import records_of
 from services.reporter.run import assemble
 from shared.battle.contract import CONTRACTS
@@ -44,7 +44,7 @@ def run_of(model: StandIn, options: str = "", **asked: Any) -> Run:
         (StandIn(OPENAI, [standins.prose, plays_on]), "?constrain=no&asks=3&instructions=no", {}),
         (StandIn(TGI, [plays_on]), "?contract=v1", {"against": "heuristic"}),
         (StandIn(TGI, [plays_on] * 9 + [standins.garbage]), "?asks=1&substitute=forfeit", {}),
-        (StandIn(TGI, [plays_on]), "", {"budget": Budget(max_tokens=5_000), "battles": 8, "max_tokens": 5_000}),
+        (StandIn(TGI, [plays_on]), "", {"budget": MatchupBudget(max_tokens=5_000), "battles": 8, "max_tokens": 5_000}),
     ],
     ids=["second asks", "max-damage substitutes", "history and reasons", "plain text", "v1", "forfeits", "a budget"],
 )

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -132,7 +132,7 @@ FINITE = {"type": "regex", "value": "(a|b)"}
     ],
 )
 def test_an_answer_has_its_documented_shape(tiny_server: Running, path: str, body: Any, name: str) -> None:
-    answer = httpx.post(f"{tiny_server.url}{path}", json=body, timeout=30)
+    answer = httpx2.post(f"{tiny_server.url}{path}", json=body, timeout=30)
 
     assert list(validator(name).iter_errors(answer.json())) == []
 
@@ -153,7 +153,7 @@ def test_an_answer_has_its_documented_shape(tiny_server: Running, path: str, bod
 def test_every_event_of_a_stream_has_its_documented_shape(
     tiny_server: Running, path: str, body: Any, name: str
 ) -> None:
-    answer = httpx.post(f"{tiny_server.url}{path}", json=body, timeout=30)
+    answer = httpx2.post(f"{tiny_server.url}{path}", json=body, timeout=30)
 
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert_events(answer.text, name)
@@ -170,6 +170,6 @@ def assert_events(streamed: str, name: str) -> None:
 
 @pytest.mark.parametrize(("path", "name"), [("/info", "Info"), ("/v1/models", "ModelInfo")])
 def test_what_is_told_about_the_server_has_its_documented_shape(tiny_server: Running, path: str, name: str) -> None:
-    answer = httpx.get(f"{tiny_server.url}{path}")
+    answer = httpx2.get(f"{tiny_server.url}{path}")
 
     assert list(validator(name).iter_errors(answer.json())) == []

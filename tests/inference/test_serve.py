@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.model_names import resolve
@@ -49,9 +49,9 @@ def test_a_base_and_its_adapters_are_served_by_one_process(tmp_path: Path) -> No
     body["response_format"] = {"type": "regex", "value": "(move Psychic|switch Rotom-Wash)"}
     with serving(str(base), str(tmp_path / "mine"), folder=tmp_path) as (url, child):
         copies = list(tmp_path.glob("alphastral-models-*"))
-        named = [line["id"] for line in httpx.get(f"{url}/v1/models").json()["data"]]
+        named = [line["id"] for line in httpx2.get(f"{url}/v1/models").json()["data"]]
         scores = {
-            name: httpx.post(f"{url}/v1/chat/completions", json={**body, "model": name}, timeout=30).json()["choices"][
+            name: httpx2.post(f"{url}/v1/chat/completions", json={**body, "model": name}, timeout=30).json()["choices"][
                 0
             ]["candidates"]
             for name in named

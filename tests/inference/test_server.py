@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.inference.requests import Served, UnknownModel, meant
@@ -17,8 +17,8 @@ CHAT = {"messages": [{"role": "user", "content": "Gen 9"}], "temperature": 0}
 MEMBERS = {"type": "regex", "value": "(move Psychic|switch Rotom-Wash)"}
 
 
-def post(server: Running, path: str, body: Any) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json=body, timeout=30)
+def post(server: Running, path: str, body: Any) -> httpx2.Response:
+    return httpx2.post(f"{server.url}{path}", json=body, timeout=30)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_answer_tells_its_times_and_counts_in_headers(tiny_server: Running) -
 
 
 def test_the_contract_stands_where_the_arena_looks_for_it(tiny_server: Running) -> None:
-    [line] = httpx.get(f"{tiny_server.url}/v1/models").json()["data"]
+    [line] = httpx2.get(f"{tiny_server.url}/v1/models").json()["data"]
 
     assert (line["id"], line["card"]) == ("tiny@1", CARD)
 
@@ -109,7 +109,7 @@ def test_metrics_count_what_was_done(start: Start) -> None:
     server = start()
     post(server, "/v1/chat/completions", {**CHAT, "response_format": MEMBERS})
     post(server, "/generate", {"inputs": ""})
-    told = httpx.get(f"{server.url}/metrics").text.splitlines()
+    told = httpx2.get(f"{server.url}/metrics").text.splitlines()
 
     assert 'tgi_request_success_total{method="chat"} 1.0' in told
     assert 'tgi_request_failure_total{err="validation"} 1.0' in told
@@ -123,7 +123,7 @@ async def test_more_than_fit_are_refused_with_429_and_who_hangs_up_frees_his_pla
     server = start(hooked, concurrent_requests=1)
     gate(hooked).open.clear()
     body = {**CHAT, "response_format": MEMBERS}
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
         asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
         await until(lambda: server.engine.in_flight == 1)
         for path in ("/v1/chat/completions", "/generate_stream"):
@@ -146,7 +146,7 @@ async def test_whoever_hangs_up_in_mid_stream_is_worked_for_no_longer(start: Sta
     held.open.clear()
     body = json.dumps({"inputs": "x", "parameters": {"max_new_tokens": 400}}).encode()
     head = f"POST /generate_stream HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
-    url = httpx.URL(server.url)
+    url = httpx2.URL(server.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(head.encode() + body)
     await reader.readuntil(b"data:")
@@ -163,7 +163,7 @@ async def test_whoever_hangs_up_in_mid_stream_is_worked_for_no_longer(start: Sta
 async def test_a_request_whose_forward_fails_gets_tgis_424_and_the_next_is_served(start: Start, hooked: Loaded) -> None:
     server = start(hooked)
     gate(hooked).raises = RuntimeError("out of memory")
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
         whole = await client.post("/v1/chat/completions", json={**CHAT, "response_format": MEMBERS})
         sick = await client.get("/health")
         gate(hooked).raises = None
@@ -186,7 +186,7 @@ async def test_a_stream_whose_forward_fails_ends_with_tgis_error(start: Start, e
     body = {**CHAT, "inputs": "x", "stream": True, "max_tokens": 400, "parameters": {"max_new_tokens": 400}}
     lines: list[str] = []
     async with (
-        httpx.AsyncClient(base_url=server.url, timeout=30) as client,
+        httpx2.AsyncClient(base_url=server.url, timeout=30) as client,
         client.stream("POST", path, json=body) as answer,
     ):
         async for line in answer.aiter_lines():
@@ -201,7 +201,7 @@ async def test_a_stream_whose_forward_fails_ends_with_tgis_error(start: Start, e
 async def test_an_engine_that_is_killed_while_serving_fails_what_is_in_flight(start: Start, hooked: Loaded) -> None:
     server = start(hooked)
     gate(hooked).open.clear()
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
         asking = [
             asyncio.create_task(client.post("/v1/chat/completions", json={**CHAT, **more}))
             for more in ({"response_format": MEMBERS}, {"max_tokens": 5}, {"response_format": MEMBERS})

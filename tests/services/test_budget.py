@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.arena.budget import Budget, Spent
+from services.arena.budget import MatchupBudget, Spent
 from shared.battle.decision import AskRecord, Outcome
 from shared.records import BattleRecord
 from tests.services.made import battle, move
@@ -16,7 +16,7 @@ def cost(index: int, cost_usd: float | None = 0.1, tokens: int | None = 50) -> B
     return battle(index, "p1", [move("p1", 1, outcome=Outcome.CHOSEN).model_copy(update={"asked": (asked,)})])
 
 
-async def begun(budget: Budget, most: int = 100) -> int:
+async def begun(budget: MatchupBudget, most: int = 100) -> int:
     """How many battles begin one after the other, each of them like `cost`."""
     for index in range(most):
         if not await budget.begin():
@@ -26,27 +26,27 @@ async def begun(budget: Budget, most: int = 100) -> int:
 
 
 async def test_without_a_limit_every_battle_begins() -> None:
-    assert await begun(Budget()) == 100
+    assert await begun(MatchupBudget()) == 100
 
 
 @pytest.mark.parametrize(
     ("budget", "battles"),
     [
-        (Budget(max_cost_usd=1.05), 10),
-        (Budget(max_cost_usd=0.05), 1),
-        (Budget(max_tokens=1_000), 10),
-        (Budget(max_cost_usd=100, max_tokens=250), 2),
-        (Budget(max_cost_usd=1.05, elsewhere=Spent(0.8, 0)), 2),
-        (Budget(max_cost_usd=1.0, elsewhere=Spent(1.0, 0)), 0),
+        (MatchupBudget(max_cost_usd=1.05), 10),
+        (MatchupBudget(max_cost_usd=0.05), 1),
+        (MatchupBudget(max_tokens=1_000), 10),
+        (MatchupBudget(max_cost_usd=100, max_tokens=250), 2),
+        (MatchupBudget(max_cost_usd=1.05, elsewhere=Spent(0.8, 0)), 2),
+        (MatchupBudget(max_cost_usd=1.0, elsewhere=Spent(1.0, 0)), 0),
     ],
 )
-async def test_no_battle_begins_that_would_probably_cost_too_much(budget: Budget, battles: int) -> None:
+async def test_no_battle_begins_that_would_probably_cost_too_much(budget: MatchupBudget, battles: int) -> None:
     assert await begun(budget) == battles
     assert "does not reach for another battle" in (budget.stopped or "")
 
 
 async def test_the_first_battle_is_played_alone_to_learn_what_one_costs() -> None:
-    budget = Budget(max_cost_usd=1.0)
+    budget = MatchupBudget(max_cost_usd=1.0)
     assert await budget.begin()
     second = asyncio.create_task(budget.begin())
     await asyncio.sleep(0)
@@ -58,7 +58,7 @@ async def test_the_first_battle_is_played_alone_to_learn_what_one_costs() -> Non
 
 
 async def test_battles_in_play_are_reckoned_with() -> None:
-    budget = Budget(max_cost_usd=0.35)
+    budget = MatchupBudget(max_cost_usd=0.35)
     budget.note([cost(0)])
 
     assert [await budget.begin() for _ in range(4)] == [True, True, False, False]
@@ -66,7 +66,7 @@ async def test_battles_in_play_are_reckoned_with() -> None:
 
 async def test_what_others_recorded_counts() -> None:
     others = [cost(index) for index in range(8)]
-    budget = Budget(max_cost_usd=1.05, fetch=lambda known: [each for each in others if each.index not in known])
+    budget = MatchupBudget(max_cost_usd=1.05, fetch=lambda known: [each for each in others if each.index not in known])
     assert await budget.begin()
     await budget.end(cost(8))
     assert await budget.begin()
@@ -77,7 +77,7 @@ async def test_what_others_recorded_counts() -> None:
 
 @pytest.mark.parametrize("unknown", [cost(0, cost_usd=None), cost(0, tokens=None, cost_usd=None)])
 async def test_what_cannot_be_counted_cannot_be_kept_within_bounds(unknown: BattleRecord) -> None:
-    budget = Budget(max_cost_usd=1.0)
+    budget = MatchupBudget(max_cost_usd=1.0)
     assert await budget.begin()
     await budget.end(unknown)
 

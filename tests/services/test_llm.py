@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from services.arena.backends import Candidate, Form, Reply, ServedModel
+from services.arena.backends import Form, Reply, ScoredAnswer, ServedModel
 from services.arena.budget import Price
-from services.arena.policies import Conversation
+from services.arena.policies import Exchanges
 from shared.battle.action import Forfeit, Switch
 from shared.battle.contract import CONTRACTS, golden_states
 from shared.battle.decision import Decision, Outcome, Reason
@@ -22,14 +22,14 @@ MOVE = "move Moonblast"
 
 
 async def decided(
-    backend: Scripted, options: str = "", state: BattleState = STATE, conversation: Conversation | None = None
+    backend: Scripted, options: str = "", state: BattleState = STATE, conversation: Exchanges | None = None
 ) -> Decision:
     model = language_model(f"tgi:m{options}", backend)
-    return await model.decide_in(state, conversation or Conversation(), lambda state: Random(1).choice(state.legal))
+    return await model.decide_in(state, conversation or Exchanges(), lambda state: Random(1).choice(state.legal))
 
 
 async def test_a_legal_answer_is_the_decision_and_its_account_is_kept() -> None:
-    candidates = (Candidate(MOVE, -0.1), Candidate("move Rest", -2.5))
+    candidates = (ScoredAnswer(MOVE, -0.1), ScoredAnswer("move Rest", -2.5))
     backend = Scripted([said(MOVE, candidates=candidates, retries=2, waited_ms=310.0)])
     decision = await decided(backend)
 
@@ -101,7 +101,7 @@ async def test_a_model_that_was_trained_on_a_contract_is_asked_by_it_to_the_lett
 async def test_any_other_model_is_told_the_task_and_the_legal_actions_once() -> None:
     backend = Scripted([said("?"), said(MOVE)], form=Form.JSON_SCHEMA)
     model = language_model("mistral:m", backend)
-    await model.decide_in(STATE, Conversation(), lambda state: state.legal[0])
+    await model.decide_in(STATE, Exchanges(), lambda state: state.legal[0])
 
     first, second = (question.messages[-1][1] for question in backend.questions)
     assert first.startswith("You are playing") and first.count("switch Hippowdon") == 2  # in the prompt, in the list
@@ -128,7 +128,7 @@ async def test_a_reason_is_asked_for_and_kept() -> None:
 
 
 async def test_as_much_history_is_sent_along_as_was_asked_for() -> None:
-    backend, conversation = Scripted(first_legal), Conversation()
+    backend, conversation = Scripted(first_legal), Exchanges()
     for _ in range(4):
         decision = await decided(backend, "?history=2", conversation=conversation)
 
@@ -139,7 +139,7 @@ async def test_as_much_history_is_sent_along_as_was_asked_for() -> None:
 
 
 async def test_history_holds_no_answer_that_was_not_played() -> None:
-    conversation = Conversation()
+    conversation = Exchanges()
     await decided(Scripted([said("nonsense")]), conversation=conversation)
 
     assert conversation.latest(5) == ()
@@ -147,7 +147,7 @@ async def test_history_holds_no_answer_that_was_not_played() -> None:
 
 async def test_forfeit_is_a_substitute() -> None:
     model = language_model("tgi:m?substitute=forfeit", Scripted([said("nonsense")]))
-    decision = await model.decide_in(STATE, Conversation(), lambda state: Forfeit())
+    decision = await model.decide_in(STATE, Exchanges(), lambda state: Forfeit())
 
     assert (decision.action, decision.outcome) == (Forfeit(), Outcome.SUBSTITUTED)
 
@@ -190,7 +190,7 @@ async def test_a_contract_is_assumed_where_a_server_shows_no_card(served: list[S
 
 async def test_a_cost_is_kept_with_each_ask() -> None:
     model = language_model("tgi:m", Scripted(first_legal), Price(tokens_in=1000, tokens_out=0))
-    decision = await model.decide_in(STATE, Conversation(), lambda state: state.legal[0])
+    decision = await model.decide_in(STATE, Exchanges(), lambda state: state.legal[0])
 
     assert decision.asked[0].cost_usd == pytest.approx(0.1)
 

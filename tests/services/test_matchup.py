@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.arena.battlefields import BattleSetup, Fought
+from services.arena.battlefields import BattleSetup, FoughtBattle
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.play import play
 from services.arena.player import Player
@@ -95,7 +95,7 @@ class FailsOn(SimulatorBattlefield):
         super().__init__()
         self.tag = tag
 
-    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> Fought:
+    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
         if setup.tag == self.tag:
             raise RuntimeError("a bug\nin one battle")
         return await super().fight(setup, players, log)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tests.standins.models as standins
-from services.arena.budget import Budget
+from services.arena.budget import MatchupBudget
 from services.arena.play import play
 from services.arena.policies.language_model import connector
 from services.reporter.report import render
@@ -45,7 +45,7 @@ async def played(
     *,
     against: str = "random",
     battles: int = 2,
-    budget: Budget | None = None,
+    budget: MatchupBudget | None = None,
     prices_file: Path | None = None,
     **asked: object,
 ) -> list[BattleRecord]:
@@ -234,7 +234,7 @@ async def test_a_server_that_stays_away_breaks_its_battles_with_the_reason() -> 
 async def test_a_budget_in_money_ends_a_matchup_cleanly_with_what_it_has(tmp_path: Path) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text('["tgi:stand-in"]\nin = 100.0\nout = 0.0\n')  # a cent a question
-    budget = Budget(max_cost_usd=1.0)
+    budget = MatchupBudget(max_cost_usd=1.0)
     records = await played(StandIn(TGI, [plays_on]), battles=20, budget=budget, prices_file=prices)
 
     spent = sum(asked.cost_usd or 0 for asked in asks(records))
@@ -252,7 +252,7 @@ async def test_a_budget_in_money_is_refused_where_no_price_is_known() -> None:
 
 
 async def test_a_budget_in_tokens_holds_without_any_price() -> None:
-    budget = Budget(max_tokens=5_000)
+    budget = MatchupBudget(max_tokens=5_000)
     records = await played(StandIn(TGI, [plays_on]), battles=20, budget=budget)
 
     assert 1 <= len(records) < 20

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.inference import engines
@@ -114,7 +114,7 @@ class Site:
         return self.until(lambda status: status.state == "serving" and status.version == version)
 
     def served(self) -> Any:
-        return httpx.get(f"http://127.0.0.1:{self.port}/v1/models").json()
+        return httpx2.get(f"http://127.0.0.1:{self.port}/v1/models").json()
 
 
 @pytest.fixture
@@ -204,9 +204,9 @@ def test_an_engine_that_is_killed_while_it_answers_is_started_again(site: Site) 
     status = site.until_serving(version)
     assert status.pid
 
-    with httpx.stream("GET", f"http://127.0.0.1:{site.port}/slow", timeout=30) as answer:
+    with httpx2.stream("GET", f"http://127.0.0.1:{site.port}/slow", timeout=30) as answer:
         os.kill(status.pid, signal.SIGKILL)
-        with pytest.raises(httpx.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             answer.read()
 
     again = site.until(lambda now: now.state == "serving" and now.pid != status.pid)
@@ -481,7 +481,7 @@ def eventually_serving(url: str, running: "subprocess.Popen[str]") -> Any:
     deadline = time.monotonic() + 60
     while True:
         assert running.poll() is None and time.monotonic() < deadline
-        with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/health").status_code == 200:
-                return httpx.get(f"{url}/status").json()
+        with suppress(httpx2.HTTPError):
+            if httpx2.get(f"{url}/health").status_code == 200:
+                return httpx2.get(f"{url}/status").json()
         time.sleep(0.05)

@@ -49,7 +49,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ScoredAnswer:
     """A permitted answer and how probable the model found it."""
 
     text: str
@@ -78,7 +78,7 @@ class Reply(Answer):
     """For a free place, for Retry-After and for a server to come back: no time of the model's."""
     retries: int = 0
     """Requests sent before the last one, none of which was answered."""
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ScoredAnswer, ...] = ()
     """Every permitted answer with its probability, where the server gives them."""
     model: str | None = None
     """As the server names it."""

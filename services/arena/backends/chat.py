@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import httpx2
 from pydantic import AliasPath, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from services.arena.backends import Backend, Candidate, Form, Question, Reply, ServedModel
+from services.arena.backends import Backend, Form, Question, Reply, ScoredAnswer, ServedModel
 from services.arena.backends.transport import Failing, Transport
 from shared.battle.outcome import Reason
 from shared.errors import UnknownPolicy, Unreachable
@@ -197,7 +197,7 @@ def _whole(text: Any) -> Any:
 
 
 _Text = Annotated[str, BeforeValidator(_whole)]
-_CANDIDATES = TypeAdapter(tuple[Candidate, ...])
+_CANDIDATES = TypeAdapter(tuple[ScoredAnswer, ...])
 
 
 class _Message(BaseModel):

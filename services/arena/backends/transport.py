@@ -6,7 +6,7 @@ is not given up and a dead one is given up once, not once a battle.
 
 What can go wrong between a question and its answer:
 
-    Fault                another try may help
+    PassingFault                another try may help
     ├── Away             no connection, or it broke
     ├── Busy             429 or 503: too much at once; says how long to wait, where the server did
     └── Failing          5xx, or a body that is no answer
@@ -44,19 +44,19 @@ _FOR_THIS_QUESTION = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 451})
 _PASSING = frozenset({408, 409, 421, 423, 424, 425})
 
 
-class Fault(Exception):
+class PassingFault(Exception):
     """The server did not answer as it should; another try may help."""
 
 
-class Away(Fault):
+class Away(PassingFault):
     """No connection, or it broke."""
 
 
-class Failing(Fault):
+class Failing(PassingFault):
     """The server says that it failed, or says what is no answer."""
 
 
-class Busy(Fault):
+class Busy(PassingFault):
     """The server asks to be spared for a while."""
 
     def __init__(self, detail: str, retry_after_seconds: float | None) -> None:
@@ -85,7 +85,7 @@ class Transport:
     async def deliver(self, send: Callable[[], Awaitable[Reply]], timeout_seconds: float) -> Reply:
         """Send a request through `http`, and again while that may help; the reply says what that took.
 
-        `send` raises Fault or Declined for an answer that is none; HTTP's own errors are seen to here.
+        `send` raises PassingFault or Declined for an answer that is none; HTTP's own errors are seen to here.
         Raises Unreachable when the endpoint is away, busy or failing for longer than patience lasts, and when it cannot
         be asked at all.
         """
@@ -103,7 +103,7 @@ class Transport:
                     came = await self._attempt(send, timeout_seconds)
             except Unreachable as error:
                 raise Unreachable(f"{self.endpoint.name} cannot be asked: {self._shown(error)}") from None
-            if isinstance(came, Fault):
+            if isinstance(came, PassingFault):
                 faults += 1
                 self._failed(came)
                 if self._answers > seen and not isinstance(came, Busy):
@@ -117,7 +117,7 @@ class Transport:
     async def aclose(self) -> None:
         await self.http.aclose()
 
-    async def _attempt(self, send: Callable[[], Awaitable[Reply]], timeout_seconds: float) -> Reply | Fault:
+    async def _attempt(self, send: Callable[[], Awaitable[Reply]], timeout_seconds: float) -> Reply | PassingFault:
         sent = monotonic()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -126,7 +126,7 @@ class Transport:
             return Reply("", Reason.TIMED_OUT, detail=f"no answer within {timeout_seconds:g} s")
         except httpx2.HTTPError as error:
             return Away(f"{type(error).__name__} {error}".strip())
-        except Fault as fault:
+        except PassingFault as fault:
             return fault
         except Declined as declined:
             reply = Reply("", Reason.REFUSED, detail=str(declined))
@@ -136,7 +136,7 @@ class Transport:
             self._silent_since = None
         return reply
 
-    def _failed(self, fault: Fault) -> None:
+    def _failed(self, fault: PassingFault) -> None:
         if self._silent_since is None:
             self._silent_since = monotonic()
             name = type(fault).__name__
@@ -144,7 +144,7 @@ class Transport:
         if isinstance(fault, Busy) and fault.retry_after_seconds is not None:
             self._not_before = max(self._not_before, monotonic() + fault.retry_after_seconds)
 
-    async def _wait_after(self, fault: Fault, faults: int) -> None:
+    async def _wait_after(self, fault: PassingFault, faults: int) -> None:
         """Wait before the next attempt. Raises Unreachable when the endpoint has been silent for too long, or asks to
         be spared for too long.
         """

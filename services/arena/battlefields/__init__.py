@@ -24,7 +24,7 @@ class BattleSetup:
 
 
 @dataclass(frozen=True, slots=True)
-class Fought:
+class FoughtBattle:
     """How a battle ended."""
 
     winner: Seat | None
@@ -44,7 +44,7 @@ class Battlefield(AbstractAsyncContextManager["Battlefield"], Protocol):
         """The packed form of an exported team. Raises InvalidTeam."""
         ...
 
-    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> Fought:
+    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
         """Fight one battle to its end, appending each log line as it comes: a broken battle keeps what was seen.
 
         Lines may still hold `|split|` blocks. Raises SimulatorError or BattleBroken.

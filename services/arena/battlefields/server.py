@@ -21,7 +21,7 @@ from poke_env.ps_client import PSClient
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from services.arena.battlefields import BattleSetup, Fought
+from services.arena.battlefields import BattleSetup, FoughtBattle
 from services.arena.player import Player
 from shared.battle.action import FORFEIT, needs_answer
 from shared.battle.protocol import SEATS, Seat
@@ -91,7 +91,7 @@ class ServerBattlefield:
         async with Simulator(self._node) as simulator:
             return await simulator.validate_team(format_id, team)
 
-    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> Fought:
+    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
         """Fight one battle to its end. Raises BattleBroken or Unreachable."""
         turn_of_person: AbstractAsyncContextManager[Any] = self._person_is_free if self._person else nullcontext()
         async with turn_of_person:
@@ -280,7 +280,7 @@ async def _fight(
     watcher: _Account,
     players: Mapping[Seat, Player],
     log: list[str],
-) -> Fought:
+) -> FoughtBattle:
     try:
         async with asyncio.TaskGroup() as group:
             for seat, account in seated.items():
@@ -314,7 +314,7 @@ async def _play(room: str, account: _Account, player: Player) -> None:
             await account.say("/forfeit" if order == FORFEIT else f"/choose {order}|{answered}", room)
 
 
-async def _watch(room: str, setup: BattleSetup, watcher: _Account, log: list[str]) -> Fought:
+async def _watch(room: str, setup: BattleSetup, watcher: _Account, log: list[str]) -> FoughtBattle:
     """Write down the battle as a spectator sees it."""
     turns = 0
     while True:
@@ -325,9 +325,9 @@ async def _watch(room: str, setup: BattleSetup, watcher: _Account, log: list[str
                 case "turn", number:
                     turns = int(number)
                 case "win", name:
-                    return Fought("p1" if name == setup.names["p1"] else "p2", turns)
+                    return FoughtBattle("p1" if name == setup.names["p1"] else "p2", turns)
                 case "tie", _:
-                    return Fought(None, turns)
+                    return FoughtBattle(None, turns)
                 case "noinit", why:
                     raise BattleBroken(f"the battle cannot be watched: {one_line(why)}")
                 case "bigerror", why if "crashed" in why:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from services.arena.battlefields import BattleSetup, Fought
+from services.arena.battlefields import BattleSetup, FoughtBattle
 from services.arena.player import Player
 from shared.battle.action import needs_answer
 from shared.battle.protocol import SEATS, Seat
@@ -36,7 +36,7 @@ class SimulatorBattlefield:
         """The packed form of an exported team. Raises InvalidTeam."""
         return await self.simulator.validate_team(format_id, team)
 
-    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> Fought:
+    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
         """Fight one battle to its end. Raises SimulatorError or BattleBroken."""
         if setup.seeds is None:
             raise BattleBroken("a battle on the simulator needs seeds")
@@ -52,13 +52,15 @@ class SimulatorBattlefield:
             battle.close()
 
 
-async def _fight(battle: SimulatedBattle, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> Fought:
+async def _fight(
+    battle: SimulatedBattle, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]
+) -> FoughtBattle:
     while True:
         step = await battle.step()
         log.extend(step.lines)
         if step.end is not None:
             winners = [seat for seat in SEATS if setup.names[seat] == step.end.winner]
-            return Fought(winners[0] if winners else None, step.end.turns, step.end.input_log)
+            return FoughtBattle(winners[0] if winners else None, step.end.turns, step.end.input_log)
         if orders := await _orders(step, players):
             battle.choose(orders)
 

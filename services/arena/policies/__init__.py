@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from services.arena.policies.base import Conversation, Policy, View
+from services.arena.policies.base import Exchanges, Policy, View
 from services.arena.policies.baselines import Heuristic, MaxDamage, Random, Typed
 from shared.errors import UsageError
 from shared.policies import KINDS, PolicySpec, parse_policy
@@ -18,7 +18,7 @@ POLICIES: Mapping[str, Callable[[PolicySpec], Policy]] = {
 Connect = Callable[[PolicySpec], Policy]
 """How a policy that asks a model comes by it: `services.arena.policies.language_model.connector` gives one."""
 
-__all__ = ["POLICIES", "Connect", "Conversation", "Policy", "View", "make_policy", "no_models"]
+__all__ = ["POLICIES", "Connect", "Exchanges", "Policy", "View", "make_policy", "no_models"]
 
 
 def no_models(spec: PolicySpec) -> Policy:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KEPT_EXCHANGES = 20
 
 
-class Conversation:
+class Exchanges:
     """What was said between a policy and its model in one battle. The player keeps it, the policy nothing."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class View:
     rng: Random
     """The seat's own generator: the only source of randomness a policy may use."""
     tracker: Tracker
-    conversation: Conversation = field(default_factory=Conversation)
+    conversation: Exchanges = field(default_factory=Exchanges)
 
     @property
     def state(self) -> BattleState:

@@ -15,7 +15,7 @@ from services.arena.backends import Backend, Form, Question, Reply, Role, Served
 from services.arena.backends.chat import constraint, make_backend
 from services.arena.budget import Price, price_of, read_prices
 from services.arena.policies import Connect
-from services.arena.policies.base import Conversation, View
+from services.arena.policies.base import Exchanges, View
 from services.arena.policies.baselines import max_damage
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
@@ -177,7 +177,7 @@ class LanguageModel:
         )
 
     async def decide_in(
-        self, state: BattleState, conversation: Conversation, substitute: Callable[[BattleState], Action | Forfeit]
+        self, state: BattleState, conversation: Exchanges, substitute: Callable[[BattleState], Action | Forfeit]
     ) -> Decision:
         """The decision in a state, wherever the state is from."""
         options = self.spec.options
