@@ -25,13 +25,11 @@ from time import perf_counter
 from typing import TypeVar
 
 from deploy.cli.selfplay import SelfPlay, play_into
-from services.scraper.collect import ASKED_BEFORE, SAID_BEFORE
-from services.scraper.dataset import Reader, build
-from services.scraper.raw_logs import Unusable
+from services.scraper.datasets import ASKED_BEFORE, SAID_BEFORE, build
 from services.scraper.rebuild import rebuild
-from services.scraper.replay import Replay
-from services.scraper.rerun.builds import Simulators
-from services.scraper.samples import BattleRows, Wanted, rows_of
+from services.scraper.replay import Replay, Unusable
+from services.scraper.rerun import Simulators
+from services.scraper.rows import BattleRows, Reader, Wanted, rows_of
 from services.scraper.sources import BattleSource, find_sources
 from shared.process import cores
 from shared.store import Store
@@ -132,7 +130,7 @@ def _rebuilt(replay: Replay) -> int:
 def _rows(sources: Sequence[BattleSource]) -> Measured:
     read, seconds = _cpu(lambda: Reader(Wanted())(sources))
     kept = [found for found in read if isinstance(found, BattleRows)]
-    return Measured(len(kept), sum(len(found.lines) for found in kept), seconds)
+    return Measured(len(kept), sum(len(found.rows) for found in kept), seconds)
 
 
 def _rows_of(replays: Sequence[Replay], *, exact: bool) -> Measured | None:
@@ -142,7 +140,7 @@ def _rows_of(replays: Sequence[Replay], *, exact: bool) -> Measured | None:
 
     found, seconds = _cpu(lambda: asyncio.run(read()))
     kept = [rows for rows in found if isinstance(rows, BattleRows) and rows.exact is exact]
-    return Measured(len(kept), sum(len(rows.lines) for rows in kept), seconds) if kept else None
+    return Measured(len(kept), sum(len(rows.rows) for rows in kept), seconds) if kept else None
 
 
 def _copies(replays: Sequence[Replay], folder: Path, samples: int, samples_a_replay: float) -> Path:

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.choices import Unknown, read_choices
 from services.scraper.rebuild.public_log import GENERATION, UnreadableReplay, battle_lines
+from services.scraper.replay import BattleRead, MadeDecision
 from shared.battle.action import Action, Move, Switch, meant, needs_answer
 from shared.battle.protocol import SEATS, Seat
 from shared.battle.state import BattleState, Side

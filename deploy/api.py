@@ -11,7 +11,6 @@ from fastapi import FastAPI
 
 import services.arena.api
 import services.reporter.api
-import services.scraper.api
 import services.trainer.api
 from deploy.kinds import kinds, resume
 from shared.errors import AlphaStralError, Unreachable, UsageError
@@ -44,7 +43,6 @@ def build(settings: Settings) -> FastAPI:
             *(routes_of(kind, queues) for kind in kinds(store, settings)),
             services.arena.api.router(store),
             services.reporter.api.router(store),
-            services.scraper.api.router(store, queues),
             services.trainer.api.router(store, queues, settings.recipes),
         ],
         queues,

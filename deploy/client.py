@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx2
 
 from services.arena.views import MatchupLine, MatchupStatus, TournamentLine, TournamentStatus
-from services.scraper.schemas import DatasetStatus, NewDataset
+from services.scraper.views import DatasetStatus, NewDataset
 from services.trainer.trainings import NewTraining, TrainingStatus
 from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
 from shared.records import NewMatchup, Run, parse_run

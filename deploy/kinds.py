@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-import services.scraper.resume
 import services.trainer.resume
 from services.arena.matchups import MatchupWork
 from services.arena.tournaments import TournamentWork
+from services.scraper.datasets import Datasets
+from services.scraper.scrapes import Scrapes
 from shared import work
 from shared.jobs.queue import Queues
 from shared.settings import Settings
@@ -15,6 +16,8 @@ from shared.work import AnyKind
 KINDS: Mapping[str, Callable[[Store, Settings], AnyKind]] = {
     "matchups": MatchupWork,
     "tournaments": TournamentWork,
+    "scrapes": lambda store, settings: Scrapes(store),
+    "datasets": lambda store, settings: Datasets(store),
 }
 
 
@@ -25,7 +28,6 @@ def kinds(store: Store, settings: Settings) -> list[AnyKind]:
 
 def resume(store: Store, queues: Queues, settings: Settings, *, retry_failed: bool = False) -> int:
     """Put it there; how many jobs were not there yet. With `retry_failed`, what failed for good gets another try."""
-    others = (services.scraper.resume.resume, services.trainer.resume.resume)
-    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed) + sum(
-        each(store, queues.enqueue, retry_failed=retry_failed) for each in others
+    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed) + services.trainer.resume.resume(
+        store, queues.enqueue, retry_failed=retry_failed
     )

@@ -43,8 +43,8 @@ def build(
     ] = None,
 ) -> None:
     """Make a dataset of battles: exactly where they can be run again, otherwise rebuilt from their public logs."""
-    from services.scraper.dataset import Reader, build, check_out
-    from services.scraper.samples import Wanted
+    from services.scraper.datasets import build, check_out
+    from services.scraper.rows import Reader, Wanted
     from services.scraper.sources import find_sources
     from shared.battle.contract import CONTRACTS
 

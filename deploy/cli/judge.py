@@ -1,5 +1,6 @@
 """The commands that look at what was played: `alphastral report`, `verify`, `skew`, `ratings`, `tournament`."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,16 +13,20 @@ from deploy.cli.options import PolicyFile
 from deploy.cli.queue import api_client
 from deploy.cli.show import err, out
 from deploy.cli.suites import read_policies
+from shared.battle.protocol import Seat
+from shared.battle.state import BattleState
 from shared.errors import UsageError
 from shared.jobs.limits import LocalLimiter
-from shared.records import read_run
+from shared.records import Run, read_run
 from shared.settings import Settings
 from shared.text import configure_logging
 from shared.tournaments import NewTournament
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
 
 if TYPE_CHECKING:
+    from services.arena.policies import View
     from services.reporter.standings import Table
+    from services.scraper.skew import Skew
 
 
 def report(
@@ -62,13 +67,31 @@ def skew(run_file: Annotated[Path, typer.Argument(help="A run file of ours, play
     Exit 1 where a prompt from the input log differs, fewer than 98 % of v1's from the public log are identical, or one
     of v2's differs by more than a public log can't hold.
     """
-    from deploy.skew import measure, tell
+    from services.scraper.skew import tell
 
     configure_logging("ERROR")
-    found = measure(read_run(run_file))
+    found = asyncio.run(measured(read_run(run_file)))
     tell(found, lambda sentence: out.print(escape(sentence)))
     if not found.holds:
         raise typer.Exit(1)
+
+
+async def measured(run: Run) -> "Skew":
+    """Compare a run's prompts with those that playing it again serves. Raises UsageError where that can't be."""
+    from services.arena.play_again import play_again
+    from services.reporter.recorded import records_of
+    from services.scraper.skew import measure
+
+    if run.request is None or run.matchup_id is None or run.request.battlefield != "simulator":
+        raise UsageError("the skew can be measured of runs of ours alone that were played on the simulator")
+    records = [record for record in records_of(run) if record.winner is not None]
+    served: dict[tuple[int, Seat], list[BattleState]] = {}
+
+    def watch(index: int, view: "View") -> None:
+        served.setdefault((index, view.request["side"]["id"]), []).append(view.state)
+
+    await play_again(run.request, records, matchup_id=run.matchup_id, watch=watch)
+    return await measure(records, run.request.format, served)
 
 
 def ratings(

@@ -32,7 +32,7 @@ from deploy.client import ApiClient
 from deploy.kinds import resume
 from deploy.stack import LocalStack
 from services.arena.views import MatchupStatus
-from services.scraper.schemas import NewDataset
+from services.scraper.views import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import Queues, connect

@@ -1,6 +1,6 @@
 """`alphastral scrape`: replays from the site into the store, in this process."""
 
-import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from deploy.cli.show import err, out, steps
-from services.scraper.schemas import NewScrape
-from services.scraper.scrapes import Scrapes
+from services.scraper.scrapes import BROKEN, FETCHED, GONE, STORED, Scrapes
+from services.scraper.views import NewScrape
 from shared.errors import UsageError, first_fault
-from shared.jobs.limits import LocalLimiter
+from shared.jobs.inline import Inline
 from shared.settings import Settings
-from shared.store import Store, new_matchup_id
+from shared.store import Store
 from shared.text import configure_logging
+from shared.work import ask
 
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
@@ -30,8 +31,6 @@ def scrape(
     user: Annotated[str | None, typer.Option(help="Only battles of this player.")] = None,
 ) -> None:
     """Fetch replays into the store, each once; given again, it fetches what is new or was not reached."""
-    from services.scraper.scraping import scrape_here
-
     configure_logging("WARNING")
     settings = Settings()
     try:
@@ -41,23 +40,23 @@ def scrape(
     except ValidationError as error:
         at, why = first_fault(error)
         raise UsageError(why, field=at.replace("_", "-")) from error
-    store = Store(settings.store)
-    scrape_id = new_matchup_id()
-    Scrapes(store).create(scrape_id, asked)
-    told: dict[str, int] = {}
+    ranges: dict[int, Counter[str]] = {}
     try:
         with steps("replays", max_replays) as advance:
 
-            def tell(found: int, outcomes: Mapping[str, int]) -> None:
-                told.update(outcomes)
-                advance(
-                    sum(outcomes.get(name, 0) for name in ("fetched", "stored already", "gone", "no replay")), outcomes
-                )
+            def tell(told: tuple[int, Mapping[str, int]]) -> None:
+                ranges[told[0]] = Counter(told[1])
+                outcomes = sum(ranges.values(), Counter[str]())
+                advance(sum(outcomes[name] for name in (FETCHED, STORED, GONE, BROKEN)), outcomes)
 
-            asyncio.run(scrape_here(scrape_id, store, settings, LocalLimiter(), tell))
+            store = Store(settings.store)
+            here = Inline(store, settings, tell=tell)
+            ask(Scrapes(store), asked, here)
+            here.drain()
     except KeyboardInterrupt:
         err.print("interrupted; what was fetched is stored, and the same command goes on from there")
         raise typer.Exit(1) from None
+    told = sum(ranges.values(), Counter[str]())
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in told.items()) or "nothing found"
     out.print(f"{escape(format_name)}: {escape(counts)}")
     out.print(f"For a dataset: alphastral dataset build store:replays/{escape(format_name)} --out DIR")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from services.scraper.collect import SPLITS, sha256_of
+from services.scraper.datasets import SPLITS, sha256_of
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
 from shared.datasets import DatasetCard, Row

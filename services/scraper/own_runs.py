@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
-from services.scraper.raw_logs import MAX_ID_CHARACTERS, Unfit, UnfitBattle, Unusable, checked, format_of
-from services.scraper.replay import Replay
+from services.scraper.replay import MAX_ID_CHARACTERS, Replay, Unfit, UnfitBattle, Unusable, checked, format_of
 from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat, other
 from shared.errors import BrokenRecord

@@ -1,9 +1,27 @@
-"""A replay: the public log of a finished battle, and what its site or its owner says about it. A stranger's text."""
+"""A replay, and what is read of it: its players' decisions, whether its log was rebuilt or the battle was run again.
+
+A replay is the public log of a finished battle, and what its site or its owner says about it: a stranger's text. What
+is asked of it before anything else reads it stands here, and what will not do is refused with one of a fixed list of
+reasons, so that they can be counted.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
+from shared.battle.action import Action, Move
+from shared.battle.pokedex import to_id
 from shared.battle.protocol import Seat
+from shared.battle.state import BattleState
+from shared.datasets import ActionKind
+from shared.text import one_line
+
+MAX_LINES = 100_000
+MAX_LINE_CHARACTERS = 100_000
+"""Some lines hold a page's worth of HTML."""
+MAX_ID_CHARACTERS = 100
+MAX_REPLAY_BYTES = 8 << 20
+"""Unpacked. A thousand turns, where the simulator ends a battle, take about one megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +47,106 @@ class Replay:
     """What the teams were drawn from, in a battle of our own: battles of the same teams belong together."""
     substituted: frozenset[tuple[Seat, int, str]] = frozenset()
     """Seat, turn and action's name of each decision that was not the policy's own, in a battle of our own."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeDecision:
+    """One decision: what its side knew, and what it did."""
+
+    turn: int
+    seat: Seat
+    state: BattleState
+    action: Action
+    """One of `state.legal`."""
+    kind: ActionKind
+    block: int
+    """How many batches of choices came before: the log's `|t:|` lines counted."""
+    complete: bool
+    """Whether `state.legal` is known to be what the player could choose from."""
+
+
+@dataclass(frozen=True, slots=True)
+class BattleRead:
+    """What a battle tells of its players' decisions, whatever it was read from."""
+
+    decisions: tuple[MadeDecision, ...]
+    """In the order of the battle."""
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """Decisions that were no choices, or that the source does not tell, by reason."""
+    players: Mapping[Seat, str] = field(default_factory=dict)
+    """The names at the beginning, before anybody left or was renamed."""
+    winner: Seat | None = None
+    """None for a tie, and where the log does not tell."""
+    turns: int = 0
+
+
+def action_kind(action: Action, state: BattleState) -> ActionKind:
+    """What kind of decision it is. Choosing a lead counts as a switch of one's own will."""
+    if isinstance(action, Move):
+        return "tera" if action.gimmick == "tera" else "move"
+    return "forced switch" if state.asked == "switch" else "voluntary switch"
+
+
+class Unfit(StrEnum):
+    """Why a file, or a battle in it, cannot be used."""
+
+    UNREADABLE = "the disk does not give it"
+    BROKEN_GZIP = "broken or cut-off gzip"
+    TOO_LARGE = "too large"
+    NOT_TEXT = "not UTF-8 text"
+    NOT_JSON = "broken or cut-off JSON"
+    NEITHER = "neither a replay nor a run"
+    NO_LOG = "no log in it"
+    PAGE_WITHOUT_LOG = "a page without a battle log"
+    TOO_MANY_LINES = "too many lines"
+    LONG_LINE = "a line that is too long"
+    BROKEN_RUN = "a run that cannot be read"
+    BROKEN_BATTLE = "a battle of our own that broke"
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """What was found in place of a battle that can be read."""
+
+    name: str
+    reason: str
+
+
+class UnfitBattle(Exception):
+    """Raised where a battle is read, and turned into Unusable where the file is."""
+
+    def __init__(self, reason: Unfit) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def lines_of(text: str) -> tuple[str, ...]:
+    """The lines of a log. Raises UnfitBattle where there are too many, or too long ones."""
+    if text.count("\n") >= MAX_LINES:
+        raise UnfitBattle(Unfit.TOO_MANY_LINES)
+    return checked(tuple(line.rstrip("\r") for line in text.rstrip("\r\n").split("\n")))
+
+
+def checked(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The lines themselves. Raises UnfitBattle where there are too many, or too long ones."""
+    if len(lines) > MAX_LINES:
+        raise UnfitBattle(Unfit.TOO_MANY_LINES)
+    if any(len(line) > MAX_LINE_CHARACTERS for line in lines):
+        raise UnfitBattle(Unfit.LONG_LINE)
+    return lines
+
+
+def format_of(lines: tuple[str, ...]) -> str:
+    """From the line `|tier|[Gen 9] Random Battle`; `?` where there is none."""
+    tier = next((line[6:] for line in lines if line.startswith("|tier|")), "")
+    return to_id(tier)[:60] or "?"
+
+
+def id_of(given: object) -> str:
+    """What a battle calls itself, on one line; empty where it does not."""
+    return one_line(given, MAX_ID_CHARACTERS).strip() if isinstance(given, str) else ""
+
+
+def whole(given: object, below: int) -> int | None:
+    """A number that may stand there; None for anything else."""
+    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < below else None

@@ -1,27 +1,40 @@
-"""What the store knows of scrapes. The search is cut into ranges of pages; a range is one job.
+"""Scrapes: replays fetched from the site into the store, each once.
 
-    scrapes/ID/request.json
+The site's search is cut into ranges of pages; a range is one job.
+
     scrapes/ID/listed/NNNNN.json   what the search showed in that range, and where the next one begins
     scrapes/ID/done/NNNNN.json     what became of it
-    scrapes/ID/failed/NNNNN.txt    why it could not be done
+    replays/FORMAT/ID.json.gz      a replay: the site's own JSON, compressed
 
-The state of a scrape follows from these files, never from the queue.
+What all work has lies beside it (shared/asked.py). A scrape's state follows from these files, never from the queue.
 """
 
+import asyncio
+import gzip
 import re
 from collections import Counter
-from collections.abc import Mapping
-from datetime import datetime
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from services.scraper.schemas import Cursor, NewScrape, ScrapeStatus
-from shared.errors import Conflict, NotFound, broken
-from shared.store import Store, is_id
+from services.scraper.views import Cursor, NewScrape, ScrapeStatus
+from shared.asked import Asked
+from shared.errors import BrokenRecord, NotFound
+from shared.jobs.payloads import ScrapePages
+from shared.store import Store
+from shared.work import State, WorkKind
 
-_Model = TypeVar("_Model", bound=BaseModel)
-_NUMBERED = re.compile(r"(\d{5})\.(?:json|txt)")
+if TYPE_CHECKING:
+    from services.scraper.website import ReplaySite, SearchRow
+
+PAGES_A_RANGE = 5
+FETCHED, STORED, GONE, BROKEN = "fetched", "stored already", "gone", "no replay"
+OTHER_FORMAT, UNRATED, RATED_LOWER, BROKEN_ROW = "another format", "not rated", "rated lower", "a row that is none"
+_ENDING = ".json.gz"
+_FORMAT = re.compile(r"[a-z0-9]{1,60}")
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
 class ToFetch(BaseModel):
@@ -56,107 +69,219 @@ class Done(BaseModel):
     outcomes: Mapping[str, int]
 
 
-class Scrapes:
+class Scrapes(Asked[NewScrape], WorkKind[NewScrape, NewScrape]):
     """The scrapes of a store."""
 
+    folder = "scrapes"
+    noun = "scrape"
+    model = body = NewScrape
+    line = status = ScrapeStatus
+    earlier_failures = "failed"
+
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store)
+        self.asked = self
 
-    def create(self, scrape_id: str, request: NewScrape) -> bool:
-        """Store what was asked for. False where it is there already; Conflict where something else is."""
-        if self._store.create(_path(scrape_id, "request.json"), request.model_dump_json(indent=1).encode()):
-            return True
-        if self.request(scrape_id) != request:
-            raise Conflict(f"scrape {scrape_id} was asked for with another body")
-        return False
+    def accept(self, body: NewScrape, seed: int, before: NewScrape | None) -> NewScrape:
+        return body
 
-    def ids(self) -> list[str]:
-        """All scrapes, newest first."""
-        return sorted(self._store.folders("scrapes"), reverse=True)
+    def jobs(self, id: str) -> list[ScrapePages]:
+        """The ranges that are still to be done, as far as they are known; those that failed are left out."""
+        self.request(id)
+        if self.cancelled(id) is not None:
+            return []
+        listed, ended = self.numbered(id, "listed"), {*self.numbered(id, "done"), *self.failures(id)}
+        last = self.listing(id, max(listed)) if listed else None
+        behind = [] if last is not None and last.next is None else [max(listed) + 1 if listed else 0]
+        return [
+            ScrapePages(scrape_id=id, number=number) for number in (*sorted(listed), *behind) if number not in ended
+        ]
 
-    def request(self, scrape_id: str) -> NewScrape:
-        """What was asked for. Raises NotFound."""
-        return self._read(NewScrape, _path(scrape_id, "request.json"), f"no scrape {scrape_id}")
-
-    def listing(self, scrape_id: str, number: int) -> Listing | None:
-        """What a range shows; None before the search was asked."""
-        path = _path(scrape_id, f"listed/{number:05d}.json")
-        return self._read(Listing, path, path) if self._store.exists(path) else None
-
-    def add_listing(self, scrape_id: str, number: int, listing: Listing) -> Listing:
-        """Store what a range shows. Where another process was first, that one's counts."""
-        self._store.create(_path(scrape_id, f"listed/{number:05d}.json"), listing.model_dump_json().encode())
-        return self.listing(scrape_id, number) or listing
-
-    def finish(self, scrape_id: str, number: int, outcomes: Mapping[str, int]) -> None:
-        """A range is done."""
-        self._store.write(
-            _path(scrape_id, f"done/{number:05d}.json"), Done(outcomes=outcomes).model_dump_json().encode()
-        )
-
-    def fail(self, scrape_id: str, number: int, why: str) -> None:
-        """A range can't be done."""
-        self._store.write(_path(scrape_id, f"failed/{number:05d}.txt"), why.encode())
-
-    def forget_failures(self, scrape_id: str) -> None:
-        """Ranges that failed get another try."""
-        for number in self._numbers(scrape_id, "failed"):
-            self._store.remove(_path(scrape_id, f"failed/{number:05d}.txt"))
-
-    def status(self, scrape_id: str) -> ScrapeStatus:
-        """How far it is. Raises NotFound."""
-        request = self.request(scrape_id)
-        listed, done = self._numbers(scrape_id, "listed"), self._numbers(scrape_id, "done")
-        failed = self._numbers(scrape_id, "failed")
+    def standing(self, id: str) -> ScrapeStatus:
+        request, failures = self.request(id), self.failures(id)
+        listed, done = self.numbered(id, "listed"), self.numbered(id, "done")
         outcomes: Counter[str] = Counter()
-        for number in done:
-            path = _path(scrape_id, f"done/{number:05d}.json")
-            outcomes.update(self._read(Done, path, path).outcomes)
-        last = self.listing(scrape_id, max(listed)) if listed else None
-        whole = last is not None and last.next is None and set(listed) == set(done)
+        for name in done.values():
+            if (ended := self.read(id, name, Done)) is not None:
+                outcomes.update(ended.outcomes)
+        last = self.listing(id, max(listed)) if listed else None
+        state = State.RUNNING if listed else State.QUEUED
+        if last is not None and last.next is None and set(listed) == set(done):
+            state = State.FINISHED
+        elif self.cancelled(id) is not None:
+            state = State.CANCELLED
+        elif failures:
+            state = State.FAILED
         return ScrapeStatus(
-            id=scrape_id,
-            state="finished" if whole else "failed" if failed else "running",
+            id=id,
+            state=state,
+            created_at=self.created_at(id),
             request=request,
-            created_at=self.created_at(scrape_id),
             ranges=len(listed),
             ranges_done=len(done),
             found=last.found if last else 0,
             outcomes=dict(sorted(outcomes.items())),
-            failures=[
-                self._store.read(_path(scrape_id, f"failed/{number:05d}.txt"), "").decode(errors="replace")
-                for number in failed
-            ],
+            failures=list(failures.values()),
         )
 
-    def created_at(self, scrape_id: str) -> datetime:
-        """When it was asked for, UTC. Raises NotFound."""
-        return self._store.modified(_path(scrape_id, "request.json"), f"no scrape {scrape_id}")
+    def listing(self, id: str, number: int) -> Listing | None:
+        """What a range shows; None before the search was asked."""
+        return self.read(id, f"listed/{number:05d}.json", Listing)
 
-    def open_ranges(self, scrape_id: str) -> list[int]:
-        """The ranges that are still to be done, as far as they are known; those that failed are left out."""
-        listed, done = self._numbers(scrape_id, "listed"), set(self._numbers(scrape_id, "done"))
-        failed = set(self._numbers(scrape_id, "failed"))
-        last = self.listing(scrape_id, max(listed)) if listed else None
-        behind = [] if last is not None and last.next is None else [max(listed) + 1 if listed else 0]
-        return [number for number in (*listed, *behind) if number not in done | failed]
+    async def list_range(self, id: str, number: int, site: "ReplaySite") -> Listing:
+        """What the search shows in a range; asked once, then known. Raises NotFound where no range begins there."""
+        if (known := self.listing(id, number)) is not None:
+            return known
+        request = self.request(id)
+        before = self.listing(id, number - 1) if number else None
+        start = before.next if before else _first(request) if number == 0 else None
+        if start is None:
+            raise NotFound(f"scrape {id} has no range {number}")
+        listing = await _list(request, start, before, site)
+        # Where another process was first, that one's counts.
+        self.files.create(self.path(id, f"listed/{number:05d}.json"), listing.model_dump_json().encode())
+        return self.listing(id, number) or listing
 
-    def is_done(self, scrape_id: str, number: int) -> bool:
+    def is_done(self, id: str, number: int) -> bool:
         """Whether a range is done."""
-        return self._store.exists(_path(scrape_id, f"done/{number:05d}.json"))
+        return self.files.exists(self.path(id, f"done/{number:05d}.json"))
 
-    def _numbers(self, scrape_id: str, folder: str) -> list[int]:
-        names = map(_NUMBERED.fullmatch, self._store.files(_path(scrape_id, folder)))
-        return sorted(int(name[1]) for name in names if name)
-
-    def _read(self, model: type[_Model], path: str, absent: str) -> _Model:
-        try:
-            return model.model_validate_json(self._store.read(path, absent))
-        except ValidationError as error:
-            raise broken(path, error) from error
+    def finish(self, id: str, number: int, outcomes: Mapping[str, int]) -> None:
+        """A range is done."""
+        self.files.write(self.path(id, f"done/{number:05d}.json"), Done(outcomes=outcomes).model_dump_json().encode())
 
 
-def _path(scrape_id: str, name: str) -> str:
-    if not is_id(scrape_id):
-        raise NotFound(f"no scrape {scrape_id!r}")
-    return f"scrapes/{scrape_id}/{name}"
+def is_replay_id(text: str) -> bool:
+    """Whether a replay may be called so: it becomes the name of a file."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_format(text: str) -> bool:
+    """Whether a format may be called so: it becomes the name of a folder."""
+    return _FORMAT.fullmatch(text) is not None
+
+
+class StoredReplays:
+    """The replays of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def formats(self) -> list[str]:
+        """The formats that there are replays of, in order."""
+        return sorted(name for name in self._store.folders("replays") if is_format(name))
+
+    def ids(self, format_id: str) -> frozenset[str]:
+        """The replays of a format."""
+        if not is_format(format_id):
+            return frozenset()
+        names = self._store.files(f"replays/{format_id}")
+        return frozenset(
+            name.removesuffix(_ENDING)
+            for name in names
+            if name.endswith(_ENDING) and is_replay_id(name.removesuffix(_ENDING))
+        )
+
+    def read(self, format_id: str, replay_id: str) -> bytes:
+        """A replay, compressed as it lies there. Raises NotFound."""
+        if not (is_format(format_id) and is_replay_id(replay_id)):
+            raise NotFound(f"no replay {replay_id!r}")
+        return self._store.read(f"replays/{format_id}/{replay_id}{_ENDING}", f"no replay {replay_id} is stored")
+
+    def write(self, format_id: str, replay_id: str, raw: bytes) -> None:
+        """Store a replay, atomically. Raises Unreachable."""
+        self._store.write(f"replays/{format_id}/{replay_id}{_ENDING}", gzip.compress(raw, compresslevel=6, mtime=0))
+
+
+async def fetch_range(
+    listing: Listing,
+    replays: StoredReplays,
+    site: "ReplaySite",
+    advance: Callable[[Mapping[str, int]], None] = lambda outcomes: None,
+) -> Mapping[str, int]:
+    """Fetch and store the replays of a range that are not stored yet; outcome → how many, rows passed over included.
+
+    `advance` is told the outcomes after each replay, and before the first. What it raises leaves the range before its
+    end; what was fetched is stored. Raises Unreachable where the site stays away.
+    """
+    outcomes = Counter(listing.passed_over)
+    there = {format_id: replays.ids(format_id) for format_id in {replay.format for replay in listing.replays}}
+    missing = [replay for replay in listing.replays if replay.id not in there[replay.format]]
+    waiting = iter(missing)
+    outcomes[STORED] += len(listing.replays) - len(missing)
+    advance(outcomes)
+
+    async def fetch_in_turn() -> None:
+        for replay in waiting:
+            outcomes[await _fetch(replay, replays, site)] += 1
+            advance(outcomes)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(site.connections):
+                group.create_task(fetch_in_turn())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return +outcomes
+
+
+async def _fetch(replay: ToFetch, replays: StoredReplays, site: "ReplaySite") -> str:
+    try:
+        raw = await site.fetch(replay.id)
+    except NotFound:
+        return GONE
+    except BrokenRecord:
+        return BROKEN
+    await asyncio.to_thread(replays.write, replay.format, replay.id, raw)
+    return FETCHED
+
+
+def _first(request: NewScrape) -> Cursor:
+    return Cursor(page=1) if request.until is None else Cursor(before=_seconds(request.until))
+
+
+async def _list(request: NewScrape, start: Cursor, before: Listing | None, site: "ReplaySite") -> Listing:
+    found = before.found if before else 0
+    seen = {replay.id for replay in before.replays} if before else set()
+    chosen: list[ToFetch] = []
+    passed_over: Counter[str] = Counter()
+    cursor: Cursor | None = start
+    for _ in range(PAGES_A_RANGE):
+        assert cursor is not None
+        page = await site.search(cursor, format_id=request.format, user=request.user)
+        passed_over[BROKEN_ROW] += page.broken_rows
+        cursor = page.next
+        for row in page.rows:
+            if request.since is not None and row.uploadtime < _seconds(request.since):
+                cursor = None
+                break
+            reason = _reason_against(row, request)
+            if row.id in seen:
+                continue
+            seen.add(row.id)
+            if reason is not None:
+                passed_over[reason] += 1
+                continue
+            chosen.append(ToFetch(id=row.id, format=row.format_id))
+            if found + len(chosen) >= request.max_replays:
+                cursor = None
+                break
+        if cursor is None:
+            break
+    return Listing(start=start, next=cursor, found=found + len(chosen), replays=tuple(chosen), passed_over=+passed_over)
+
+
+def _reason_against(row: "SearchRow", request: NewScrape) -> str | None:
+    if row.format_id != request.format:
+        return OTHER_FORMAT
+    if request.until is not None and row.uploadtime >= _seconds(request.until):
+        return "uploaded later"
+    if request.min_rating is not None and row.rating is None:
+        return UNRATED
+    if request.min_rating is not None and row.rating is not None and row.rating < request.min_rating:
+        return RATED_LOWER
+    return None
+
+
+def _seconds(moment: datetime) -> int:
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

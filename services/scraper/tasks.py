@@ -1,20 +1,28 @@
 """The scraper's jobs: fetch a range of the replay site's pages; build a dataset in the store."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 
-from services.scraper.builds import Builds
-from services.scraper.dataset import Reader, build
-from services.scraper.samples import Wanted
-from services.scraper.scrapes import Scrapes
-from services.scraper.scraping import Interrupted, fetch_range, list_range, replay_site, website
+from services.scraper.datasets import Datasets, build
+from services.scraper.rows import Reader, Wanted
+from services.scraper.scrapes import Scrapes, StoredReplays, fetch_range
 from services.scraper.sources import find_sources
-from services.scraper.stored_replays import StoredReplays
-from shared.errors import BrokenRecord, Conflict, UsageError
+from services.scraper.website import replay_site
+from shared.errors import Conflict, UsageError
 from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.payloads import BuildDataset, ScrapePages
 from shared.jobs.worker import Context, HandedBack
+
+_LOOK_SECONDS = 1.0
+"""The store is asked no more often whether work was cancelled."""
+
+
+class _Cancelled(Exception):
+    """What is being done is wanted no longer."""
 
 
 def scrape_pages(payload: ScrapePages, context: Context) -> None:
@@ -22,65 +30,84 @@ def scrape_pages(payload: ScrapePages, context: Context) -> None:
 
     Raises HandedBack when the worker is told to stop before all are fetched; what is stored is not fetched again.
     """
-    try:
-        asyncio.run(_scrape_pages(payload, context))
-    except Interrupted:
-        raise HandedBack from None
-    except BrokenRecord as error:
-        # The site answers with something else, and would again.
-        give_up_pages(payload, context, error.message)
+    with suppress(_Cancelled):
+        asyncio.run(_scrape_pages(payload.scrape_id, payload.number, context))
 
 
-async def _scrape_pages(payload: ScrapePages, context: Context) -> None:
-    settings, scrapes = context.settings, Scrapes(context.store)
-    if scrapes.is_done(payload.scrape_id, payload.number):
+async def _scrape_pages(id: str, number: int, context: Context) -> None:
+    scrapes, settings = Scrapes(context.store), context.settings
+    go_on = _going_on(scrapes, id, context)
+    go_on()
+    if scrapes.is_done(id, number):
         return
+
+    def advance(outcomes: Mapping[str, int]) -> None:
+        context.tell((number, outcomes))
+        go_on()
+
     limiter = shared_limiter(settings.redis_url, settings.redis_password_file) if settings.redis_url else LocalLimiter()
     try:
-        async with website(settings) as connections:
-            site = replay_site(connections, limiter, settings)
-            listing = await list_range(scrapes, payload.scrape_id, payload.number, site)
+        async with replay_site(settings, limiter) as site:
+            listing = await scrapes.list_range(id, number, site)
             if listing.next is not None:
-                context.enqueue(ScrapePages(scrape_id=payload.scrape_id, number=payload.number + 1))
-            replays = StoredReplays(context.store)
-            outcomes = await fetch_range(listing, replays, site, stopping=context.stopping)
+                context.enqueue(ScrapePages(scrape_id=id, number=number + 1))
+            outcomes = await fetch_range(listing, StoredReplays(context.store), site, advance)
     finally:
         await limiter.aclose()
-    scrapes.finish(payload.scrape_id, payload.number, outcomes)
+    scrapes.finish(id, number, outcomes)
 
 
 def give_up_pages(payload: ScrapePages, context: Context, reason: str) -> None:
     """Record that a range failed for good. What was fetched of it stays."""
-    Scrapes(context.store).fail(payload.scrape_id, payload.number, f"range {payload.number}: {reason}")
+    Scrapes(context.store).fail(payload.scrape_id, f"range {payload.number}: {reason}", payload.number)
 
 
 def build_dataset(payload: BuildDataset, context: Context) -> None:
     """Build a dataset and store it whole; one that is there already is left alone."""
-    builds, store, settings = Builds(context.store), context.store, context.settings
-    asked = builds.request(payload.name)
-    if builds.card(payload.name) is not None:
+    datasets, store = Datasets(context.store), context.store
+    asked = datasets.request(payload.name)
+    if datasets.card(payload.name) is not None:
         return
-    with TemporaryDirectory(prefix="alphastral-dataset-") as folder:
+    go_on = _going_on(datasets, payload.name, context)
+    with TemporaryDirectory(prefix="alphastral-dataset-") as folder, suppress(_Cancelled, Conflict):
+        # A conflict: another worker was faster, and both have built the same.
+        go_on()
         out = Path(folder) / asked.name
-        wanted = Wanted(asked.contract, asked.min_rating, asked.winner_only, asked.side)
         try:
             build(
                 find_sources(asked.sources, store),
-                Reader(wanted, node=settings.node),
+                Reader(
+                    Wanted(asked.contract, asked.min_rating, asked.winner_only, asked.side), node=context.settings.node
+                ),
                 out,
                 val_fraction=asked.val_fraction,
                 command=f"POST /datasets {asked.model_dump_json(exclude_defaults=True)}",
+                advance=lambda done, outcomes: go_on(),
             )
-            files: dict[str, Path | bytes] = {path.name: path for path in sorted(out.iterdir())}
-            store.add_folder(f"datasets/{asked.name}", files, last="card.json")
         except UsageError as error:
             # No battle among the sources, say: another attempt would find none either.
-            builds.fail(payload.name, error.message)
-        except Conflict:
-            # Another worker was faster; both have built the same.
+            datasets.fail(payload.name, error.message)
             return
+        files: dict[str, Path | bytes] = {path.name: path for path in sorted(out.iterdir())}
+        store.add_folder(f"datasets/{asked.name}", files, last="card.json")
 
 
 def give_up_dataset(payload: BuildDataset, context: Context, reason: str) -> None:
     """Record that a dataset could not be built."""
-    Builds(context.store).fail(payload.name, f"it could not be built: {reason}")
+    Datasets(context.store).fail(payload.name, f"it could not be built: {reason}")
+
+
+def _going_on(asked: Scrapes | Datasets, id: str, context: Context) -> Callable[[], None]:
+    """What raises HandedBack once the worker is to stop, and _Cancelled once the work was cancelled."""
+    looked = -_LOOK_SECONDS
+
+    def go_on() -> None:
+        nonlocal looked
+        if context.stopping():
+            raise HandedBack
+        if monotonic() - looked >= _LOOK_SECONDS:
+            looked = monotonic()
+            if asked.cancelled(id) is not None:
+                raise _Cancelled
+
+    return go_on

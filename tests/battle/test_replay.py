@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.choices import Unknown
 from services.scraper.rebuild.public_log import DropReason, UnreadableReplay
+from services.scraper.replay import BattleRead, MadeDecision
 from shared.battle.action import Pass
 
 HEAD = (

@@ -3,7 +3,7 @@
 import json
 import urllib.request
 
-from services.scraper.schemas import NewDataset
+from services.scraper.views import NewDataset
 from services.trainer.trainings import NewTraining, TrainingState
 from tests.e2e.system import SLOWLY, System, assert_whole, docker, eventually, hosts, logs
 

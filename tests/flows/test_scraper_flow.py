@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from services.scraper.replay import Replay
-from services.scraper.stored_replays import StoredReplays
+from services.scraper.scrapes import StoredReplays
 from shared.datasets import DatasetCard
 from shared.settings import child_environment
 from shared.store import Store
@@ -104,7 +104,7 @@ def test_a_dataset_that_cannot_be_is_said_not_to_be(tmp_path: Path) -> None:
         assert "no battle at store:replays" in http.get("/datasets/none").json()["failure"]
         assert http.get("/datasets/other").status_code == 404
         assert http.get("/scrapes/other").status_code == 404
-        assert http.get("/datasets").json()[0]["name"] == "none"
+        assert http.get("/datasets").json()["items"][0]["name"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.hidden import explained
-from deploy.skew import Skew, measure
+from deploy.cli.judge import measured
 from services.arena.play import play
 from services.reporter.run import assemble
+from services.scraper.skew import Skew, causes_of
 from shared.battle.contract import golden_states
 from shared.battle.state import BattleState, Side
 from shared.errors import UsageError
@@ -31,7 +31,7 @@ def played(**request: object) -> Run:
 
 @pytest.fixture(scope="module", params=["gen9randombattle", "gen9ou"])
 def skew(request: pytest.FixtureRequest) -> Skew:
-    return measure(played(format=request.param))
+    return asyncio.run(measured(played(format=request.param)))
 
 
 def test_prompts_from_the_input_log_are_those_that_were_served(skew: Skew) -> None:
@@ -63,7 +63,7 @@ def test_the_command_says_what_it_found(tmp_path: Path) -> None:
 
 def test_a_run_of_the_original_project_has_nothing_to_measure() -> None:
     with pytest.raises(UsageError, match="runs of ours alone"):
-        measure(read_run(OLD_RUN))
+        asyncio.run(measured(read_run(OLD_RUN)))
 
 
 def a_state() -> BattleState:
@@ -75,7 +75,7 @@ def test_an_item_of_ones_own_explains_a_difference() -> None:
     assert served.own.active is not None
     rebuilt = replace(served, own=replace(served.own, active=replace(served.own.active, item=None)))
 
-    assert explained(rebuilt, served, complete=True) == (("own item that never shows",), True)
+    assert causes_of(rebuilt, served, complete=True) == (("own item that never shows",), True)
 
 
 def with_active(state: BattleState, side: str, **facts: Any) -> BattleState:
@@ -102,6 +102,6 @@ MISTAKES: Mapping[str, Callable[[BattleState], BattleState]] = {
 def test_nothing_hidden_explains_a_public_fact_that_is_wrong(mistake: str) -> None:
     served = a_state()
 
-    _, is_all = explained(MISTAKES[mistake](served), served, complete=True)
+    _, is_all = causes_of(MISTAKES[mistake](served), served, complete=True)
 
     assert not is_all

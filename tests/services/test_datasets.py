@@ -13,14 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scraper.check import check, offers
-from services.scraper.dataset import Reader, build
+from services.scraper.datasets import Datasets, build, validation_groups
 from services.scraper.replay import Replay
-from services.scraper.samples import Wanted
+from services.scraper.rows import Reader, Wanted
 from services.scraper.sources import find_sources
-from services.scraper.split import validation_groups
+from services.scraper.tasks import build_dataset
+from services.scraper.views import NewDataset
 from shared.datasets import DatasetCard, Row
-from shared.errors import UsageError
+from shared.errors import Conflict, UsageError
+from shared.jobs.payloads import BuildDataset, Payload
+from shared.jobs.worker import Context, HandedBack
+from shared.settings import Settings
 from shared.store import Store
+from shared.work import ask, cancel
 from tests.services.simulated import replays
 
 
@@ -189,6 +194,81 @@ def test_a_split_of_many_small_groups_is_as_large_as_asked_for() -> None:
     groups = [str(number // 2) for number in range(2000)]
 
     assert len(validation_groups(groups, 0.05)) * 2 == 100
+
+
+# ── in the store ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Queue:
+    """Takes jobs and does none."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Payload] = []
+
+    def ping(self) -> None:
+        pass
+
+    def enqueue(self, payload: Payload) -> bool:
+        self.jobs.append(payload)
+        return True
+
+
+ASKED = NewDataset(name="small", sources=("store:replays",))
+
+
+def test_a_dataset_is_named_by_who_asks_and_its_name_stands_for_one_request(tmp_path: Path) -> None:
+    datasets, queue = Datasets(Store(str(tmp_path))), Queue()
+
+    assert ask(datasets, ASKED, queue) == ask(datasets, ASKED, queue) == "small"
+    assert queue.jobs[0] == BuildDataset(name="small")
+    with pytest.raises(Conflict, match="another body"):
+        ask(datasets, ASKED.model_copy(update={"contract": "v1"}), queue)
+    (tmp_path / "datasets" / "copied").mkdir(parents=True)
+    with pytest.raises(Conflict, match="stored already"):
+        ask(datasets, ASKED.model_copy(update={"name": "copied"}), queue)
+
+
+def test_a_dataset_that_failed_is_open_again_when_that_is_wished(tmp_path: Path) -> None:
+    datasets = Datasets(Store(str(tmp_path)))
+    datasets.create("small", ASKED)
+    # As failures were called before all kinds of work had one name for them.
+    (tmp_path / "builds" / "small" / "failed.txt").write_text("no battle")
+    assert (datasets.standing("small").state, datasets.standing("small").failure) == ("failed", "no battle")
+    assert datasets.jobs("small") == []
+
+    datasets.forget("small")
+
+    assert datasets.standing("small").state == "running"
+    assert datasets.jobs("small") == [BuildDataset(name="small")]
+
+
+def test_a_cancelled_dataset_is_not_built(tmp_path: Path) -> None:
+    datasets, queue = Datasets(Store(str(tmp_path))), Queue()
+    ask(datasets, ASKED, queue)
+
+    cancel(datasets, "small", queue)
+
+    assert datasets.standing("small").state == "cancelled"
+    assert len(queue.jobs) == 1
+    build_dataset(BuildDataset(name="small"), Context(Settings(), datasets.files, queue.enqueue, lambda: False, "w"))
+    assert datasets.standing("small").failure is None
+
+
+def test_building_ends_where_its_callback_says_so(folder: Path, tmp_path: Path) -> None:
+    def stop(done: int, counts: object) -> None:
+        raise HandedBack
+
+    with pytest.raises(HandedBack):
+        build(
+            find_sources([str(folder)], Store(str(tmp_path / "store"))),
+            Reader(Wanted()),
+            tmp_path / "out",
+            val_fraction=0.1,
+            command="test",
+            advance=stop,
+        )
+
+    assert not list(tmp_path.glob("*out*"))
 
 
 # ── a look at it ────────────────────────────────────────────────────────────────────────────────────

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scraper.raw_logs import MAX_LINE_CHARACTERS, Unfit, Unusable
-from services.scraper.replay import Replay
-from services.scraper.replay_files import MAX_REPLAY_BYTES, is_battle_file, read_bytes, read_file, read_packed
+from services.scraper.replay import MAX_LINE_CHARACTERS, MAX_REPLAY_BYTES, Replay, Unfit, Unusable
+from services.scraper.sources import is_battle_file, read_bytes, read_file, read_packed
 
 LOG = (
     "|j|☆Red\n|player|p1|Red|1|1500\n|player|p2|Blue|2|1510\n|teamsize|p1|6\n|gen|9\n|tier|[Gen 9] OU\n|start\n"

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy.hidden import explained
-from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS, DropReason, UnreadableReplay
-from services.scraper.replay import Replay
+from services.scraper.replay import BattleRead, MadeDecision, Replay
 from services.scraper.rerun import Simulators, rerun
 from services.scraper.rerun.inputlog import parse_inputlog
+from services.scraper.skew import causes_of
 from shared.battle.action import Action, Move, Switch
 from shared.battle.contract import CONTRACTS
 from shared.simulator.simulator import Simulator
@@ -171,7 +170,7 @@ async def test_had_the_opponent_chosen_otherwise_the_prompt_would_be_the_same(
                     another.fields,
                     another.last_turn,
                 )
-                assert explained(one, another, complete=False)[1]
+                assert causes_of(one, another, complete=False)[1]
 
     assert compared > 10
 

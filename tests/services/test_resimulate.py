@@ -10,8 +10,7 @@ import pytest
 
 from services.scraper.rebuild.choices import Unknown
 from services.scraper.replay import Replay
-from services.scraper.rerun import Differs, Simulators, Why, rerun
-from services.scraper.rerun.builds import commit_of
+from services.scraper.rerun import Differs, Simulators, Why, commit_of, rerun
 from services.scraper.rerun.inputlog import NotRun, parse_inputlog
 from shared.errors import InputRefused, UsageError
 from shared.simulator.node import find_simulator

@@ -3,20 +3,20 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.scraper.schemas import NewScrape
-from services.scraper.scrapes import Scrapes
-from services.scraper.scraping import fetch_range, list_range, replay_site, scrape_here, website
-from services.scraper.stored_replays import StoredReplays
+from services.scraper.scrapes import Scrapes, StoredReplays, fetch_range
+from services.scraper.views import NewScrape, ScrapeStatus
+from services.scraper.website import replay_site
 from shared.errors import Unreachable
+from shared.jobs.inline import Inline
 from shared.jobs.limits import LocalLimiter
 from shared.settings import Settings
 from shared.store import Store
+from shared.work import ask, cancel
 from tests.standins.http import Send
 from tests.standins.replay_site import Reset, Site, document
 
@@ -35,14 +35,14 @@ def given(url: str, folder: Path, **changes: Any) -> Settings:
     )
 
 
-async def scrape(site: Site, folder: Path, asked: NewScrape | None = None, name: str = "one") -> Mapping[str, int]:
-    """Outcome → how many, of a scrape in this process."""
-    told: dict[str, int] = {}
+async def scrape(site: Site, folder: Path, asked: NewScrape | None = None, **changes: Any) -> ScrapeStatus:
+    """A scrape in this process, and how it ended."""
     async with site.server() as server:
-        settings, store = given(server.url, folder), Store(str(folder))
-        Scrapes(store).create(name, asked or NewScrape())
-        await scrape_here(name, store, settings, LocalLimiter(), lambda found, outcomes: told.update(outcomes))
-    return told
+        scrapes = Scrapes(Store(str(folder)))
+        here = Inline(scrapes.files, given(server.url, folder, **changes))
+        id = ask(scrapes, asked or NewScrape(), here)
+        await asyncio.to_thread(here.drain)
+    return scrapes.standing(id)
 
 
 def stored(folder: Path) -> set[str]:
@@ -56,13 +56,13 @@ def site_of(count: int, **changes: Any) -> Site:
 async def test_all_are_found_and_each_is_fetched_once(tmp_path: Path) -> None:
     site = site_of(180)
 
-    outcomes = await scrape(site, tmp_path)
+    status = await scrape(site, tmp_path)
 
-    assert outcomes == {"fetched": 180}
+    assert status.outcomes == {"fetched": 180}
+    assert status.state == "finished"
     assert stored(tmp_path) == set(site.documents)
     assert set(site.served.values()) == {1}
     assert site.misuse == []
-    assert Scrapes(Store(str(tmp_path))).status("one").state == "finished"
 
 
 async def test_a_replay_is_stored_as_the_site_gave_it(tmp_path: Path) -> None:
@@ -84,10 +84,9 @@ async def test_behind_page_one_hundred_it_goes_on_by_time(tmp_path: Path) -> Non
 
     async with site.server() as server:
         settings = site_is_quick.model_copy(update={"replay_site_url": server.url})
-        async with website(settings) as connections:
-            pages = replay_site(connections, LocalLimiter(), settings)
+        async with replay_site(settings, LocalLimiter()) as pages:
             number = 0
-            while (listing := await list_range(scrapes, "one", number, pages)).next is not None:
+            while (listing := await scrapes.list_range("one", number, pages)).next is not None:
                 found.update(replay.id for replay in listing.replays)
                 number += 1
             found.update(replay.id for replay in listing.replays)
@@ -128,9 +127,9 @@ async def test_the_next_run_fetches_only_what_is_new(tmp_path: Path) -> None:
     for number in range(70, 90):
         site.documents[f"{FORMAT}-{number}"] = document(number)
 
-    outcomes = await scrape(site, tmp_path, name="two")
+    status = await scrape(site, tmp_path)
 
-    assert outcomes == {"fetched": 20, "stored already": 70}
+    assert status.outcomes == {"fetched": 20, "stored already": 70}
     assert set(site.served.values()) == {1}
 
 
@@ -175,9 +174,9 @@ async def test_missing_busy_slow_and_broken_answers_lose_nothing_else(tmp_path: 
         return first.get(number) if times == 1 else None
 
     site.trouble = trouble
-    outcomes = await scrape(site, tmp_path)
+    status = await scrape(site, tmp_path)
 
-    assert outcomes == {"fetched": 58, "gone": 1, "no replay": 1}
+    assert status.outcomes == {"fetched": 58, "gone": 1, "no replay": 1}
     assert stored(tmp_path) == set(site.documents) - {f"{FORMAT}-3", f"{FORMAT}-4"}
     assert set(site.served.values()) == {1}
 
@@ -194,12 +193,10 @@ async def test_it_says_who_it_is_and_keeps_to_few_connections(tmp_path: Path) ->
 
 async def test_it_keeps_to_the_rate(tmp_path: Path) -> None:
     site = site_of(20)
-    async with site.server() as server:
-        settings = given(server.url, tmp_path, replay_site_requests_per_second=20.0)
-        Scrapes(Store(str(tmp_path))).create("one", NewScrape())
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await scrape_here("one", Store(str(tmp_path)), settings, LocalLimiter(), lambda found, outcomes: None)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    await scrape(site, tmp_path, replay_site_requests_per_second=20.0)
 
     assert loop.time() - began >= (sum(site.asked.values()) - 5) / 20
 
@@ -211,15 +208,14 @@ async def test_left_in_the_middle_it_goes_on_where_it_was(tmp_path: Path) -> Non
     scrapes.create("one", NewScrape())
     async with site.server() as server:
         settings = given(server.url, tmp_path)
-        async with website(settings) as connections:
-            pages = replay_site(connections, LocalLimiter(), settings)
-            listing = await list_range(scrapes, "one", 0, pages)
+        async with replay_site(settings, LocalLimiter()) as pages:
+            listing = await scrapes.list_range("one", 0, pages)
             fetching = asyncio.create_task(fetch_range(listing, StoredReplays(store), pages))
             while len(stored(tmp_path)) < 20:  # noqa: ASYNC110 - it waits for files
                 await asyncio.sleep(0.01)
             fetching.cancel()
             await asyncio.wait([fetching])
-    assert scrapes.open_ranges("one") == [0]
+    assert [job.number for job in scrapes.jobs("one")] == [0]
 
     await scrape(site, tmp_path)
 
@@ -242,7 +238,44 @@ async def test_rows_that_would_leave_the_folder_are_passed_over(tmp_path: Path) 
     hostile = document(99) | {"id": "../../etc/passwd"}
     site.documents["../../etc/passwd"] = hostile
 
-    outcomes = await scrape(site, tmp_path)
+    status = await scrape(site, tmp_path)
 
-    assert outcomes == {"a row that is none": 1, "fetched": 3}
+    assert status.outcomes == {"a row that is none": 1, "fetched": 3}
     assert stored(tmp_path) == {f"{FORMAT}-{number}" for number in range(3)}
+
+
+async def test_a_cancelled_scrape_stops_in_the_middle_of_a_range(tmp_path: Path) -> None:
+    site = site_of(60)
+    site.trouble = lambda path, times: 0.1
+    async with site.server() as server:
+        scrapes = Scrapes(Store(str(tmp_path)))
+        here = Inline(scrapes.files, given(server.url, tmp_path))
+        id = ask(scrapes, NewScrape(), here)
+        draining = asyncio.create_task(asyncio.to_thread(here.drain))
+        while not stored(tmp_path):  # noqa: ASYNC110 - it waits for files
+            await asyncio.sleep(0.01)
+        cancel(scrapes, id, here)
+        await draining
+
+    assert 1 <= len(stored(tmp_path)) < 60
+    assert scrapes.standing(id).state == "cancelled"
+    assert scrapes.jobs(id) == []
+
+
+async def test_what_failed_is_told_and_tried_again_when_that_is_wished(tmp_path: Path) -> None:
+    site = site_of(3)
+    site.trouble = lambda path, times: Send(b"", status=403)
+    with pytest.raises(Unreachable):
+        await scrape(site, tmp_path)
+    scrapes = Scrapes(Store(str(tmp_path)))
+    [id] = scrapes.ids()
+    assert scrapes.standing(id).state == "failed"
+    assert scrapes.jobs(id) == []
+    # Where failures lay before all kinds of work had one place for them.
+    folder = tmp_path / "scrapes" / id
+    (folder / "failures").rename(folder / "failed")
+    assert "403" in scrapes.standing(id).failures[0]
+
+    scrapes.forget(id)
+
+    assert [job.number for job in scrapes.jobs(id)] == [0]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from services.arena.play import play
 from services.arena.policies.language_model import connector
-from services.scraper.dataset import Reader, build
-from services.scraper.samples import Wanted
+from services.scraper.datasets import build
+from services.scraper.rows import Reader, Wanted
 from services.scraper.sources import find_sources
 from services.trainer.samples import IGNORED, read_splits, tokens
 from shared.jobs.limits import LocalLimiter

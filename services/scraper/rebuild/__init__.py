@@ -9,7 +9,6 @@ request, a side knows the lines before it and its own team; nothing that comes l
 from collections import Counter
 from collections.abc import Sequence
 
-from services.scraper.reading import BattleRead, MadeDecision, action_kind
 from services.scraper.rebuild.choices import Choice, SentIn, Unknown, UsedMove, read_choices
 from services.scraper.rebuild.own_request import OwnRequest
 from services.scraper.rebuild.own_team import OwnTeams, learn
@@ -21,6 +20,7 @@ from services.scraper.rebuild.public_log import (
     battle_lines,
     in_percent,
 )
+from services.scraper.replay import BattleRead, MadeDecision, action_kind
 from shared.battle.action import Action, Move, Switch
 from shared.battle.pokedex import Pokedex, pokedex, to_id
 from shared.battle.protocol import SEATS, Line, Seat

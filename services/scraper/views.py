@@ -7,11 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.datasets import DatasetCard
+from shared.work import WorkStatus
 
 LAST_PAGE = 100
 """Of the site's search."""
-ScrapeState = Literal["running", "finished", "failed"]
-BuildState = Literal["running", "finished", "failed"]
 
 
 class Cursor(BaseModel):
@@ -48,13 +47,10 @@ class NewScrape(BaseModel):
         return user
 
 
-class ScrapeStatus(BaseModel):
+class ScrapeStatus(WorkStatus):
     """A scrape, and how far it is."""
 
-    id: str
-    state: ScrapeState
     request: NewScrape
-    created_at: datetime
     ranges: int
     """Page ranges found so far; one is one job."""
     ranges_done: int
@@ -89,11 +85,10 @@ class NewDataset(BaseModel):
         return sources
 
 
-class DatasetStatus(BaseModel):
+class DatasetStatus(WorkStatus):
     """A dataset, and whether it is there."""
 
     name: str
-    state: BuildState
     request: NewDataset | None
     """None for one that was stored otherwise."""
     failure: str | None

@@ -1,16 +1,18 @@
-"""One battle as rows of a dataset: run again where that is possible, otherwise rebuilt from its public log."""
+"""Battles as rows of a dataset: run again where that is possible, otherwise rebuilt from their public logs."""
 
+import asyncio
 import hashlib
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from services.scraper.raw_logs import Unusable
-from services.scraper.reading import BattleRead, MadeDecision
 from services.scraper.rebuild import UnreadableReplay, rebuild
-from services.scraper.replay import Replay
+from services.scraper.replay import BattleRead, MadeDecision, Replay, Unusable
 from services.scraper.rerun import Differs, Simulators, Why, rerun
+from services.scraper.sources import BattleSource
 from shared.battle.action import Pass
 from shared.battle.completion import render
 from shared.battle.contract import CONTRACTS
@@ -18,9 +20,12 @@ from shared.battle.pokedex import to_id
 from shared.datasets import ActionKind, Row
 from shared.policies import FORMATS
 
+log = logging.getLogger(__name__)
+
 UNRATED = "not rated"
 RATED_LOWER = "rated lower"
 OTHER_FORMAT = "another format"
+BROKE = "it broke what reads it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +41,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class WrittenRow:
-    """A row as it is written, and what is counted of it."""
+    """What is counted of a row, and how many bytes it takes up in the text of its battle."""
 
-    text: bytes
+    length: int
     prompt: bytes
     """A digest."""
     sample: bytes
@@ -61,8 +66,44 @@ class BattleRows:
     rating: int | None
     exact: bool
     rebuilt_because: str | None
-    lines: tuple[WrittenRow, ...]
+    rows: tuple[WrittenRow, ...]
+    text: bytes
+    """The rows, one a line, as JSON."""
     dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads battles, in whatever process: fit for pickle."""
+
+    wanted: Wanted
+    builds: tuple[Path, ...] = ()
+    """Further builds of the simulator."""
+    node: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what is no build of the simulator."""
+        Simulators(self.builds)
+
+    def __call__(self, sources: Sequence[BattleSource]) -> list[BattleRows | Unusable]:
+        """The rows of every battle of these sources."""
+        return asyncio.run(self._read(sources))
+
+    async def _read(self, sources: Sequence[BattleSource]) -> list[BattleRows | Unusable]:
+        async with Simulators(self.builds, node=self.node) as simulators:
+            return [
+                found if isinstance(found, Unusable) else await self._rows(found, simulators)
+                for source in sources
+                for found in source.read()
+            ]
+
+    async def _rows(self, replay: Replay, simulators: Simulators) -> BattleRows | Unusable:
+        try:
+            return await rows_of(replay, self.wanted, simulators)
+        except Exception:
+            # The one broad catch: a stranger's log that breaks what reads it costs itself, and no other battle.
+            log.warning("Replay %s could not be read.", replay.id, exc_info=True)
+            return Unusable(replay.id, BROKE)
 
 
 async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> BattleRows | Unusable:
@@ -87,14 +128,17 @@ async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> Bat
     except UnreadableReplay as unreadable:
         return Unusable(replay.id, str(unreadable.reason))
     dropped: Counter[str] = Counter(reading.unknown)
-    lines: list[WrittenRow] = []
+    rows: list[WrittenRow] = []
+    text = bytearray()
     for made in reading.decisions:
-        why_not = _left_out(made, reading, replay, wanted)
-        line = _line(made, replay, wanted, exact=exact) if why_not is None else why_not
-        if isinstance(line, WrittenRow):
-            lines.append(line)
-        else:
-            dropped[line] += 1
+        row = _left_out(made, reading, replay, wanted) or _row(made, replay, wanted, exact=exact)
+        if isinstance(row, str):
+            dropped[row] += 1
+            continue
+        line = row.model_dump_json().encode() + b"\n"
+        sample = _digest(row.prompt, row.completion)
+        rows.append(WrittenRow(len(line), _digest(row.prompt), sample, row.kind, row.complete, row.source))
+        text += line
     return BattleRows(
         battle=replay.id,
         log=_digest(*(line for line in replay.log if line[:1] == "|" and line[1:3] not in _NO_BATTLE)),
@@ -103,7 +147,8 @@ async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> Bat
         rating=replay.rating,
         exact=exact,
         rebuilt_because=because,
-        lines=tuple(lines),
+        rows=tuple(rows),
+        text=bytes(text),
         dropped=dropped,
     )
 
@@ -123,7 +168,7 @@ def _left_out(made: MadeDecision, reading: BattleRead, replay: Replay, wanted: W
     return None
 
 
-def _line(made: MadeDecision, replay: Replay, wanted: Wanted, *, exact: bool) -> WrittenRow | str:
+def _row(made: MadeDecision, replay: Replay, wanted: Wanted, *, exact: bool) -> Row | str:
     contract = CONTRACTS[wanted.contract]
     completions = contract.completions(made.state)
     completion = render(made.action, completions)
@@ -132,7 +177,7 @@ def _line(made: MadeDecision, replay: Replay, wanted: Wanted, *, exact: bool) ->
     if len(completions) == 1:
         return f"the only action that {wanted.contract} can express"
     policy = replay.policies.get(made.seat)
-    row = Row(
+    return Row(
         prompt=contract.prompt(made.state),
         completion=completion,
         legal=tuple(completions),
@@ -145,14 +190,6 @@ def _line(made: MadeDecision, replay: Replay, wanted: Wanted, *, exact: bool) ->
         source=f"{replay.source}:{policy}" if policy else replay.source,
         exact=exact,
         contract=wanted.contract,
-    )
-    return WrittenRow(
-        text=row.model_dump_json().encode() + b"\n",
-        prompt=_digest(row.prompt),
-        sample=_digest(row.prompt, row.completion),
-        kind=row.kind,
-        complete=row.complete,
-        source=row.source,
     )
 
 
