@@ -93,9 +93,9 @@ var/secrets/redis_password:
 	@chmod 644 $@
 
 # The build of torch that pip would install here, for the images that run models. Without it, they ask the index.
-wheels: deploy/wheels/.torch
+wheels: deploy/containers/wheels/.torch
 
-deploy/wheels/.torch:
+deploy/containers/wheels/.torch:
 	-$(PYTHON) -m pip download --quiet --no-deps --dest $(@D) --only-binary :all: --python-version 3.11 \
 	    --platform manylinux_2_28_$(subst arm64,aarch64,$(shell uname -m)) $(TORCH) && touch $@
 

@@ -19,8 +19,8 @@ from tests.engine import no_compose
 ROOT = Path(__file__).parents[2]
 BASE = ("--file", "docker-compose.yml")
 WATCH = ("--profile", "watch")
-GPU = ("--file", "deploy/compose.gpu.yml")
-S3 = ("--file", "deploy/compose.s3.yml")
+GPU = ("--file", "deploy/containers/compose.gpu.yml")
+S3 = ("--file", "deploy/containers/compose.s3.yml")
 COMBINATIONS = {
     "as it comes": (),
     "watch": WATCH,

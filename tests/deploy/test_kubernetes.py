@@ -11,7 +11,7 @@ import yaml
 from shared.jobs.routes import ROUTES
 from shared.settings import Settings
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "k8s"
+FOLDER = Path(__file__).parents[2] / "deploy" / "containers" / "k8s"
 VERSION = "1.33"
 OF_KEDA = {"ScaledObject", "TriggerAuthentication"}
 

@@ -60,7 +60,7 @@ class System:
         network = self._environment.get("CONTAINERS_BUILD_NETWORK", "default")
         pip_conf = self._environment["CONTAINERS_BUILD_PIP_CONF"]
         docker(
-            *("build", "--quiet", "--file", str(ROOT / "deploy/engine.Dockerfile"), "--tag", name),
+            *("build", "--quiet", "--file", str(ROOT / "deploy/containers/engine.Dockerfile"), "--tag", name),
             *("--network", network, "--secret", f"id=ca,src={ca}", "--secret", f"id=pip_conf,src={pip_conf}"),
             *("--build-arg", f"ENGINE_IMAGE={image}", str(ROOT)),
         )

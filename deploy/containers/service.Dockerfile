@@ -1,11 +1,11 @@
 # The image of one service: its packages, the project, and nothing more.
 #
-#   docker build -f deploy/service.Dockerfile --build-arg SERVICE=api --build-arg ENTRY=deploy.api -t alphastral-api .
+#   docker build -f deploy/containers/service.Dockerfile --build-arg SERVICE=api --build-arg ENTRY=deploy.api -t alphastral-api .
 #
 # SERVICE    an extra of pyproject.toml with a lock in requirements/images
 # ENTRY      the modules that it starts from
 # SIMULATOR  yes, where battles are played: Node.js and the official simulator
-# TORCH      torch==…, where models are run; a wheel in deploy/wheels is preferred to the index
+# TORCH      torch==…, where models are run; a wheel in deploy/containers/wheels is preferred to the index
 #            (unless WHEELS names another folder)
 #
 # Behind a private CA or package index, as files that stay in no layer:
@@ -17,13 +17,13 @@ ARG SIMULATOR=no
 FROM ${PYTHON_IMAGE} AS python
 ENV PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1
-COPY --chmod=755 deploy/with-secrets /usr/local/bin/
+COPY --chmod=755 deploy/containers/with-secrets /usr/local/bin/
 
 FROM python AS packages
 ARG SERVICE TORCH WHEELS=/wheels
 RUN python -m venv --without-pip /opt/venv
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf \
-    --mount=type=bind,source=deploy/wheels,target=/wheels \
+    --mount=type=bind,source=deploy/containers/wheels,target=/wheels \
     [ -z "${TORCH}" ] || with-secrets pip --python /opt/venv/bin/python install --quiet --find-links "${WHEELS}" "${TORCH}"
 COPY requirements/images/${SERVICE}.txt /requirements/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf \
@@ -65,6 +65,7 @@ COPY shared shared
 COPY services services
 # Not the whole folder: the wheels in it are large, and no file of the project's.
 COPY deploy/*.py deploy/
+COPY deploy/cli deploy/cli
 RUN PYTHONPATH=/build pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --target /app .
 
 # ── Bytecode ────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,6 @@
 # An engine's own image, with our supervisor in an environment of its own beside it.
 #
-#   docker build -f deploy/engine.Dockerfile --build-arg ENGINE_IMAGE=vllm/vllm-openai:TAG -t alphastral-engine .
+#   docker build -f deploy/containers/engine.Dockerfile --build-arg ENGINE_IMAGE=vllm/vllm-openai:TAG -t alphastral-engine .
 #
 # ENGINE_IMAGE   has the engine, and some Python from 3.11 on
 #
@@ -15,7 +15,7 @@ RUN mkdir /pip && cp -r "$(python -c 'import pip; print(*pip.__path__)')" /pip/
 
 FROM ${ENGINE_IMAGE}
 USER root
-COPY --chmod=755 deploy/with-secrets /usr/local/bin/
+COPY --chmod=755 deploy/containers/with-secrets /usr/local/bin/
 COPY requirements/supervisor.txt /opt/requirements/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip_conf --mount=type=bind,from=pip,source=/pip,target=/opt/pip \
     for python in python3.13 python3.12 python3.11 python3 /usr/src/.venv/bin/python; do \
