@@ -103,40 +103,57 @@ class NewMatchup(MatchupRequest):
         return MatchupRequest.model_validate(given)
 
 
-class DecisionRecord(BaseModel):
-    """One decision, as stored with its battle."""
+class _Frozen(BaseModel):
+    """What is unknown is passed over: files of others and of later versions may tell more."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class _Strict(_Frozen):
+    model_config = ConfigDict(extra="forbid")
+
+
+class AnyDecision(_Frozen):
+    """What is told of a decision wherever it is written. What an old file may lack can be None.
+
+    Docstrings of fields stand in the published schema of run files; what is for us alone is a comment.
+    """
 
     turn: int
-    policy: Seat
-    seat: Seat
-    order: str
-    """The text sent to Showdown."""
-    action_type: Literal["move", "switch", "lead", "pass", "forfeit"]
-    action: str
-    """The display name of the move, or of the Pokémon sent in."""
-    move_id: str | None = None
-    gimmick: str | None = None
-    effectiveness: float | None = None
-    """Type multiplier of a damaging move against the opponent in sight; None for anything else."""
-    legal_actions: int
-    outcome: Outcome
-    reason: Reason | None = None
     decision_ms: float
-    refused_by_simulator: str | None = None
-    """Showdown's `[Unavailable choice]`: hidden information forbade what the request had permitted."""
-    history_msgs: int = 0
-    """Messages of earlier turns that were sent along."""
+    history_msgs: int = 0  # messages of earlier turns that were sent along
+    action_type: str
     reasoning: str | None = None
+    move_id: str | None = None
+    effectiveness: float | None = None  # multiplier of a damaging move's type against the opponent in sight
+    policy: Seat | None = None
+    """p1 or p2; an old file has only `agent`, which is ambiguous when a policy meets itself."""
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    action: str | None = None  # the display name of the move, or of the Pokémon sent in
+    gimmick: str | None = None
+    order: str | None = None  # the text sent to Showdown
+    legal_actions: int | None = None
+    # Showdown's `[Unavailable choice]`: hidden information forbade what the request had permitted.
+    refused_by_simulator: str | None = None
     asked: tuple[AskRecord, ...] = ()
     """Where a model was asked: each attempt, in order."""
 
 
-class Seeds(BaseModel):
-    """The seeds of one battle. They belong to seats, so both battles of a pair share them."""
+class DecisionRecord(AnyDecision, _Strict):
+    """One decision, as stored with its battle."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    policy: Seat
+    seat: Seat
+    order: str
+    action_type: Literal["move", "switch", "lead", "pass", "forfeit"]
+    action: str
+    legal_actions: int
+    outcome: Outcome
+
+
+class Seeds(_Strict):
+    """The seeds of one battle. They belong to seats, so both battles of a pair share them."""
 
     dice: str
     p1_team: str
@@ -145,31 +162,35 @@ class Seeds(BaseModel):
     p2_policy: int
 
 
-class BattleRecord(BaseModel):
-    """One battle, finished or broken."""
+class AnyBattle(_Frozen):
+    """What is told of a battle wherever it is written. What an old file may lack can be None."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    winner: Winner | None  # the policy that won, or draw; None for a broken battle
+    battle_tag: str | None = None
+    index: int | None = None
+    pair: int | None = None  # the two battles of a pair share this number; None for an unpaired battle
+    p1_seat: Seat | None = None
+    broken: str | None = None  # why the battle could not go on, in a sentence
+    forfeited: Seat | None = None  # the policy that gave up, having no usable answer and `forfeit` as its substitute
+    duration_s: float | None = None
+    seeds: Seeds | None = None  # None where the battlefield takes no seeds
+    teams: tuple[str, str] | None = None  # names of the sample teams of seats p1 and p2, where they were ours
+    worker: str | None = None
+    input_log: tuple[str, ...] | None = None
+    public_log: tuple[str, ...] | None = None
+
+
+class BattleRecord(AnyBattle, _Strict):
+    """One battle, finished or broken."""
 
     schema_version: int = SCHEMA_VERSION
     index: int
     battle_tag: str
-    pair: int | None
-    """The two battles of a pair share this number; None for an unpaired battle."""
     p1_seat: Seat
-    winner: Winner | None
-    """The policy that won, or draw; None for a broken battle."""
-    broken: str | None = None
-    """Why the battle could not go on, in a sentence."""
-    forfeited: Seat | None = None
-    """The policy that gave the battle up, having no usable answer and `forfeit` as its substitute."""
     turns: int
     started_at: str
     """UTC, ISO 8601."""
     duration_s: float
-    seeds: Seeds | None
-    """None where the battlefield takes no seeds."""
-    teams: tuple[str, str] | None = None
-    """Names of the sample teams of seats p1 and p2, where they were ours."""
     worker: str
     versions: Mapping[str, str] = Field(default_factory=dict)
     """Software → version, of the process that played it."""
@@ -182,10 +203,8 @@ class BattleRecord(BaseModel):
     public_log: tuple[str, ...]
 
 
-class Unsubstituted(BaseModel):
+class Unsubstituted(_Frozen):
     """The finished battles in which neither policy had a decision substituted."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     n_games: int
     p1_wins: int
@@ -195,10 +214,8 @@ class Unsubstituted(BaseModel):
     p1_win_rate_interval: tuple[float, float] | None
 
 
-class Asking(BaseModel):
+class Asking(_Frozen):
     """What it took to ask a policy's model, over all recorded battles. Sums are of what is known."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     asks: int
     """Questions put to the model."""
@@ -223,10 +240,8 @@ class Asking(BaseModel):
     """What the server called the models that answered."""
 
 
-class Summary(BaseModel):
+class Summary(_Frozen):
     """The figures of a run. A field that an old file lacks is None."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     p1_agent: str
     p2_agent: str
@@ -269,10 +284,8 @@ class Summary(BaseModel):
     p2_asking: Asking | None = None
 
 
-class RunBattle(BaseModel):
-    """One row of a run's `battles`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+class _BattleRow(_Frozen):
+    """How a row of the original project begins, in its order."""
 
     game_id: int | str
     p1_agent: str
@@ -280,52 +293,28 @@ class RunBattle(BaseModel):
     winner: Winner | None
     n_turns: int
     timestamp: str | float | None = None
-    battle_tag: str | None = None
-    index: int | None = None
-    pair: int | None = None
-    p1_seat: Seat | None = None
-    broken: str | None = None
-    forfeited: Seat | None = None
-    duration_s: float | None = None
-    seeds: Seeds | None = None
-    teams: tuple[str, str] | None = None
-    worker: str | None = None
-    input_log: tuple[str, ...] | None = None
-    public_log: tuple[str, ...] | None = None
 
 
-class TurnStat(BaseModel):
-    """One row of a run's `turn_stats`: one decision."""
+class RunBattle(AnyBattle, _BattleRow):
+    """One row of a run's `battles`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+class _StatRow(_Frozen):
+    """How a row of the original project begins, in its order."""
 
     battle_tag: str
     turn: int
     agent: str
     decision_ms: float
     used_fallback: bool
-    history_msgs: int = 0
-    action_type: str
-    reasoning: str | None = None
-    move_id: str | None = None
-    effectiveness: float | None = None
-    policy: Seat | None = None
-    """p1 or p2; an old file has only `agent`, which is ambiguous when a policy meets itself."""
-    outcome: Outcome | None = None
-    reason: Reason | None = None
-    action: str | None = None
-    gimmick: str | None = None
-    order: str | None = None
-    legal_actions: int | None = None
-    refused_by_simulator: str | None = None
-    asked: tuple[AskRecord, ...] = ()
-    """Where a model was asked: each attempt, in order."""
 
 
-class Run(BaseModel):
+class TurnStat(AnyDecision, _StatRow):
+    """One row of a run's `turn_stats`: one decision."""
+
+
+class Run(_Frozen):
     """A matchup's whole result: what `alphastral battle` writes and `/matchups/ID/run` serves."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     summary: Summary
     battles: tuple[RunBattle, ...]
@@ -373,7 +362,21 @@ def parse_run(raw: bytes, name: str) -> Run:
     except (ValueError, RecursionError) as error:
         raise BrokenRecord(f"{name} is not a run file: it is no JSON ({error})") from error
     try:
-        return Run.model_validate(document)
+        return _completed(Run.model_validate(document))
     except ValidationError as error:
         where, why = first_fault(error)
         raise BrokenRecord(f"{name} is not a run file: {where or 'the document'}: {why}") from error
+
+
+def _completed(run: Run) -> Run:
+    """An old run with what follows from what it tells: whose each decision was, and how it came about."""
+    if all(stat.policy and stat.outcome for stat in run.turn_stats):
+        return run
+    p1, p2 = run.summary.p1_agent, run.summary.p2_agent
+    policies: Mapping[str, Seat] = {} if p1 == p2 else {p1: "p1", p2: "p2"}
+
+    def completed(stat: TurnStat) -> TurnStat:
+        outcome = stat.outcome or (Outcome.SUBSTITUTED if stat.used_fallback else Outcome.CHOSEN)
+        return stat.model_copy(update={"policy": stat.policy or policies.get(stat.agent), "outcome": outcome})
+
+    return run.model_copy(update={"turn_stats": tuple(map(completed, run.turn_stats))})

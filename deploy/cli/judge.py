@@ -79,7 +79,7 @@ def skew(run_file: Annotated[Path, typer.Argument(help="A run file of ours, play
 async def measured(run: Run) -> "Skew":
     """Compare a run's prompts with those that playing it again serves. Raises UsageError where that can't be."""
     from services.arena.play_again import play_again
-    from services.reporter.recorded import records_of
+    from services.reporter.run import records_of
     from services.scraper.skew import measure
 
     if run.request is None or run.matchup_id is None or run.request.battlefield != "simulator":

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 
 from services.arena.battlefields import Battlefield
 from services.arena.play_again import Divergence, divergences, play_again
-from services.reporter.recorded import records_of
-from services.reporter.run import assemble
+from services.reporter.run import assemble, records_of
 from shared.battle.contract import CONTRACTS
 from shared.errors import BrokenRecord, UsageError
 from shared.policies import KINDS, parse_policy

@@ -1,16 +1,22 @@
-"""How a matchup's battle records become its run: the summary, a row a battle, a row a decision."""
+"""How a matchup's battle records become its run: the summary, a row a battle, a row a decision. And the way back."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from statistics import median
+from typing import Any, TypeVar
 
-from services.reporter.asking import asking, forfeits, unsubstituted
-from shared.battle.decision import Outcome
+from pydantic import ValidationError
+
+from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
+from shared.errors import BrokenRecord, first_fault
 from shared.records import (
     SCHEMA_VERSION,
+    AnyBattle,
+    AnyDecision,
+    Asking,
     BattleRecord,
     DecisionRecord,
     MatchupRequest,
@@ -19,8 +25,8 @@ from shared.records import (
     Summary,
     TurnStat,
 )
-from shared.verdicts.intervals import Interval, win_rate
-from shared.verdicts.scores import Played, Scores, Tally
+from shared.verdicts.intervals import win_rate
+from shared.verdicts.scores import Played, Scores, Tally, own_choices
 from shared.verdicts.sequential import Decided, SequentialTest
 from shared.verdicts.until import latest_look
 
@@ -45,9 +51,7 @@ def assemble(
     return Run(
         summary=_summary(request, records),
         battles=tuple(_battle(record, agents) for record in records),
-        turn_stats=tuple(
-            _turn_stat(decision, record.battle_tag, agents) for record in records for decision in record.decisions
-        ),
+        turn_stats=tuple(_row(decision, record, agents) for record in records for decision in record.decisions),
         schema_version=SCHEMA_VERSION,
         matchup_id=matchup_id,
         request=request,
@@ -77,109 +81,129 @@ def _summary(request: MatchupRequest, records: Sequence[BattleRecord]) -> Summar
     every decision that a policy was asked for, those of broken battles too; a decision with one legal action, where
     nobody was asked, is not among them.
     """
-    tally = Tally.of(record.winner for record in records)
-    as_played = win_rate(Scores.of(Played(record.pair, record.winner) for record in records))
-    test = _sequential_test(request, records)
-    lengths = [record.turns for record in records if record.winner is not None]
-    asked: Mapping[Seat, list[DecisionRecord]] = {"p1": [], "p2": []}
-    for record in records:
-        for decision in record.decisions:
-            if decision.outcome is not Outcome.ONLY_ACTION:
-                asked[decision.policy].append(decision)
-    reasons = {
-        policy: Counter(decision.reason for decision in decisions if decision.outcome is Outcome.SUBSTITUTED)
-        for policy, decisions in asked.items()
-    }
-    substituted = {policy: counted.total() for policy, counted in reasons.items()}
-    return Summary(
-        p1_agent=request.p1,
-        p2_agent=request.p2,
-        n_games=tally.finished,
-        p1_wins=tally.p1_wins,
-        p2_wins=tally.p2_wins,
-        draws=tally.draws,
-        p1_win_rate=tally.p1_win_rate,
-        avg_game_length=_mean(lengths),
-        total_duration_s=_wall_clock_seconds(records),
-        p1_avg_decision_ms=_mean([decision.decision_ms for decision in asked["p1"]]),
-        p2_avg_decision_ms=_mean([decision.decision_ms for decision in asked["p2"]]),
-        p1_fallback_rate=_share(substituted["p1"], len(asked["p1"])),
-        p2_fallback_rate=_share(substituted["p2"], len(asked["p2"])),
-        broken=tally.broken,
-        not_played=0 if test and test.decided is not Decided.UNDECIDED else max(0, request.battles - len(records)),
-        p1_win_rate_interval=_ends(as_played.interval) if as_played else None,
-        variance_removed_by_pairs=as_played.variance_removed if as_played else None,
-        sequential_test=test,
-        p1_substitutions=substituted["p1"],
-        p2_substitutions=substituted["p2"],
-        p1_decisions=len(asked["p1"]),
-        p2_decisions=len(asked["p2"]),
-        p1_forfeits=forfeits(records, "p1"),
-        p2_forfeits=forfeits(records, "p2"),
-        p1_substitutions_by_reason={reason: times for reason, times in reasons["p1"].items() if reason},
-        p2_substitutions_by_reason={reason: times for reason, times in reasons["p2"].items() if reason},
-        unsubstituted=unsubstituted(records),
-        p1_asking=asking(decision.asked for decision in asked["p1"]),
-        p2_asking=asking(decision.asked for decision in asked["p2"]),
+    played = [_played(record) for record in records]
+    own, test = own_choices(played), _sequential_test(request, records)
+    rate, decided = win_rate(Scores.of(played)), test is not None and test.decided is not Decided.UNDECIDED
+    return Summary.model_validate(
+        {
+            **_counts(played),
+            "avg_game_length": _mean([record.turns for record in records if record.winner is not None]),
+            "total_duration_s": _wall_clock_seconds(records),
+            "broken": sum(battle.winner is None for battle in played),
+            "not_played": 0 if decided else max(0, request.battles - len(records)),
+            "variance_removed_by_pairs": rate.variance_removed if rate else None,
+            "sequential_test": test,
+            "unsubstituted": _counts(own),
+        }
+        | {f"p1_{name}": value for name, value in _of_policy("p1", request.p1, records).items()}
+        | {f"p2_{name}": value for name, value in _of_policy("p2", request.p2, records).items()}
     )
 
 
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
+def _played(record: BattleRecord) -> Played:
+    substituted = any(decision.outcome is Outcome.SUBSTITUTED for decision in record.decisions)
+    return Played(record.pair, record.winner, substituted)
+
+
+def _counts(played: Sequence[Played]) -> dict[str, Any]:
+    """What the summary tells of all battles, and again of those without a substitution."""
+    tally, rate = Tally.of(battle.winner for battle in played), win_rate(Scores.of(played))
+    return {
+        "n_games": tally.finished,
+        "p1_wins": tally.p1_wins,
+        "p2_wins": tally.p2_wins,
+        "draws": tally.draws,
+        "p1_win_rate": tally.p1_win_rate,
+        "p1_win_rate_interval": rate.interval if rate else None,
+    }
+
+
+def _of_policy(policy: Seat, name: str, records: Sequence[BattleRecord]) -> dict[str, Any]:
+    every = [decision for record in records for decision in record.decisions if decision.policy == policy]
+    asked = [decision for decision in every if decision.outcome is not Outcome.ONLY_ACTION]
+    reasons = Counter(decision.reason for decision in asked if decision.outcome is Outcome.SUBSTITUTED)
+    return {
+        "agent": name,
+        "avg_decision_ms": _mean([decision.decision_ms for decision in asked]),
+        "fallback_rate": reasons.total() / len(asked) if asked else None,
+        "substitutions": reasons.total(),
+        "decisions": len(asked),
+        "forfeits": sum(record.forfeited == policy for record in records),
+        "substitutions_by_reason": {reason: times for reason, times in reasons.items() if reason},
+        "asking": _asking(decision.asked for decision in asked),
+    }
 
 
 def _sequential_test(request: MatchupRequest, records: Sequence[BattleRecord]) -> SequentialTest | None:
     if request.until_decided is None:
         return None
-    played = {record.index: Played(record.pair, record.winner) for record in records}
+    played = {record.index: _played(record) for record in records}
     return latest_look(played, request.until_decided, most=request.battles, pairs=request.pairs)
 
 
+def _asking(decisions: Iterable[Sequence[AskRecord]]) -> Asking | None:
+    """The sums over the asks of each decision; None where nobody was asked."""
+    of_decision = [asks for asks in decisions if asks]
+    asks = [ask for asks in of_decision for ask in asks]
+    if not asks:
+        return None
+    costs = [ask.cost_usd for ask in asks if ask.cost_usd is not None]
+    return Asking(
+        asks=len(asks),
+        second_asks=len(asks) - len(of_decision),
+        retries=sum(ask.retries for ask in asks),
+        tokens_in=_total([ask.tokens_in for ask in asks]),
+        tokens_out=_total([ask.tokens_out for ask in asks]),
+        asks_without_tokens=sum(ask.tokens_in is None or ask.tokens_out is None for ask in asks),
+        cost_usd=sum(costs) if costs else None,
+        asks_without_cost=len(asks) - len(costs),
+        median_first_token_ms=_median([ask.first_token_ms for ask in asks]),
+        median_answer_ms=_median([ask.last_token_ms for ask in asks if ask.reason is not Reason.TIMED_OUT]),
+        waited_s=round(sum(ask.waited_ms for ask in asks) / 1000, 3),
+        models=tuple(sorted({ask.model for ask in asks if ask.model})),
+    )
+
+
 def _battle(record: BattleRecord, agents: Mapping[Seat, str]) -> RunBattle:
-    return RunBattle(
-        game_id=record.index + 1,
-        p1_agent=agents["p1"],
-        p2_agent=agents["p2"],
-        winner=record.winner,
-        n_turns=record.turns,
-        timestamp=record.started_at,
-        battle_tag=record.battle_tag,
-        index=record.index,
-        pair=record.pair,
-        p1_seat=record.p1_seat,
-        broken=record.broken,
-        forfeited=record.forfeited,
-        duration_s=record.duration_s,
-        seeds=record.seeds,
-        teams=record.teams,
-        worker=record.worker,
-        input_log=record.input_log,
-        public_log=record.public_log,
-    )
+    own = {"game_id": record.index + 1, "n_turns": record.turns, "timestamp": record.started_at}
+    return RunBattle.model_validate({**vars(record), **own, "p1_agent": agents["p1"], "p2_agent": agents["p2"]})
 
 
-def _turn_stat(decision: DecisionRecord, battle_tag: str, agents: Mapping[Seat, str]) -> TurnStat:
-    return TurnStat(
-        battle_tag=battle_tag,
-        turn=decision.turn,
-        agent=agents[decision.policy],
-        decision_ms=decision.decision_ms,
-        used_fallback=decision.outcome is Outcome.SUBSTITUTED,
-        history_msgs=decision.history_msgs,
-        action_type=decision.action_type,
-        reasoning=decision.reasoning,
-        move_id=decision.move_id,
-        effectiveness=decision.effectiveness,
-        policy=decision.policy,
-        outcome=decision.outcome,
-        reason=decision.reason,
-        action=decision.action,
-        gimmick=decision.gimmick,
-        order=decision.order,
-        legal_actions=decision.legal_actions,
-        refused_by_simulator=decision.refused_by_simulator,
-        asked=decision.asked,
+def _row(decision: DecisionRecord, record: BattleRecord, agents: Mapping[Seat, str]) -> TurnStat:
+    own = {"used_fallback": decision.outcome is Outcome.SUBSTITUTED, "agent": agents[decision.policy]}
+    return TurnStat.model_validate({**vars(decision), **own, "battle_tag": record.battle_tag})
+
+
+def records_of(run: Run) -> list[BattleRecord]:
+    """The battle records that a run was assembled from, so that every figure can be made again.
+
+    Raises BrokenRecord when the run lacks what every run of ours has, as the original project's files do, or when its
+    rows do not belong together.
+    """
+    decisions: dict[str | None, list[TurnStat]] = {battle.battle_tag: [] for battle in run.battles}
+    if len(decisions) < len(run.battles):
+        raise BrokenRecord("two battles of this run have the same tag, or none")
+    for stat in run.turn_stats:
+        if stat.battle_tag not in decisions:
+            raise BrokenRecord(f"a decision belongs to the battle {stat.battle_tag}, which is not in the run")
+        decisions[stat.battle_tag].append(stat)
+    try:
+        return [_record(run, battle, decisions[battle.battle_tag]) for battle in run.battles]
+    except ValidationError as error:
+        where, _ = first_fault(error)
+        raise BrokenRecord(f"this run lacks what its battles could be played again from: {where}") from error
+
+
+def _record(run: Run, battle: RunBattle, stats: Iterable[TurnStat]) -> BattleRecord:
+    other = {"p1": "p2", "p2": "p1"}.get(battle.p1_seat or "")
+    seats = {"p1": battle.p1_seat, "p2": other}
+    told = {name: getattr(battle, name) for name in AnyBattle.model_fields}
+    own = {"turns": battle.n_turns, "started_at": battle.timestamp, "versions": run.versions or {}}
+    decisions = tuple(
+        {name: getattr(stat, name) for name in AnyDecision.model_fields} | {"seat": seats.get(stat.policy or "")}
+        for stat in stats
     )
+    return BattleRecord.model_validate(told | own | {"contract": run.contract or {}, "decisions": decisions})
 
 
 def _wall_clock_seconds(records: Sequence[BattleRecord]) -> float | None:
@@ -204,5 +228,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _total(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None

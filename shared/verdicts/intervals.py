@@ -10,6 +10,7 @@ variance is estimated. benchmarks/verdicts.py measures how often it covers.
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,8 +23,7 @@ PRIOR_BATTLES = 2.0
 where all battles were won, which says nothing about pairs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """A confidence interval of a share, both ends from 0 to 1."""
 
     low: float

@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from deploy.cli.verify import verify
 from services.arena.play import play
-from services.reporter.recorded import records_of
-from services.reporter.run import assemble
+from services.reporter.run import assemble, records_of
 from shared.battle.contract import CONTRACTS
 from shared.battle.decision import Outcome
 from shared.errors import UsageError

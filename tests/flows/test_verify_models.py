@@ -11,8 +11,7 @@ import tests.standins.models as standins
 from deploy.cli.verify import verify
 from services.arena.backends.chat import DIALECTS, make_backend
 from services.arena.budget import MatchupBudget
-from services.reporter.recorded import records_of
-from services.reporter.run import assemble
+from services.reporter.run import assemble, records_of
 from shared.battle.contract import CONTRACTS
 from shared.battle.decision import Outcome
 from shared.jobs.limits import LocalLimiter
