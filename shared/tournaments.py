@@ -8,17 +8,19 @@
 What is played next follows from the suite and the matchups; `results.json` and the table can be made again from them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from itertools import combinations
+from math import fsum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
 from shared.asked import Asked
+from shared.battle.decision import Outcome
 from shared.policies import asks_a_model
-from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS
+from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS, AnyDecision
 from shared.store import is_id
 from shared.verdicts.ratings import Meeting
 from shared.verdicts.scores import Scores
@@ -93,7 +95,7 @@ class Suite(BaseModel):
         return any(asks_a_model(name) for name in policies)
 
 
-class Decisions(BaseModel):
+class DecisionTotals(BaseModel):
     """A policy's decisions in a matchup, those it was asked for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -122,18 +124,26 @@ class Decisions(BaseModel):
         """Whether models were asked, and what every ask cost is known."""
         return self.asks > 0 and not self.asks_without_cost
 
-    def __add__(self, other: "Decisions") -> "Decisions":
-        return Decisions(
-            asked=self.asked + other.asked,
-            substituted=self.substituted + other.substituted,
-            total_ms=self.total_ms + other.total_ms,
-            asks=self.asks + other.asks,
-            asks_without_cost=self.asks_without_cost + other.asks_without_cost,
-            cost_usd=self.cost_usd + other.cost_usd,
+    @classmethod
+    def of(cls, decisions: Iterable[AnyDecision]) -> "DecisionTotals":
+        """The sums; a decision with one legal action, where nobody was asked, is not among them."""
+        asked = [decision for decision in decisions if decision.outcome is not Outcome.ONLY_ACTION]
+        costs = [ask.cost_usd for decision in asked for ask in decision.asked]
+        return cls(
+            asked=len(asked),
+            substituted=sum(decision.outcome is Outcome.SUBSTITUTED for decision in asked),
+            total_ms=fsum(decision.decision_ms for decision in asked),
+            asks=len(costs),
+            asks_without_cost=costs.count(None),
+            cost_usd=fsum(cost for cost in costs if cost is not None),
         )
 
+    def __add__(self, other: "DecisionTotals") -> "DecisionTotals":
+        sums = {name: getattr(self, name) + getattr(other, name) for name in DecisionTotals.model_fields}
+        return DecisionTotals.model_validate(sums)
 
-class Result(BaseModel):
+
+class MatchupResult(BaseModel):
     """A matchup, as far as it was played."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -147,8 +157,8 @@ class Result(BaseModel):
     own_choices: Scores
     """The battles in which nobody's decision was substituted."""
     broken: int
-    p1_decisions: Decisions
-    p2_decisions: Decisions
+    p1_decisions: DecisionTotals
+    p2_decisions: DecisionTotals
 
     @property
     def battles(self) -> int:
@@ -202,7 +212,7 @@ class Ended(BaseModel):
     number: int
     how: How
     why: str | None = None
-    result: Result
+    result: MatchupResult
 
 
 class Strength(BaseModel):

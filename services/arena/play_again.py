@@ -21,6 +21,8 @@ from shared.errors import BattleBroken
 from shared.policies import KINDS, PolicySpec, parse_policy
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 
+_TOLD_FIRST = ("turn", "policy", "seat", "order", "action_type", "action")
+"""Of a decision, what says most."""
 _COMPARED = ("battle_tag", "pair", "p1_seat", "seeds", "teams")
 _SAID_BY_THE_SERVER = frozenset({Reason.TRUNCATED, Reason.EMPTY, Reason.TIMED_OUT, Reason.REFUSED})
 """Why an answer cannot be used, where the answer's text does not show it."""
@@ -200,7 +202,7 @@ def _decisions(
         if decision is None or found is None:
             yield Divergence(where, decision and decision.order, found and found.order)
             return
-        for name in DecisionRecord.model_fields:
+        for name in dict.fromkeys((*_TOLD_FIRST, *DecisionRecord.model_fields)):
             if name != "decision_ms" and getattr(decision, name) != getattr(found, name):
                 yield Divergence(
                     f"{where} (turn {decision.turn}), {name}", getattr(decision, name), getattr(found, name)

@@ -2,15 +2,13 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from math import fsum
 from threading import Lock
 
-from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store
-from shared.tournaments import Decisions, Result
+from shared.tournaments import DecisionTotals, MatchupResult
 from shared.verdicts.scores import Played, Scores, Tally, own_choices
 
 KEPT_MATCHUPS = 64
@@ -24,12 +22,12 @@ class Standing:
     scores: Scores
     own_choices: Scores
     """Of the battles in which nobody's decision was substituted."""
-    p1: Decisions
-    p2: Decisions
+    p1: DecisionTotals
+    p2: DecisionTotals
 
-    def result(self, matchup_id: str, request: MatchupRequest) -> Result:
+    def result(self, matchup_id: str, request: MatchupRequest) -> MatchupResult:
         """What it says in a table of ratings."""
-        return Result(
+        return MatchupResult(
             matchup_id=matchup_id,
             p1=request.p1,
             p2=request.p2,
@@ -51,8 +49,8 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class _Battle:
     played: Played
-    p1: Decisions
-    p2: Decisions
+    p1: DecisionTotals
+    p2: DecisionTotals
 
     @classmethod
     def of(cls, record: BattleRecord) -> "_Battle":
@@ -60,17 +58,8 @@ class _Battle:
         return cls(Played(record.pair, record.winner, bool(p1.substituted or p2.substituted)), p1, p2)
 
 
-def _decisions(record: BattleRecord, policy: Seat) -> Decisions:
-    asked = [each for each in record.decisions if each.policy == policy and each.outcome is not Outcome.ONLY_ACTION]
-    costs = [ask.cost_usd for decision in asked for ask in decision.asked]
-    return Decisions(
-        asked=len(asked),
-        substituted=sum(decision.outcome is Outcome.SUBSTITUTED for decision in asked),
-        total_ms=fsum(decision.decision_ms for decision in asked),
-        asks=len(costs),
-        asks_without_cost=costs.count(None),
-        cost_usd=fsum(cost for cost in costs if cost is not None),
-    )
+def _decisions(record: BattleRecord, policy: Seat) -> DecisionTotals:
+    return DecisionTotals.of(decision for decision in record.decisions if decision.policy == policy)
 
 
 class Standings:
@@ -95,6 +84,6 @@ class Standings:
             Tally.of(battle.played.winner for battle in battles),
             Scores.of(battle.played for battle in battles),
             Scores.of(own_choices(battle.played for battle in battles)),
-            sum((battle.p1 for battle in battles), Decisions()),
-            sum((battle.p2 for battle in battles), Decisions()),
+            sum((battle.p1 for battle in battles), DecisionTotals()),
+            sum((battle.p2 for battle in battles), DecisionTotals()),
         )

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from services.reporter.page import environment, template_text
 from services.reporter.standings import Line, Table
 from shared import text as words
-from shared.tournaments import Decisions
+from shared.tournaments import DecisionTotals
 from shared.verdicts.intervals import WinRate
 from shared.verdicts.ratings import Rating, RatingKnown
 
@@ -69,7 +69,7 @@ def told(rating: Rating | None) -> str:
             return "unknown: no chain of results leads to the anchor"
 
 
-def cost(decisions: Decisions, number: int) -> str:
+def cost(decisions: DecisionTotals, number: int) -> str:
     """What one of `number` decisions or battles cost; a dash where no model was asked."""
     if not decisions.asks or not number:
         return "–"

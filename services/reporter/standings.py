@@ -4,15 +4,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import fsum
 
 from services.reporter import numbers
 from services.reporter.decisions import side_of
-from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
 from shared.errors import UsageError
 from shared.records import Run, TurnStat
-from shared.tournaments import Decisions, Result
+from shared.tournaments import DecisionTotals, MatchupResult
 from shared.verdicts.intervals import WinRate, win_rate
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, pairings_of, rate
 from shared.verdicts.scores import Played, Scores
@@ -22,7 +20,7 @@ from shared.verdicts.scores import Played, Scores
 class Source:
     """A matchup's result, and where it is told of: its report, or its file."""
 
-    result: Result
+    result: MatchupResult
     link: str | None = None
     identity: str = ""
     """What makes it this result: another source of the same counts once."""
@@ -43,7 +41,7 @@ class Line:
     """From the battles in which nobody's decision was substituted; None where it has none."""
     battles: int
     """Those recorded, finished or broken."""
-    decisions: Decisions
+    decisions: DecisionTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +105,14 @@ def table(
     )
 
 
-def result_of(run: Run) -> Result:
+def result_of(run: Run) -> MatchupResult:
     """What a run says in a table. A file that lists no battles has its results from the summary, and no more."""
     summary = run.summary
     scores = Scores.of(Played(battle.pair, battle.winner) for battle in run.battles)
     if not run.battles:
         scores = Scores(singles=(summary.p2_wins, summary.draws, summary.p1_wins))
     decisions = _decisions(run)
-    return Result(
+    return MatchupResult(
         matchup_id=run.matchup_id or "",
         p1=summary.p1_agent,
         p2=summary.p2_agent,
@@ -147,7 +145,9 @@ def _of_one_format(sources: Sequence[Source], format: str | None) -> Sequence[So
     return chosen
 
 
-def _own_ratings(results: Sequence[Result], anchor: str, anchor_rating: float, seed: int) -> Mapping[str, Rating]:
+def _own_ratings(
+    results: Sequence[MatchupResult], anchor: str, anchor_rating: float, seed: int
+) -> Mapping[str, Rating]:
     own = [Meeting(result.p1, result.p2, result.own_choices) for result in results]
     try:
         found = rate(own, anchor=anchor, anchor_rating=anchor_rating, seed=seed)
@@ -157,7 +157,7 @@ def _own_ratings(results: Sequence[Result], anchor: str, anchor_rating: float, s
     return {rating.policy: rating for rating in found}
 
 
-def _line(rating: Rating, own: Rating | None, results: Sequence[Result]) -> Line:
+def _line(rating: Rating, own: Rating | None, results: Sequence[MatchupResult]) -> Line:
     name = rating.policy
     sides = [((each.p1, each.p1_decisions), (each.p2, each.p2_decisions)) for each in results]
     return Line(
@@ -165,30 +165,20 @@ def _line(rating: Rating, own: Rating | None, results: Sequence[Result]) -> Line
         as_played=rating,
         own_choices=own,
         battles=sum(result.battles for result in results if name in (result.p1, result.p2)),
-        decisions=sum((decisions for agent, decisions in chain.from_iterable(sides) if agent == name), Decisions()),
+        decisions=sum(
+            (decisions for agent, decisions in chain.from_iterable(sides) if agent == name), DecisionTotals()
+        ),
     )
 
 
-def _decisions(run: Run) -> Mapping[Seat, Decisions]:
+def _decisions(run: Run) -> Mapping[Seat, DecisionTotals]:
     """Those that a policy was asked for. Where a policy met itself and an old file tells no sides, all are p1's."""
     found: dict[Seat, list[TurnStat]] = {"p1": [], "p2": []}
     agents = (run.summary.p1_agent, run.summary.p2_agent)
     for stat in run.turn_stats:
-        if stat.outcome is not Outcome.ONLY_ACTION and stat.agent in agents:
+        if stat.agent in agents:
             found["p2" if side_of(run, stat) == "p2" else "p1"].append(stat)
-    return {seat: _summed(stats) for seat, stats in found.items()}
-
-
-def _summed(stats: Sequence[TurnStat]) -> Decisions:
-    costs = [ask.cost_usd for stat in stats for ask in stat.asked]
-    return Decisions(
-        asked=len(stats),
-        substituted=sum(stat.used_fallback for stat in stats),
-        total_ms=fsum(stat.decision_ms for stat in stats),
-        asks=len(costs),
-        asks_without_cost=costs.count(None),
-        cost_usd=fsum(cost for cost in costs if cost is not None),
-    )
+    return {seat: DecisionTotals.of(stats) for seat, stats in found.items()}
 
 
 def _listed(source: Source) -> Listed:

@@ -10,7 +10,7 @@ from shared.errors import UsageError
 from shared.matchups import Matchups
 from shared.store import Store
 from shared.text import count, usd
-from shared.tournaments import Ended, How, RatingTable, Result, Strength, Suite, TableLine, Tournaments, revision
+from shared.tournaments import Ended, How, MatchupResult, RatingTable, Strength, Suite, TableLine, Tournaments, revision
 from shared.verdicts.ratings import ANCHOR, Rating
 
 
@@ -80,7 +80,7 @@ def notes(suite: Suite, results: Sequence[Ended]) -> Iterator[str]:
 _ENDED = {How.FAILED: "not played to its end", How.CANCELLED: "cancelled", How.STOPPED: "ended early"}
 
 
-def _anchor(suite: Suite, results: Sequence[Result]) -> str:
+def _anchor(suite: Suite, results: Sequence[MatchupResult]) -> str:
     """`heuristic`, or else a policy that the suite calls an anchor, or the first by name: of those that have played."""
     met = {name for result in results if result.as_played.battles for name in (result.p1, result.p2)}
     wanted = (ANCHOR, *suite.anchors, *sorted(suite.policies))

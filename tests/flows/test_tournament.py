@@ -20,7 +20,7 @@ from shared.policies import PolicySpec
 from shared.records import MatchupRequest
 from shared.settings import Settings
 from shared.store import Store
-from shared.tournaments import Decisions, Ended, How, Result, Suite, Tournaments
+from shared.tournaments import DecisionTotals, Ended, How, MatchupResult, Suite, Tournaments
 from shared.verdicts.scores import Scores
 from tests.services.scripted import Scripted, first_legal
 from tests.standins.registry import promote, publish
@@ -53,8 +53,8 @@ def ended(
     asks_without_cost: int = 0,
 ) -> Ended:
     """Who comes first in the alphabet wins three in four."""
-    costs = Decisions(asks=9, asks_without_cost=asks_without_cost, cost_usd=cost_usd)
-    result = Result(
+    costs = DecisionTotals(asks=9, asks_without_cost=asks_without_cost, cost_usd=cost_usd)
+    result = MatchupResult(
         matchup_id=f"t-{number:05d}",
         p1=pairing[0],
         p2=pairing[1],
@@ -63,7 +63,7 @@ def ended(
         own_choices=Scores(pairs=pairs),
         broken=broken,
         p1_decisions=costs,
-        p2_decisions=Decisions(),
+        p2_decisions=DecisionTotals(),
     )
     return Ended(number=number, how=how, why=why, result=result)
 

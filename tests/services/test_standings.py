@@ -18,7 +18,7 @@ from shared.errors import UsageError
 from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run
 from shared.store import Store
-from shared.tournaments import Decisions, Result
+from shared.tournaments import DecisionTotals, MatchupResult
 from shared.verdicts.scores import Winner
 from tests.services.made import battle, move
 from tests.services.test_model_matchups import played, plays_on, policy
@@ -188,10 +188,10 @@ def test_names_are_text_and_links_lead_to_pages_alone() -> None:
     assert [link for link in page.links if link != "data:,"] == ["reports/m1.html"]
 
 
-def rounded(result: Result) -> Result:
+def rounded(result: MatchupResult) -> MatchupResult:
     """Sums, but for the last digits, which hang on their order."""
 
-    def of(decisions: Decisions) -> Decisions:
+    def of(decisions: DecisionTotals) -> DecisionTotals:
         sums = {"total_ms": round(decisions.total_ms, 6), "cost_usd": round(decisions.cost_usd, 9)}
         return decisions.model_copy(update=sums)
 
