@@ -25,8 +25,8 @@ from time import perf_counter
 import torch
 from transformers import DynamicCache
 
-from services.inference.engine import Engine, Limits, Member, Work
-from services.inference.server import collected
+from services.inference.decoding import SetMember, Work
+from services.inference.engine import Engine, Limits
 from shared.battle.contract import CONTRACTS, golden_states
 from shared.language.chat import completions_ids, prompt_ids
 from shared.language.load import Loaded, load
@@ -61,7 +61,7 @@ def question(loaded: Loaded, length: int, number: int = 0) -> Work:
         ids = longer
     members = completions_ids(loaded.tokenizer, ACTIONS)
     return Work(
-        tuple(ids), members=tuple(Member(text, tuple(each)) for text, each in zip(ACTIONS, members, strict=True))
+        tuple(ids), members=tuple(SetMember(text, tuple(each)) for text, each in zip(ACTIONS, members, strict=True))
     )
 
 
@@ -89,7 +89,7 @@ def cached_prefix(loaded: Loaded, work: Work) -> list[float]:
 async def milliseconds(engine: Engine, work: Work) -> float:
     """One decision, alone."""
     began = perf_counter()
-    await collected(engine.submit(work))
+    await engine.submit(work).answer()
     return 1000 * (perf_counter() - began)
 
 
@@ -99,7 +99,7 @@ async def per_second(engine: Engine, works: Sequence[Work], at_once: int) -> flo
 
     async def ask() -> None:
         while left:
-            await collected(engine.submit(left.pop()))
+            await engine.submit(left.pop()).answer()
 
     began = perf_counter()
     await asyncio.gather(*(ask() for _ in range(at_once)))

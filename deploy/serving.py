@@ -58,12 +58,12 @@ def serve(
     # However it is told to end, copies of a bucket's models go: they would fill the disk, start by start.
     with terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="alphastral-models-") as folder:
         found = [resolve(name, Settings(), Path(folder)) for name in models or ["smollm2"]]
-        loaded, served = load_models(found, device=device, dtype=dtype)
+        loaded = load_models(found, device=device, dtype=dtype)
 
         def tell() -> None:
-            log.info("%s at %s, on %s in %s.", ", ".join(each.name for each in served), url, device, loaded.dtype)
+            log.info("%s at %s, on %s in %s.", ", ".join(each.name for each in found), url, device, loaded.dtype)
             if address_file is not None:
-                whole = json.dumps({"url": url, "models": [each.name for each in served]})
+                whole = json.dumps({"url": url, "models": [each.name for each in found]})
                 replace_file(address_file, whole.encode())
 
         limits = Limits(
@@ -72,7 +72,7 @@ def serve(
             max_batch_tokens or (16_384 if device.startswith("cuda") else Limits().batch_tokens),
         )
         with suppress(KeyboardInterrupt):
-            run(loaded, served, listening, limits=limits, threads=threads, on_ready=tell)
+            run(loaded, found, listening, limits=limits, threads=threads, on_ready=tell)
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ those that join with it, then laid beside the others; one that leaves takes its 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 from tokenizers.decoders import DecodeStream
@@ -21,6 +21,12 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
+from shared.language.load import Loaded
+
+Cache = list[tuple[torch.Tensor, torch.Tensor]]
+"""Layer → keys and values, each (B, heads, T, width)."""
+Owner = TypeVar("Owner")
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -33,47 +39,31 @@ class Sampling:
     typical_p: float | None = None
     repetition_penalty: float | None = None
 
-    def warpers(self) -> Any:
-        """What makes the distribution that is drawn from out of the model's own."""
-        warpers = LogitsProcessorList()
-        if self.seed is None:
-            return warpers
-        if self.temperature not in (None, 1.0):
-            warpers.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k is not None:
-            warpers.append(TopKLogitsWarper(self.top_k))
-        if self.top_p is not None and self.top_p < 1:
-            warpers.append(TopPLogitsWarper(self.top_p))
-        if self.typical_p is not None and self.typical_p < 1:
-            warpers.append(TypicalLogitsWarper(self.typical_p))
-        return warpers
+
+@dataclass(frozen=True, slots=True)
+class SetMember:
+    """A permitted answer."""
+
+    text: str
+    ids: tuple[int, ...]
+    """With the token that ends it."""
+    lead: str = ""
+    """What the template has before every answer: in the tokens, and no part of the text."""
 
 
-class Chooser:
-    """One request's choices: its own dice, so that nothing depends on who else is in the batch."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is asked of the model."""
 
-    def __init__(self, sampling: Sampling) -> None:
-        self._warpers = sampling.warpers()
-        self._penalty = (
-            RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
-            if sampling.repetition_penalty not in (None, 1.0)
-            else None
-        )
-        self._dice = None if sampling.seed is None else torch.Generator().manual_seed(sampling.seed)
-
-    def choose(self, scores: torch.Tensor, before: torch.Tensor | None = None) -> int:
-        """An index of `scores` (N,), logits or log-probabilities; `before` are the tokens so far (T,)."""
-        row = scores[None]
-        if self._penalty is not None and before is not None:
-            row = self._penalty(before[None], row.clone())
-        if self._dice is None:
-            return int(row.argmax())
-        warped = self._warpers(before[None] if before is not None else None, row)
-        probabilities = warped[0].softmax(-1).cpu()
-        if not probabilities.isfinite().all():
-            # Divided by next to nothing they are beyond all numbers: what is left is the limit, the most probable.
-            return int(row.argmax())
-        return int(torch.multinomial(probabilities, 1, generator=self._dice))
+    prompt: tuple[int, ...]
+    adapter: str | None = None
+    """None: the base."""
+    sampling: Sampling = field(default_factory=Sampling)
+    max_new_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    top_n: int = 0
+    members: tuple[SetMember, ...] = ()
+    """The only permitted answers; none: whatever the model says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,72 +80,119 @@ class Token:
     """The most probable tokens in its place, where they were asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredMember:
+    """A permitted answer, scored."""
+
+    text: str
+    logprob: float
+    """Of the whole answer, its end included."""
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came of a request."""
+
+    text: str
+    reason: str
+    """TGI's words: length, eos_token, stop_sequence."""
+    generated: int
+    candidates: tuple[ScoredMember, ...] = ()
+
+
+class Chooser:
+    """The choices of one request. They are drawn by a generator of its own, so no other request changes them."""
+
+    def __init__(self, how: Sampling) -> None:
+        self._generator = None if how.seed is None else torch.Generator().manual_seed(how.seed)
+        self._penalty, self._warpers = LogitsProcessorList(), LogitsProcessorList()
+        if how.repetition_penalty not in (None, 1.0):
+            self._penalty.append(RepetitionPenaltyLogitsProcessor(how.repetition_penalty))
+        if how.temperature not in (None, 1.0):
+            self._warpers.append(TemperatureLogitsWarper(how.temperature))
+        if how.top_k is not None:
+            self._warpers.append(TopKLogitsWarper(how.top_k))
+        if how.top_p is not None and how.top_p < 1:
+            self._warpers.append(TopPLogitsWarper(how.top_p))
+        if how.typical_p is not None and how.typical_p < 1:
+            self._warpers.append(TypicalLogitsWarper(how.typical_p))
+
+    def choose(self, scores: torch.Tensor, before: torch.Tensor | None = None) -> int:
+        """An index of `scores` (N,), logits or log-probabilities; `before` are the tokens so far (T,)."""
+        row = scores[None]
+        seen = None if before is None else before[None]
+        if seen is not None:
+            row = self._penalty(seen, row)
+        if self._generator is None:
+            return int(row.argmax())
+        probabilities = self._warpers(seen, row)[0].softmax(-1).cpu()
+        if not probabilities.isfinite().all():
+            # Divided by next to nothing they are beyond all numbers: what is left is the limit, the most probable.
+            return int(row.argmax())
+        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+
 @dataclass(slots=True, eq=False)
-class Row:
+class DecodingRow(Generic[Owner]):
     """One request that is generated for."""
 
-    prompt: tuple[int, ...]
-    sampling: Sampling
-    max_new_tokens: int
-    stop: tuple[str, ...] = ()
-    top_n: int = 0
+    work: Work
+    owner: Owner
+    """Whom its tokens are for."""
+    finished: Finished | None = None
     ids: list[int] = field(init=False)
     text: str = ""
-    finish: str | None = None
-    """TGI's words: length, eos_token, stop_sequence."""
     chooser: Chooser = field(init=False)
     stream: DecodeStream = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ids = list(self.prompt)
-        self.chooser = Chooser(self.sampling)
+        self.ids = list(self.work.prompt)
+        self.chooser = Chooser(self.work.sampling)
         self.stream = DecodeStream(skip_special_tokens=True)
 
-    @property
-    def generated(self) -> int:
-        """Tokens said so far."""
-        return len(self.ids) - len(self.prompt)
 
+class Decoding(Generic[Owner]):
+    """The rows of one adapter, which the caller has the model use before each call."""
 
-class Decoding:
-    """The rows of one adapter. The adapter is put on by whoever calls."""
-
-    def __init__(self, model: Any, tokenizer: Any, ends: frozenset[int]) -> None:
-        self.rows: list[Row] = []
-        self._model = model
-        self._tokenizer = tokenizer
-        self._ends = ends
-        self._cache: list[tuple[torch.Tensor, torch.Tensor]] = []
+    def __init__(self, loaded: Loaded) -> None:
+        self.rows: list[DecodingRow[Owner]] = []
+        self._loaded = loaded
+        self._cache: Cache = []
         # (B, T): where a row's own tokens are, and not its padding.
         self._mask = torch.zeros(0, 0, dtype=torch.long)
 
-    def admit(self, rows: Sequence[Row]) -> list[tuple[Row, Token]]:
-        """Read the prompts of new rows, and say their first tokens."""
-        longest = max(len(row.prompt) for row in rows)
+    def admit(self, rows: Sequence[DecodingRow[Owner]]) -> list[tuple[DecodingRow[Owner], Token]]:
+        """Read the prompts of new rows, and say their first tokens. Where that raises, the other rows are as before."""
+        longest = max(len(row.ids) for row in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
         for number, row in enumerate(rows):
-            ids[number, longest - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[number, longest - len(row.prompt) :] = 1
+            ids[number, longest - len(row.ids) :] = torch.tensor(row.ids)
+            mask[number, longest - len(row.ids) :] = 1
         logits, cache = self._forward(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), [])
-        # Before they join: what goes wrong with them so far is no matter of those who are here.
         said = self._say(rows, logits)
-        self._cache = _beside(self._cache, cache) if self.rows else cache
-        self._mask = _beside_mask(self._mask, mask) if self.rows else mask
-        self.rows.extend(rows)
+        if self.rows:
+            mask = _stacked(self._mask, mask, 1)
+            cache = [
+                (_stacked(keys, more_keys, 2), _stacked(values, more_values, 2))
+                for (keys, values), (more_keys, more_values) in zip(self._cache, cache, strict=True)
+            ]
+        self._cache, self._mask = cache, mask
+        self.rows += rows
         return said
 
-    def step(self) -> list[tuple[Row, Token]]:
-        """The next token of every row. Rows that have finished are gone afterwards."""
+    def step(self) -> list[tuple[DecodingRow[Owner], Token]]:
+        """The next token of every row."""
         ids = torch.tensor([[row.ids[-1]] for row in self.rows])
         self._mask = torch.cat([self._mask, torch.ones(len(self.rows), 1, dtype=torch.long)], dim=1)
         positions = torch.tensor([[len(row.ids) - 1] for row in self.rows])
         logits, self._cache = self._forward(ids, self._mask, positions, self._cache)
         return self._say(self.rows, logits)
 
-    def leave(self) -> None:
-        """Take out the rows that have finished, and the columns that no row needs any more."""
-        stay = [number for number, row in enumerate(self.rows) if row.finish is None]
+    def keep(self, stays: Callable[[DecodingRow[Owner]], bool]) -> None:
+        """Take out all other rows, and the columns that no row needs any more."""
+        stay = [number for number, row in enumerate(self.rows) if stays(row)]
         if len(stay) == len(self.rows):
             return
         self.rows = [self.rows[number] for number in stay]
@@ -171,53 +208,46 @@ class Decoding:
         ]
 
     def _forward(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor,
-        positions: torch.Tensor,
-        past: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, past: Cache
+    ) -> tuple[torch.Tensor, Cache]:
         """Logits (B, vocabulary) behind the last token of each row, and the cache with these tokens in it."""
-        device = self._model.device
+        model = self._loaded.model
         cache = DynamicCache()
         for number, (keys, values) in enumerate(past):
             cache.update(keys, values, number)
         with torch.inference_mode():
-            said = self._model(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                position_ids=positions.to(device),
+            said = model(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                position_ids=positions.to(model.device),
                 past_key_values=cache,
                 use_cache=True,
                 # Not the number 1, which makes a slice of it: torch copies the vocabulary's matrix for each row then.
-                logits_to_keep=torch.tensor([ids.shape[1] - 1], device=device),
+                logits_to_keep=torch.tensor([ids.shape[1] - 1], device=model.device),
             )
         return said.logits[:, -1].float(), [(layer.keys, layer.values) for layer in cache.layers]
 
-    def _say(self, rows: Sequence[Row], logits: torch.Tensor) -> list[tuple[Row, Token]]:
+    def _say(self, rows: Sequence[DecodingRow[Owner]], logits: torch.Tensor) -> list[tuple[DecodingRow[Owner], Token]]:
         logprobs = logits.log_softmax(-1)
         return [(row, self._next(row, logits[number], logprobs[number])) for number, row in enumerate(rows)]
 
-    def _next(self, row: Row, logits: torch.Tensor, logprobs: torch.Tensor) -> Token:
+    def _next(self, row: DecodingRow[Owner], logits: torch.Tensor, logprobs: torch.Tensor) -> Token:
+        work, tokenizer, end_ids = row.work, self._loaded.tokenizer, self._loaded.end_ids
         chosen = row.chooser.choose(logits, torch.tensor(row.ids, device=logits.device))
         logprob = finite(float(logprobs[chosen]))
         row.ids.append(chosen)
-        ends = chosen in self._ends
-        text = "" if ends else row.stream.step(self._tokenizer.backend_tokenizer, chosen) or ""
-        row.text, text, stopped = _until_stop(row.text, text, row.stop)
-        if ends:
-            row.finish = "eos_token"
+        generated = len(row.ids) - len(work.prompt)
+        text = "" if chosen in end_ids else row.stream.step(tokenizer.backend_tokenizer, chosen) or ""
+        row.text, text, stopped = _until_stop(row.text, text, work.stop)
+        if chosen in end_ids:
+            row.finished = Finished(row.text, "eos_token", generated)
         elif stopped:
-            row.finish = "stop_sequence"
-        elif row.generated >= row.max_new_tokens:
-            row.finish = "length"
-        top = tuple(
-            Token(index, self._tokenizer.decode([index]), value, index in self._ends)
-            for value, index in (
-                zip(*(part.tolist() for part in logprobs.topk(row.top_n)), strict=True) if row.top_n else ()
-            )
-        )
-        return Token(chosen, text, logprob, ends, top)
+            row.finished = Finished(row.text, "stop_sequence", generated)
+        elif generated >= work.max_new_tokens:
+            row.finished = Finished(row.text, "length", generated)
+        best = zip(*(part.tolist() for part in logprobs.topk(work.top_n)), strict=True)
+        top = tuple(Token(index, tokenizer.decode([index]), value, index in end_ids) for value, index in best)
+        return Token(chosen, text, logprob, chosen in end_ids, top)
 
 
 def finite(logprob: float) -> float:
@@ -241,21 +271,12 @@ def _until_stop(before: str, piece: str, stops: Sequence[str]) -> tuple[str, str
     return whole, whole[len(before) :], True
 
 
-def _beside(
-    ours: Sequence[tuple[torch.Tensor, torch.Tensor]], theirs: Sequence[tuple[torch.Tensor, torch.Tensor]]
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [
-        (_stacked(keys, more_keys), _stacked(values, more_values))
-        for (keys, values), (more_keys, more_values) in zip(ours, theirs, strict=True)
-    ]
-
-
-def _stacked(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    """Two parts of a cache (B, heads, T, width), the shorter one padded on its left."""
-    length = max(ours.shape[2], theirs.shape[2])
-    return torch.cat([torch.nn.functional.pad(part, (0, 0, length - part.shape[2], 0)) for part in (ours, theirs)])
-
-
-def _beside_mask(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    length = max(ours.shape[1], theirs.shape[1])
-    return torch.cat([torch.nn.functional.pad(part, (length - part.shape[1], 0)) for part in (ours, theirs)])
+def _stacked(ours: torch.Tensor, theirs: torch.Tensor, dimension: int) -> torch.Tensor:
+    """One below the other, the shorter one padded with zeros on its left."""
+    length = max(ours.shape[dimension], theirs.shape[dimension])
+    padded = []
+    for part in (ours, theirs):
+        shape = list(part.shape)
+        shape[dimension] = length - part.shape[dimension]
+        padded.append(torch.cat([part.new_zeros(shape), part], dimension))
+    return torch.cat(padded)

@@ -1,10 +1,10 @@
 """Runs the model: one thread that scores and generates for all who ask, as many at once as fit.
 
-    submit ──► inbox ──► a batch of finite sets, one forward            ──► events to whoever asked, in his event loop
+    submit ──► inbox ──► a batch of finite sets, one forward            ──► tokens to whoever asked, in his event loop
                     └──► rows of free generation, one token a round     ──►
 
 The two take turns, so that neither waits for the other's end. What a forward raises fails the requests in it and nobody
-else. Places are bounded: `submit` raises Overloaded beyond them, and whoever goes away gives his place back at once.
+else. Places are bounded: `submit` raises Overloaded beyond them, and what is given up frees its place at once.
 """
 
 import asyncio
@@ -12,15 +12,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-import torch
-from tokenizers.decoders import DecodeStream
-
-from services.inference.decoding import Chooser, Decoding, Row, Sampling, Token, finite
+from services.inference.decoding import Decoding, DecodingRow, Finished, Token, Work
+from services.inference.finite_set import choose
 from shared.language.load import Loaded
 from shared.language.scoring import FiniteSet, score_tokens
+
+log = logging.getLogger(__name__)
 
 
 class Overloaded(Exception):
@@ -29,59 +30,6 @@ class Overloaded(Exception):
 
 class GenerationFailed(Exception):
     """The model failed at this request, or ended while it was worked on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A permitted answer."""
-
-    text: str
-    ids: tuple[int, ...]
-    """With the token that ends it."""
-    lead: str = ""
-    """What the template has before every answer: in the tokens, and no part of the text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is asked of the model."""
-
-    prompt: tuple[int, ...]
-    adapter: str | None = None
-    """None: the base."""
-    sampling: Sampling = field(default_factory=Sampling)
-    max_new_tokens: int = 64
-    stop: tuple[str, ...] = ()
-    top_n: int = 0
-    members: tuple[Member, ...] = ()
-    """The only permitted answers; none: whatever the model says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A permitted answer, scored."""
-
-    text: str
-    logprob: float
-    """Of the whole answer, its end included."""
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The last event of an answer."""
-
-    text: str
-    reason: str
-    """TGI's words: length, eos_token, stop_sequence."""
-    generated: int
-    candidates: tuple[Candidate, ...]
-    queue_seconds: float
-    """Until the model turned to it."""
-    inference_seconds: float
-
-
-Event = Token | Finished | GenerationFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,89 +45,71 @@ class Limits:
 
 
 class Ticket:
-    """A request at the engine: its events, and the way to give it up."""
+    """A request at the engine: its tokens across threads, its times, and the way to give it up.
 
-    def __init__(self, work: Work, release: Callable[[], None]) -> None:
+    The engine's thread calls `tell` and `fail`, the event loop that it was made in everything else.
+    """
+
+    def __init__(self, work: Work, on_close: Callable[["Ticket"], None]) -> None:
         self.work = work
         self.given_up = False
-        self.asked_at = time.perf_counter()
-        self.began_at = self.asked_at
-        self._release = release
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        """Whether nobody waits for it any more: the engine drops it before its next forward."""
+        self.asked_at = self.began_at = self.ended_at = time.perf_counter()
+        self._on_close = on_close
+        self._events: asyncio.Queue[tuple[Token, Finished | None] | GenerationFailed] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
-    def tell(self, event: Event) -> None:
-        """From the engine's thread: the next event."""
+    @property
+    def queue_seconds(self) -> float:
+        """Until the model turned to it."""
+        return self.began_at - self.asked_at
+
+    @property
+    def inference_seconds(self) -> float:
+        """From then to the last token."""
+        return self.ended_at - self.began_at
+
+    def tell(self, token: Token, finished: Finished | None) -> None:
+        """Pass a token on, the last one with what came of the request."""
+        self.ended_at = time.perf_counter()
+        self._pass_on((token, finished))
+
+    def fail(self, why: str) -> None:
+        """Let those who wait know that nothing more comes."""
+        self._pass_on(GenerationFailed(why))
+
+    def _pass_on(self, event: tuple[Token, Finished | None] | GenerationFailed) -> None:
         if not self.given_up:
             try:
                 self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-            except RuntimeError:
-                # Its loop is closed: nobody is left to hear of it.
+            except RuntimeError:  # Its loop is closed: nobody is left to read it.
                 self.given_up = True
 
-    def end(self, text: str, reason: str, generated: int, candidates: Sequence[Candidate] = ()) -> None:
-        """From the engine's thread: the last event."""
-        now = time.perf_counter()
-        self.tell(
-            Finished(text, reason, generated, tuple(candidates), self.began_at - self.asked_at, now - self.began_at)
-        )
-
-    async def events(self) -> AsyncGenerator[Token | Finished, None]:
-        """Every token, and at last what came of it. Raises GenerationFailed."""
+    async def tokens(self) -> AsyncGenerator[tuple[Token, Finished | None], None]:
+        """Every token, the last one with what came of the request. Raises GenerationFailed."""
         try:
-            while True:
+            finished = None
+            while finished is None:
                 event = await self._events.get()
                 if isinstance(event, GenerationFailed):
                     raise event
                 yield event
-                if isinstance(event, Finished):
-                    return
+                _, finished = event
         finally:
             self.close()
 
+    async def answer(self) -> tuple[list[Token], Finished]:
+        """All tokens, and what came of the request. Raises GenerationFailed."""
+        events = [event async for event in self.tokens()]
+        finished = events[-1][1]
+        assert finished is not None
+        return [token for token, _ in events], finished
+
     def close(self) -> None:
-        """Give the place back; work that nobody waits for any more is dropped at the engine's next look."""
+        """Free its place; where the answer is not complete, nothing more is done for it."""
         if not self.given_up:
             self.given_up = True
-            self._release()
-
-
-def choose(ticket: Ticket, scores: Sequence[Sequence[float]], loaded: Loaded) -> None:
-    """Choose a member by the scores of all, and tell it as if it had been generated.
-
-    Raises FloatingPointError where a score is no finite number: it would pass for certainty.
-    """
-    work = ticket.work
-    candidates = [
-        Candidate(member.text, min(0.0, finite(sum(tokens))), len(member.ids))
-        for member, tokens in zip(work.members, scores, strict=True)
-    ]
-    chosen = Chooser(work.sampling).choose(torch.tensor([each.logprob for each in candidates], dtype=torch.float64))
-    ids = work.members[chosen].ids[: work.max_new_tokens]
-    cut = len(ids) < len(work.members[chosen].ids)
-    said = _told(work.members[chosen], ids, scores[chosen], loaded)
-    for token in said:
-        ticket.tell(token)
-    text = "".join(token.text for token in said) if cut else work.members[chosen].text
-    ticket.end(text, "length" if cut else "eos_token", len(ids), candidates)
-
-
-def _told(member: Member, ids: Sequence[int], logprobs: Sequence[float], loaded: Loaded) -> list[Token]:
-    stream = DecodeStream(skip_special_tokens=True)
-    whole = len(ids) == len(member.ids)
-    # What the template puts before every answer is no part of it.
-    lead = member.lead
-    said = []
-    for place, (token, logprob) in enumerate(zip(ids, logprobs, strict=False)):
-        is_end = whole and place == len(ids) - 1
-        text = "" if is_end else stream.step(loaded.tokenizer.backend_tokenizer, token) or ""
-        while lead and text.startswith(lead[0]):
-            lead, text = lead[1:], text[1:]
-        said.append(Token(token, text, logprob, is_end))
-    return said
-
-
-log = logging.getLogger(__name__)
+            self._on_close(self)
 
 
 class Engine:
@@ -196,16 +126,15 @@ class Engine:
         """`on_death` is called in the thread, when it ends without being told to; `on_batch` at each forward."""
         self.loaded = loaded
         self.limits = limits or Limits()
-        self.in_flight = 0
         self.is_well = True
         """Whether its latest forward gave what it should."""
         self._on_death = on_death
         self._on_batch = on_batch
+        self._open: set[Ticket] = set()
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._to_score: list[Ticket] = []
         self._to_generate: list[Ticket] = []
-        self._decodings: dict[str | None, Decoding] = {}
-        self._rows: dict[Row, Ticket] = {}
+        self._decodings: dict[str | None, Decoding[Ticket]] = {}
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -216,14 +145,14 @@ class Engine:
         return self._thread.is_alive() and not self._ended.is_set()
 
     @property
+    def in_flight(self) -> int:
+        """Requests that wait or are worked on."""
+        return len(self._open)
+
+    @property
     def waiting(self) -> int:
         """Requests that the model has not turned to."""
         return self._inbox.qsize() + len(self._to_score) + len(self._to_generate)
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything is left to do."""
-        return bool(self._rows or self.waiting)
 
     def start(self) -> None:
         """Start the thread."""
@@ -245,37 +174,35 @@ class Engine:
             raise GenerationFailed("the engine has ended")
         if self.in_flight >= self.limits.concurrent_requests:
             raise Overloaded
-        self.in_flight += 1
-        ticket = Ticket(work, self._release)
+        ticket = Ticket(work, self._open.discard)
+        self._open.add(ticket)
         self._inbox.put(ticket)
         if self._ended.is_set():
-            # It may have looked into the inbox for the last time just before.
+            # The thread may have failed all that was open just before.
             ticket.close()
             raise GenerationFailed("the engine has ended")
         return ticket
-
-    def _release(self) -> None:
-        self.in_flight -= 1
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._look()
+                self._take_in()
                 self._score_some()
                 self._generate_some()
         except BaseException:
             log.exception("The engine's thread ended.")
         finally:
             self._ended.set()
-            self._fail_all("the engine ended")
+            for ticket in list(self._open):
+                ticket.fail("the engine ended")
             if not self._stopping.is_set():
                 self._on_death()
 
-    def _look(self) -> None:
+    def _take_in(self) -> None:
         """Take in what has come; wait for it where there is nothing else to do."""
-        idle = not (self._to_score or self._to_generate or self._rows)
+        idle = not (self._to_score or self._to_generate or self._decodings)
         while True:
             try:
                 ticket = self._inbox.get(block=idle)
@@ -291,107 +218,58 @@ class Engine:
         batch = _take(self._to_score, self.limits.batch_tokens, self.limits.batch_rows)
         if not batch:
             return
-
-        def forward() -> None:
-            self.loaded.use_adapter(batch[0].work.adapter)
-            sets = [
-                FiniteSet(ticket.work.prompt, tuple(member.ids for member in ticket.work.members)) for ticket in batch
-            ]
+        with self._forward("score", batch):
+            works = [ticket.work for ticket in batch]
+            sets = [FiniteSet(work.prompt, tuple(member.ids for member in work.members)) for work in works]
             for ticket, scores in zip(batch, score_tokens(self.loaded.model, sets), strict=True):
-                choose(ticket, scores, self.loaded)
-
-        self._guarded("score", batch, forward)
+                said, finished = choose(ticket.work, scores, self.loaded.tokenizer)
+                for token in said[:-1]:
+                    ticket.tell(token, None)
+                ticket.tell(said[-1], finished)
 
     def _generate_some(self) -> None:
-        free = self.limits.batch_rows - len(self._rows)
-        joining = _take(self._to_generate, self.limits.batch_tokens, free) if free > 0 else []
+        self._drop_rows()
+        free = self.limits.batch_rows - sum(len(decoding.rows) for decoding in self._decodings.values())
+        joining = _take(self._to_generate, self.limits.batch_tokens, free)
         if joining:
-            self._guarded("prefill", joining, lambda: self._admit(joining))
+            with self._forward("prefill", joining):
+                decoding = self._decodings.setdefault(joining[0].work.adapter, Decoding(self.loaded))
+                for row, token in decoding.admit([DecodingRow(ticket.work, ticket) for ticket in joining]):
+                    row.owner.tell(token, row.finished)
+            self._drop_rows()
+        for decoding in list(self._decodings.values()):
+            with self._forward("decode", [row.owner for row in decoding.rows]):
+                for row, token in decoding.step():
+                    row.owner.tell(token, row.finished)
+
+    def _drop_rows(self) -> None:
+        """Drop the rows that have finished, or that nobody waits for any more."""
         for adapter, decoding in list(self._decodings.items()):
-            for row in decoding.rows:
-                if self._rows[row].given_up:
-                    row.finish = "abandoned"
-            self._leave(decoding)
-            if decoding.rows:
-                tickets = [self._rows[row] for row in decoding.rows]
-                self._guarded("decode", tickets, lambda: self._step(adapter, decoding))  # noqa: B023
+            decoding.keep(lambda row: row.finished is None and not row.owner.given_up)
             if not decoding.rows:
                 del self._decodings[adapter]
 
-    def _admit(self, joining: Sequence[Ticket]) -> None:
-        adapter = joining[0].work.adapter
-        self.loaded.use_adapter(adapter)
-        rows = [
-            Row(work.prompt, work.sampling, work.max_new_tokens, work.stop, work.top_n)
-            for work in (ticket.work for ticket in joining)
-        ]
-        decoding = self._decodings.setdefault(
-            adapter, Decoding(self.loaded.model, self.loaded.tokenizer, self.loaded.end_ids)
-        )
-        self._rows.update(zip(rows, joining, strict=True))
-        self._tell(decoding.admit(rows))
-        self._leave(decoding)
-
-    def _step(self, adapter: str | None, decoding: Decoding) -> None:
-        self.loaded.use_adapter(adapter)
-        self._tell(decoding.step())
-        self._leave(decoding)
-
-    def _tell(self, said: Iterable[tuple[Row, Token]]) -> None:
-        for row, token in said:
-            ticket = self._rows[row]
-            ticket.tell(token)
-            if row.finish is not None:
-                ticket.end(row.text, row.finish, row.generated)
-
-    def _leave(self, decoding: Decoding) -> None:
-        for row in decoding.rows:
-            if row.finish is not None:
-                del self._rows[row]
-        decoding.leave()
-
-    def _guarded(self, kind: str, tickets: Sequence[Ticket], forward: Callable[[], None]) -> None:
-        now = time.perf_counter()
+    @contextmanager
+    def _forward(self, kind: str, tickets: Sequence[Ticket]) -> Iterator[None]:
+        """One forward by the adapter that these requests want: what it raises fails them, and nobody else."""
+        adapter = tickets[0].work.adapter
         if kind != "decode":
             for ticket in tickets:
-                ticket.began_at = now
+                ticket.began_at = time.perf_counter()
         self._on_batch(kind, len(tickets))
         try:
-            forward()
+            self.loaded.use_adapter(adapter)
+            yield
         except Exception as error:
             log.exception("A forward of %d requests failed.", len(tickets))
             self.is_well = False
-            self._fail(tickets, f"{type(error).__name__}: {error}")
-        except BaseException:
-            self._fail(tickets, "the engine ended")
-            raise
+            if kind == "decode":
+                # The cache that these rows share may be of any shape now.
+                del self._decodings[adapter]
+            for ticket in tickets:
+                ticket.fail(f"{type(error).__name__}: {error}")
         else:
             self.is_well = True
-
-    def _fail(self, tickets: Sequence[Ticket], why: str) -> None:
-        concerned = set(tickets)
-        # The cache of rows whose forward failed may be of any shape now: all that share it go, and are told.
-        for adapter, decoding in list(self._decodings.items()):
-            sharing = {self._rows[row] for row in decoding.rows if row in self._rows}
-            if concerned & sharing:
-                concerned |= sharing
-                del self._decodings[adapter]
-        for ticket in concerned:
-            ticket.tell(GenerationFailed(why))
-        self._rows = {row: ticket for row, ticket in self._rows.items() if ticket not in concerned}
-
-    def _fail_all(self, why: str) -> None:
-        left = [*self._to_score, *self._to_generate, *self._rows.values()]
-        while True:
-            try:
-                ticket = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if ticket is not None:
-                left.append(ticket)
-        for ticket in left:
-            ticket.tell(GenerationFailed(why))
-        self._to_score, self._to_generate, self._rows, self._decodings = [], [], {}, {}
 
 
 def _take(waiting: list[Ticket], most_tokens: int, most_rows: int) -> list[Ticket]:

@@ -1,18 +1,24 @@
-"""From a request to work for the engine, or the reason why it cannot be done, in TGI's words where it has some."""
+"""From a request to work for the engine, or the reason why it cannot be done, in TGI's words where it has some.
+
+Requests are read strictly, as TGI 3 documents them; what TGI would ignore is ignored here, too.
+"""
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.inference.decoding import Sampling
-from services.inference.engine import Member, Work
+from services.inference.decoding import Sampling, SetMember, Work
 from services.inference.finite_set import NotFinite, members_of
 from shared.errors import UsageError
 from shared.language.chat import assistant_turn, prompt_text, text_ids
 from shared.language.load import Loaded
+
+DEFAULT_NEW_TOKENS = 1024
+_GREATEST_SEED = 2**64
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -106,7 +112,6 @@ class ChatRequest(_Asked):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = None
-    tool_choice: Any = None
     tool_prompt: str | None = None
     tools: Any = None
     top_logprobs: Count | None = None
@@ -114,27 +119,33 @@ class ChatRequest(_Asked):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A model that is answered for: the base itself, or an adapter over it."""
+class ServedModel:
+    """A model that one server answers for: the base itself, or an adapter over it."""
 
     name: str
-    """NAME@VERSION of a model of the registry."""
-    adapter: str | None = None
+    """NAME@VERSION of a model of the registry, or what else it was asked for by."""
+    base: str
+    adapter: Path | None = None
     card: Mapping[str, Any] | None = None
     """What it was trained for, among the rest; None where it has no card."""
 
+    @property
+    def adapter_name(self) -> str | None:
+        """What its adapter is called; None: it has none."""
+        return None if self.adapter is None else self.name
+
 
 class UnknownModel(Exception):
-    """Nothing of that name is served here; the text says what is."""
+    """No model of that name is served here; the text says which are."""
 
 
-def meant(served: Sequence[Served], name: str | None) -> Served:
+def meant(served: Sequence[ServedModel], name: str | None) -> ServedModel:
     """The model that a request names. Raises UnknownModel.
 
-    A server of one model takes any name for it, as TGI does, but for another version: whoever asks for NAME@VERSION is
+    A server of one model takes any name for it, as TGI does, but for another version: a request for NAME@VERSION is
     answered by that one or not at all.
     """
-    found = [each for each in served if name in (each.name, each.adapter)] or [
+    found = [each for each in served if name == each.name] or [
         each for each in served if name == each.name.rpartition("@")[0]
     ]
     if len(found) == 1:
@@ -144,16 +155,12 @@ def meant(served: Sequence[Served], name: str | None) -> Served:
     raise UnknownModel(f"no model {(name or '')[:100]!r} is served here, but {', '.join(each.name for each in served)}")
 
 
-DEFAULT_NEW_TOKENS = 1024
-_GREATEST_SEED = 2**64
-
-
 class Invalid(Exception):
     """The request cannot be answered as it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RequestBounds:
     """What a request may ask for; /info tells them."""
 
     max_total_tokens: int
@@ -170,36 +177,31 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Checks requests against a model and its bounds."""
+    """Checks requests against a model and its bounds. Each method raises Invalid."""
 
     loaded: Loaded
-    bounds: Bounds
+    bounds: RequestBounds
 
-    def generation(self, inputs: str, parameters: Parameters, model: Served) -> Work:
-        """The work of /generate. Raises Invalid."""
-        _refuse_unsupported(parameters)
-        if not inputs:
-            raise Invalid("`inputs` cannot be empty")
-        self._check_length(inputs)
+    def generation(self, request: GenerateRequest, model: ServedModel) -> Work:
+        """The work of /generate."""
+        self._check_length(request.inputs)
         # A text of its own, so with whatever a text of this model begins with.
-        prompt = list(self.loaded.tokenizer(inputs)["input_ids"])
-        if parameters.truncate is not None:
-            if not 0 < parameters.truncate <= self.bounds.max_input_tokens:
-                raise Invalid(
-                    f"`truncate` must be strictly positive and at most {self.bounds.max_input_tokens}. "
-                    f"Given: {parameters.truncate}"
-                )
-            prompt = prompt[-parameters.truncate :]
-        return self._work(prompt, parameters, model, lead="")
+        prompt = list(self.loaded.tokenizer(request.inputs)["input_ids"]) if request.inputs else []
+        truncate = request.parameters.truncate
+        if truncate is not None:
+            most = self.bounds.max_input_tokens
+            if not 0 < truncate <= most:
+                raise Invalid(f"`truncate` must be strictly positive and at most {most}. Given: {truncate}")
+            prompt = prompt[-truncate:]
+        return self._work(prompt, request.parameters, model, in_chat=False)
 
-    def chat(self, request: ChatRequest, model: Served) -> Work:
-        """The work of /v1/chat/completions. Raises Invalid."""
+    def chat(self, request: ChatRequest, model: ServedModel) -> Work:
+        """The work of /v1/chat/completions."""
         text = self.templated(request)
-        parameters = _parameters(request)
-        return self._work(text_ids(self.loaded.tokenizer, text), parameters, model, lead=self._lead())
+        return self._work(text_ids(self.loaded.tokenizer, text), _parameters(request), model, in_chat=True)
 
     def templated(self, request: ChatRequest) -> str:
-        """The conversation as the model's template writes it. Raises Invalid."""
+        """The conversation as the model's template writes it."""
         if request.tools:
             raise Invalid("`tools` are not supported by this server")
         if not request.messages:
@@ -222,19 +224,19 @@ class Validation:
             for token, (start, stop) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
         ]
 
-    def _lead(self) -> str:
-        try:
-            return assistant_turn(self.loaded.tokenizer).lead
-        except UsageError as error:
-            raise Invalid(f"Template error: {error.message}") from error
-
-    def _work(self, prompt: Sequence[int], parameters: Parameters, model: Served, *, lead: str) -> Work:
-        given, most = len(prompt), self.bounds.max_total_tokens
+    def _work(self, prompt: Sequence[int], parameters: Parameters, model: ServedModel, *, in_chat: bool) -> Work:
+        _refuse(
+            best_of=parameters.best_of not in (None, 1),
+            decoder_input_details=parameters.decoder_input_details,
+            frequency_penalty=parameters.frequency_penalty,
+            watermark=parameters.watermark,
+        )
+        given, bounds = len(prompt), self.bounds
+        new_tokens, most, top_n = parameters.max_new_tokens, bounds.max_total_tokens, parameters.top_n_tokens or 0
         if not given:
             raise Invalid("`inputs` cannot be empty")
-        if given > self.bounds.max_input_tokens:
+        if given > bounds.max_input_tokens:
             raise Invalid(f"`inputs` must have less than {most} tokens. Given: {given}")
-        new_tokens = parameters.max_new_tokens
         if new_tokens == 0:
             raise Invalid("`max_new_tokens` must be strictly positive")
         if new_tokens is not None and given + new_tokens > most:
@@ -242,19 +244,22 @@ class Validation:
                 f"`inputs` tokens + `max_new_tokens` must be <= {most}. "
                 f"Given: {given} `inputs` tokens and {new_tokens} `max_new_tokens`"
             )
-        work = Work(
+        if len(parameters.stop) > bounds.max_stop_sequences:
+            most_stops = bounds.max_stop_sequences
+            raise Invalid(f"`stop` supports up to {most_stops} stop sequences. Given: {len(parameters.stop)}")
+        if top_n > bounds.max_top_n_tokens:
+            raise Invalid(f"`top_n_tokens` must be >= 0 and <= {bounds.max_top_n_tokens}. Given: {top_n}")
+        return Work(
             tuple(prompt),
-            model.adapter,
+            model.adapter_name,
             _sampling(parameters),
             new_tokens or min(DEFAULT_NEW_TOKENS, most - given),
-            self._stops(parameters.stop),
-            self._top_n(parameters.top_n_tokens or 0),
+            tuple(stop for stop in parameters.stop if stop),
+            top_n,
+            self._members(parameters.grammar, most - given, in_chat=in_chat) if parameters.grammar else (),
         )
-        if parameters.grammar is None:
-            return work
-        return replace(work, members=self._members(parameters.grammar, lead, most - given))
 
-    def _members(self, grammar: Grammar, lead: str, room: int) -> tuple[Member, ...]:
+    def _members(self, grammar: Grammar, room: int, *, in_chat: bool) -> tuple[SetMember, ...]:
         if grammar.type != "regex" or not isinstance(grammar.value, str):
             raise Invalid(f"Grammar error: only `regex` is supported by this server. Given: {grammar.type[:40]!r}")
         self._check_length(grammar.value)
@@ -263,24 +268,16 @@ class Validation:
         except NotFinite as error:
             raise Invalid(f"Grammar error: only an alternation of literal texts is supported: {error}") from error
         tokenizer = self.loaded.tokenizer
-        end = assistant_turn(tokenizer).end_id if tokenizer.chat_template else tokenizer.eos_token_id
-        if end is None:
+        lead, end_id = "", tokenizer.eos_token_id
+        if tokenizer.chat_template:
+            turn = assistant_turn(tokenizer)
+            lead, end_id = turn.lead if in_chat else "", turn.end_id
+        if end_id is None:
             raise Invalid("Grammar error: this model's tokenizer has no token that ends an answer")
-        members = tuple(Member(text, (*text_ids(tokenizer, lead + text), end), lead) for text in texts)
+        members = tuple(SetMember(text, (*text_ids(tokenizer, lead + text), end_id), lead) for text in texts)
         if sum(len(member.ids) for member in members) > room:
             raise Invalid(f"Grammar error: its alternatives have more than the {room} tokens that are left")
         return members
-
-    def _stops(self, stops: Sequence[str]) -> tuple[str, ...]:
-        most = self.bounds.max_stop_sequences
-        if len(stops) > most:
-            raise Invalid(f"`stop` supports up to {most} stop sequences. Given: {len(stops)}")
-        return tuple(stop for stop in stops if stop)
-
-    def _top_n(self, count: int) -> int:
-        if count > self.bounds.max_top_n_tokens:
-            raise Invalid(f"`top_n_tokens` must be >= 0 and <= {self.bounds.max_top_n_tokens}. Given: {count}")
-        return count
 
     def _check_length(self, text: str) -> None:
         # Before it is taken apart: that, too, takes time.
@@ -290,74 +287,46 @@ class Validation:
 
 def _parameters(request: ChatRequest) -> Parameters:
     """A chat's parameters as those of /generate. As in TGI, a chat samples unless its temperature is 0."""
-    for name, value in (("n", request.n not in (None, 1)), ("logit_bias", bool(request.logit_bias))):
-        if value:
-            raise Invalid(f"`{name}` is not supported by this server")
-    if request.presence_penalty:
-        raise Invalid("`presence_penalty` is not supported by this server")
+    _refuse(n=request.n not in (None, 1), logit_bias=request.logit_bias, presence_penalty=request.presence_penalty)
     if request.top_logprobs and not request.logprobs:
         raise Invalid("`logprobs` must be true where `top_logprobs` is given")
     form = request.response_format
-    stop = (request.stop,) if isinstance(request.stop, str) else request.stop or ()
-    parameters = Parameters(
+    return Parameters(
         details=True,
         do_sample=request.temperature != 0,
         frequency_penalty=request.frequency_penalty,
         grammar=None if form is None or form.type == "text" else form,
         max_new_tokens=request.max_completion_tokens or request.max_tokens,
         seed=request.seed,
-        stop=stop,
+        stop=(request.stop,) if isinstance(request.stop, str) else request.stop or (),
         temperature=request.temperature or None,
         top_n_tokens=request.top_logprobs,
         top_p=request.top_p,
     )
-    _refuse_unsupported(parameters)
-    return parameters
 
 
-def _refuse_unsupported(parameters: Parameters) -> None:
-    unsupported = {
-        "best_of": parameters.best_of not in (None, 1),
-        "decoder_input_details": parameters.decoder_input_details,
-        "frequency_penalty": bool(parameters.frequency_penalty),
-        "watermark": parameters.watermark,
-    }
+def _refuse(**unsupported: object) -> None:
     for name, asked in unsupported.items():
         if asked:
             raise Invalid(f"`{name}` is not supported by this server")
 
 
 def _sampling(parameters: Parameters) -> Sampling:
-    """As in TGI: whoever names a way to sample wants it."""
-    _check_ranges(parameters)
-    sampled = parameters.do_sample or any(
-        value is not None
-        for value in (parameters.temperature, parameters.top_k, parameters.top_p, parameters.typical_p)
-    )
-    if not sampled:
-        return Sampling(repetition_penalty=parameters.repetition_penalty)
-    seed = secrets.randbits(32) if parameters.seed is None else parameters.seed
-    return Sampling(
-        seed % 2**63,
-        parameters.temperature,
-        parameters.top_k,
-        parameters.top_p,
-        parameters.typical_p,
-        parameters.repetition_penalty,
-    )
-
-
-def _check_ranges(parameters: Parameters) -> None:
-    for name in ("temperature", "repetition_penalty", "top_k"):
-        value = getattr(parameters, name)
+    """How to choose. As in TGI, a request that names a way to sample is sampled for."""
+    temperature, top_k, top_p = parameters.temperature, parameters.top_k, parameters.top_p
+    typical_p, penalty = parameters.typical_p, parameters.repetition_penalty
+    for name, value in (("temperature", temperature), ("repetition_penalty", penalty), ("top_k", top_k)):
         if value is not None and not 0 < value < float("inf"):
             raise Invalid(f"`{name}` must be strictly positive")
-    for name in ("top_p", "typical_p"):
-        value = getattr(parameters, name)
+    for name, value in (("top_p", top_p), ("typical_p", typical_p)):
         if value is not None and not 0 < value <= 1:
             raise Invalid(f"`{name}` must be > 0.0 and <= 1.0")
-    if parameters.seed is not None and parameters.seed >= _GREATEST_SEED:
+    seed = secrets.randbits(32) if parameters.seed is None else parameters.seed
+    if seed >= _GREATEST_SEED:
         raise Invalid("`seed` must be smaller than 2^64")
+    if not parameters.do_sample and (temperature, top_k, top_p, typical_p) == (None,) * 4:
+        return Sampling(repetition_penalty=penalty)
+    return Sampling(seed % 2**63, temperature, top_k, top_p, typical_p, penalty)
 
 
 def _text(message: ChatMessage) -> str:

@@ -1,13 +1,9 @@
 """Puts one built-in server together and runs it: base, adapters, engine, routes."""
 
 import asyncio
-import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 import uvicorn
@@ -15,12 +11,10 @@ from starlette.applications import Starlette
 
 from services.inference.engine import Engine, Limits
 from services.inference.metrics import Metrics
-from services.inference.requests import Bounds, Served
+from services.inference.requests import RequestBounds, ServedModel, Validation
 from services.inference.server import Server, create_app
 from shared.errors import AlphaStralError, UsageError
 from shared.language.load import Loaded, load
-
-log = logging.getLogger(__name__)
 
 MAX_TOTAL_TOKENS = 4096
 """Of a prompt and its answer, where the model can take as much: the memory of one forward grows with its square."""
@@ -29,17 +23,7 @@ FAIL_SECONDS = 3
 """For the forward that the engine is in, and for the errors to get through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that is to be served: a base, maybe with an adapter over it."""
-
-    name: str
-    base: str
-    adapter: Path | None = None
-    card: Mapping[str, Any] | None = None
-
-
-def load_models(models: Sequence[Model], *, device: str, dtype: str) -> tuple[Loaded, tuple[Served, ...]]:
+def load_models(models: Sequence[ServedModel], *, device: str, dtype: str) -> Loaded:
     """Load what one process can serve: one base, and any number of adapters over it. Raises UsageError for more."""
     bases = sorted({model.base for model in models})
     if len(bases) > 1:
@@ -47,31 +31,26 @@ def load_models(models: Sequence[Model], *, device: str, dtype: str) -> tuple[Lo
     if len({model.name for model in models}) < len(models):
         raise UsageError("a model stands there twice")
     adapters = {model.name: model.adapter for model in models if model.adapter is not None}
-    loaded = load(bases[0], adapters=adapters, device=device, dtype=dtype)
-    served = tuple(
-        Served(model.name, model.name if model.adapter is not None else None, model.card) for model in models
-    )
-    return loaded, served
+    return load(bases[0], adapters=adapters, device=device, dtype=dtype)
 
 
 def assemble(
     loaded: Loaded,
-    served: tuple[Served, ...],
+    served: Sequence[ServedModel],
     *,
     limits: Limits | None = None,
-    max_total_tokens: int = MAX_TOTAL_TOKENS,
     on_death: Callable[[], None] = lambda: None,
 ) -> tuple[Engine, Starlette]:
     """The engine, not yet started, and the app over it."""
     metrics = Metrics()
     engine = Engine(loaded, limits, on_death=on_death, on_batch=metrics.batch)
-    bounds = Bounds(min(max_total_tokens, loaded.max_tokens))
-    return engine, create_app(Server(engine, served, bounds, metrics, int(time.time())))
+    validation = Validation(loaded, RequestBounds(min(MAX_TOTAL_TOKENS, loaded.max_tokens)))
+    return engine, create_app(Server(engine, tuple(served), validation, metrics, int(time.time())))
 
 
 def run(
     loaded: Loaded,
-    served: tuple[Served, ...],
+    served: Sequence[ServedModel],
     listening: socket.socket,
     *,
     limits: Limits | None = None,
@@ -113,7 +92,7 @@ def run(
 
 
 class _Uvicorn(uvicorn.Server):
-    """Ends the engine before the connections, so that whoever still waits gets an answer: that it failed."""
+    """Ends the engine before the connections, so that requests that still wait are answered: that they failed."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine, on_ready: Callable[[], None]) -> None:
         super().__init__(config)

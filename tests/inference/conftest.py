@@ -12,7 +12,7 @@ import torch
 import uvicorn
 
 from services.inference.engine import Engine, Limits
-from services.inference.requests import Served
+from services.inference.requests import ServedModel
 from services.inference.serve import assemble
 from shared.language.load import Loaded
 from tests.language.tiny import tiny
@@ -68,9 +68,11 @@ class Start:
 
     stops: list[Callable[[], None]] = field(default_factory=list)
 
-    def __call__(self, loaded: Loaded | None = None, served: tuple[Served, ...] = (), **limits: int) -> Running:
+    def __call__(self, loaded: Loaded | None = None, served: tuple[ServedModel, ...] = (), **limits: int) -> Running:
         listening = socket.create_server(("127.0.0.1", 0))
-        engine, app = assemble(loaded or tiny(), served or (Served("tiny@1", None, CARD),), limits=Limits(**limits))
+        engine, app = assemble(
+            loaded or tiny(), served or (ServedModel("tiny@1", "tiny", card=CARD),), limits=Limits(**limits)
+        )
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         engine.start()

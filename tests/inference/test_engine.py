@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from services.inference.decoding import Sampling
-from services.inference.engine import Engine, Finished, GenerationFailed, Limits, Member, Overloaded, Work
-from services.inference.server import collected
+from services.inference.decoding import Finished, Sampling, SetMember, Work
+from services.inference.engine import Engine, GenerationFailed, Limits, Overloaded
 from shared.language.chat import completions_ids, prompt_ids
 from shared.language.load import Loaded, load
 from tests.inference.conftest import Hooked
@@ -22,12 +21,12 @@ TEXTS = ("move Psychic", "move Psychic Noise", "switch Rotom-Wash")
 def question(loaded: Loaded, text: str, adapter: str | None = None, *, members: bool = False, **how: object) -> Work:
     prompt = tuple(prompt_ids(loaded.tokenizer, [{"role": "user", "content": text}]))
     ids = completions_ids(loaded.tokenizer, TEXTS) if members else []
-    choices = tuple(Member(member, tuple(tokens)) for member, tokens in zip(TEXTS, ids, strict=False))
+    choices = tuple(SetMember(member, tuple(tokens)) for member, tokens in zip(TEXTS, ids, strict=False))
     return Work(prompt, adapter, members=choices, **{"max_new_tokens": 8, **how})  # type: ignore[arg-type]
 
 
 async def answered(engine: Engine, works: list[Work]) -> list[tuple[list[int], Finished]]:
-    found = await asyncio.gather(*(collected(engine.submit(work)) for work in works))
+    found = await asyncio.gather(*(engine.submit(work).answer() for work in works))
     return [([token.id for token in said], finished) for said, finished in found]
 
 
@@ -98,8 +97,8 @@ async def test_places_are_bounded_and_come_back_when_whoever_asked_goes_away(hoo
     tickets[0].close()
     third = engine.submit(question(hooked, "Gen 9", members=True))
     gate(hooked).open.set()
-    await collected(third)
-    await collected(tickets[1])
+    await third.answer()
+    await tickets[1].answer()
 
     assert engine.in_flight == 0
     engine.stop()
@@ -112,16 +111,16 @@ async def test_what_nobody_waits_for_any_more_is_not_worked_on(endless: Loaded) 
     model.open.clear()
     # Its first token is said, and the engine is in the forward of the second when it is given up.
     model.holds_from = 2
-    events = engine.submit(question(endless, "Gen 9", max_new_tokens=400)).events()
+    events = engine.submit(question(endless, "Gen 9", max_new_tokens=400)).tokens()
     await anext(events)
     await until(lambda: model.forwards == 2)
     await events.aclose()
     model.open.set()
-    await until(lambda: not engine.busy)
-    forwards = model.forwards
-    await collected(engine.submit(question(endless, "Gen 9", members=True)))
+    for _ in range(2):
+        await engine.submit(question(endless, "Gen 9", members=True)).answer()
 
-    assert (forwards, model.forwards) == (2, 3)
+    # Of the forwards behind those two, each is one of the later questions'.
+    assert model.forwards == 2 + 2
     engine.stop()
 
 
@@ -131,10 +130,10 @@ async def test_a_forward_that_fails_fails_those_in_it_and_the_engine_goes_on(hoo
     gate(hooked).raises = RuntimeError("CUDA error")
     for members in (True, False):
         with pytest.raises(GenerationFailed, match="CUDA error"):
-            await collected(engine.submit(question(hooked, "Gen 9", members=members)))
+            await engine.submit(question(hooked, "Gen 9", members=members)).answer()
     was_well = engine.is_well
     gate(hooked).raises = None
-    await collected(engine.submit(question(hooked, "Gen 9", members=True)))
+    await engine.submit(question(hooked, "Gen 9", members=True)).answer()
 
     await until(lambda: engine.is_well)
 
@@ -152,7 +151,7 @@ async def test_a_temperature_next_to_nothing_takes_the_most_probable_and_hurts_n
     engine = Engine(hooked)
     engine.start()
     gate(hooked).open.clear()
-    beside = asyncio.create_task(collected(engine.submit(question(hooked, "x", max_new_tokens=12))))
+    beside = asyncio.create_task(engine.submit(question(hooked, "x", max_new_tokens=12)).answer())
     await until(lambda: gate(hooked).forwards == 1)
     asking = asyncio.create_task(answered(engine, works))
     await until(lambda: engine.in_flight == 1 + len(works))
@@ -171,15 +170,14 @@ async def test_one_that_joins_and_fails_leaves_those_who_were_there_alone(endles
     gate(endless).open.clear()
     # A's prompt, A's second token, and then B's prompt.
     gate(endless).spoils = lambda number: number == 3
-    first = asyncio.create_task(collected(engine.submit(question(endless, "Gen 9", max_new_tokens=12))))
+    first = asyncio.create_task(engine.submit(question(endless, "Gen 9", max_new_tokens=12)).answer())
     await until(lambda: gate(endless).forwards == 1)
-    joining = asyncio.create_task(collected(engine.submit(question(endless, "x"))))
+    joining = asyncio.create_task(engine.submit(question(endless, "x")).answer())
     await until(lambda: engine.in_flight == 2)
     gate(endless).open.set()
     with pytest.raises(GenerationFailed, match="no finite number"):
         await joining
     said, finished = await first
-    await until(lambda: not engine.busy)
     engine.stop()
 
     assert (len(said), finished.reason, engine.in_flight) == (12, "length", 0)
@@ -191,7 +189,7 @@ async def test_weights_that_say_nothing_but_nan_are_no_certainty(hooked: Loaded,
     engine.start()
     gate(hooked).spoils = lambda number: True
     with pytest.raises(GenerationFailed, match="no finite number"):
-        await collected(engine.submit(question(hooked, "Gen 9", members=members)))
+        await engine.submit(question(hooked, "Gen 9", members=members)).answer()
     engine.stop()
 
     assert not engine.is_well
@@ -207,7 +205,7 @@ async def test_an_engine_that_dies_fails_all_that_it_had_and_says_so(hooked: Loa
     gate(hooked).open.set()
     for ticket in tickets:
         with pytest.raises(GenerationFailed):
-            await collected(ticket)
+            await ticket.answer()
     await until(lambda: len(deaths) > 0)
 
     assert deaths == [True]
@@ -223,7 +221,7 @@ async def test_an_engine_that_is_stopped_fails_what_is_left(hooked: Loaded) -> N
     engine.halt()
     gate(hooked).open.set()
     with pytest.raises(GenerationFailed, match="ended"):
-        await collected(ticket)
+        await ticket.answer()
     engine.stop()
 
 

@@ -14,7 +14,8 @@ import httpx2
 import pytest
 
 from deploy.model_names import resolve
-from services.inference.serve import Model, load_models
+from services.inference.requests import ServedModel
+from services.inference.serve import load_models
 from shared.battle.contract import CONTRACTS
 from shared.errors import UsageError
 from shared.records import read_run
@@ -90,9 +91,9 @@ def test_a_local_model_plays_and_the_run_calls_it_as_it_was_written(tmp_path: Pa
 
 def test_what_is_served_together_shares_one_base() -> None:
     with pytest.raises(UsageError, match="one base with adapters over it"):
-        load_models([Model("a", "x"), Model("b", "y")], device="cpu", dtype="auto")
+        load_models([ServedModel("a", "x"), ServedModel("b", "y")], device="cpu", dtype="auto")
     with pytest.raises(UsageError, match="stands there twice"):
-        load_models([Model("a", "x"), Model("a", "x")], device="cpu", dtype="auto")
+        load_models([ServedModel("a", "x"), ServedModel("a", "x")], device="cpu", dtype="auto")
 
 
 def test_a_model_is_found_by_what_it_is_called(tmp_path: Path) -> None:
@@ -101,10 +102,10 @@ def test_a_model_is_found_by_what_it_is_called(tmp_path: Path) -> None:
     adapter = save_adapter(tmp_path / "tuned", base, 2)
     (base / "card.json").write_text(json.dumps(CARD))
 
-    assert resolve("smollm2", settings, tmp_path) == Model("smollm2", "smollm2")
-    assert resolve(str(base), settings, tmp_path) == Model("whole", str(base), None, CARD)
-    assert resolve(str(adapter), settings, tmp_path) == Model("tuned", str(base), adapter)
-    assert resolve("org/model", settings, tmp_path) == Model("org/model", "org/model")
+    assert resolve("smollm2", settings, tmp_path) == ServedModel("smollm2", "smollm2")
+    assert resolve(str(base), settings, tmp_path) == ServedModel("whole", str(base), None, CARD)
+    assert resolve(str(adapter), settings, tmp_path) == ServedModel("tuned", str(base), adapter)
+    assert resolve("org/model", settings, tmp_path) == ServedModel("org/model", "org/model")
     for name in ("nothing", "nothing@1", "./nothing"):
         with pytest.raises(UsageError, match="no model of the registry"):
             resolve(name, settings, tmp_path)
