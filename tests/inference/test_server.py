@@ -155,7 +155,7 @@ async def test_a_stream_whose_client_disconnected_is_dropped(start: Start, endle
     writer.close()
     await until(lambda: server.engine.in_flight == 0)
     held.open.set()
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
         for _ in range(2):
             await client.post("/v1/chat/completions", json={**CHAT, "response_format": MEMBERS})
 
