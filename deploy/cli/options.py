@@ -39,8 +39,6 @@ MaxCost = Annotated[
 ]
 MaxTokens = Annotated[int | None, typer.Option(help="The same in tokens, in and out together.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policies", help="A file that names policies with their options.")]
-ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
-MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
 LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
 
 

@@ -1,82 +1,247 @@
-"""A matchup in one process: the same code as the workers, without queue and store."""
+"""The commands that play in this process: `battle`, `tournament`, `bench` and `selfplay`.
 
+Each keeps what it plays in a store of its own and drains the jobs of its matchups here, as workers do from the queue.
+So each can be interrupted, by kill -9 too, and goes on where it was with the same call.
+"""
+
+import asyncio
+import fcntl
 import os
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from deploy.cli.show import Advance
-from services.arena.budget import MatchupBudget, Spent
-from services.arena.play import make_battlefield, play
-from services.arena.policies import Connect, no_models
-from services.reporter.report import render
-from services.reporter.run import assemble, file_stem
-from shared.errors import AlphaStralError, UsageError
-from shared.process import interruptible_in_loop
+import typer
+from rich.markup import escape
+
+from deploy.cli.options import LogLevel, MatchupOptions, asks_for_a_matchup
+from deploy.cli.show import Advance, describe, err, print_result, progress
+from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
+from shared.jobs.inline import Inline
+from shared.jobs.payloads import Payload, PlayShard
+from shared.jobs.routes import ROUTES, Route
+from shared.matchups import Matchups
+from shared.process import interruptible
 from shared.records import BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
-from shared.simulator.showdown_server import ShowdownServer
-from shared.store import new_matchup_id
-from shared.verdicts.scores import Played, Tally
-from shared.verdicts.sequential import Decided, SequentialTest
-from shared.verdicts.until import latest_look, look_ranges
+from shared.store import Store
+from shared.text import configure_logging
+from shared.verdicts.scores import Tally, Winner
+from shared.verdicts.sequential import SequentialTest
+from shared.work import new_id
+
+if TYPE_CHECKING:
+    from shared.simulator.showdown_server import ShowdownServer
+
+PLAYING = {name: route for name, route in ROUTES.items() if route.queue == "arena"}
+"""For those who sum up what was played themselves."""
+UNFINISHED = Path("var/battle")
+"""What `battle` has begun and not ended."""
 
 
-async def play_here(
-    request: MatchupRequest,
-    *,
-    advance: Advance,
-    tell: Callable[[str], None],
+# ── jobs, and what is shown of them ─────────────────────────────────────────────────────────────────
+
+
+def drain(
+    store: Store,
     settings: Settings,
-    connect: Connect = no_models,
-    showdown_port: int | None = None,
-    matchup_id: str | None = None,
-) -> Run:
-    """Play a matchup and sum it up.
+    jobs: Iterable[Payload],
+    label: Callable[[str, MatchupRequest], str],
+    *,
+    routes: Mapping[str, Route] = ROUTES,
+    **more: Any,
+) -> bool:
+    """Do these jobs and those that follow, a progress bar for each matchup; whether Ctrl-C ended it before.
 
-    For battles on a Showdown server, one is started unless the settings name one. `tell` is given where to watch, and
-    what an interrupt does.
-    The first Ctrl-C lets the battles in play end and keeps what was played; the second leaves at once.
+    `more` is the Context's. Raises as Inline.drain does.
     """
-    records: list[BattleRecord] = []
-    spent: list[float | None] = []
-    watch = _Watch(request)
-    budget = MatchupBudget.of(request)
-    matchup_id, created_at = matchup_id or new_matchup_id(), datetime.now(UTC).isoformat(timespec="seconds")
+    with ExitStack() as open_bar:
+        bars = _Bars(Matchups(store), label, open_bar)
+        with interruptible(bars.tell) as interrupted:
+            inline = Inline(store, settings, routes=routes, tell=bars.tell, **more)
+            for job in jobs:
+                inline.enqueue(job)
+            inline.drain(interrupted)
+            return interrupted()
 
-    def keep(record: BattleRecord) -> None:
-        records.append(record)
-        watch.see(record)
-        spent.append(Spent.in_battle(record).cost_usd)
-        known = None if None in spent else sum(cost for cost in spent if cost)
-        advance(Tally.of(record.winner for record in records), watch.test, known)
 
-    with interruptible_in_loop(tell) as interrupted:
-        async with AsyncExitStack() as exit_stack:
-            if request.battlefield == "server" and settings.showdown_url is None:
-                server = await exit_stack.enter_async_context(ShowdownServer(showdown_port, settings.node))
-                settings = settings.model_copy(update={"showdown_url": server.url})
-                tell(f"A Showdown server runs at {server.page} while this matchup lasts.")
-            await play(
-                request,
-                range(request.battles),
-                matchup_id=matchup_id,
-                worker="command line",
-                on_record=keep,
-                stopping=lambda: interrupted.is_set() or watch.decided,
-                battlefield=make_battlefield(request, settings, tell),
-                connect=connect,
-                budget=budget,
-            )
-    return assemble(
-        request,
-        records,
-        matchup_id=matchup_id,
-        created_at=created_at,
-        cancelled=interrupted.is_set(),
-        stopped=budget.stopped,
-    )
+class _Bars:
+    """What jobs tell, shown: sentences, and a bar for the matchup that is played."""
+
+    def __init__(self, matchups: Matchups, label: Callable[[str, MatchupRequest], str], open_bar: ExitStack) -> None:
+        self._matchups = matchups
+        self._label = label
+        self._open_bar = open_bar
+        self._advance: Advance
+        self._shown = ""
+        self._played: dict[int, tuple[Winner | None, float | None]] = {}
+        self._test: SequentialTest | None = None
+
+    def tell(self, told: object) -> None:
+        match told:
+            case str():
+                tell(told)
+                return
+            case PlayShard() if told.matchup_id != self._shown:
+                self._begin(told.matchup_id)
+            case BattleRecord():
+                self._note(told)
+            case SequentialTest():
+                self._test = told
+            case _:
+                return
+        costs = [cost for _, cost in self._played.values()]
+        known = None if None in costs else sum(cost for cost in costs if cost)
+        self._advance(Tally.of(winner for winner, _ in self._played.values()), self._test, known)
+
+    def _begin(self, matchup_id: str) -> None:
+        self._open_bar.close()
+        request = self._matchups.request(matchup_id)
+        self._shown, self._played = matchup_id, {}
+        self._test = self._matchups.latest_look(matchup_id)
+        for record in self._matchups.battles(matchup_id):
+            self._note(record)
+        self._advance = self._open_bar.enter_context(progress(self._label(matchup_id, request), request.battles))
+
+    def _note(self, record: BattleRecord) -> None:
+        from services.arena.budget import Spent
+
+        self._played[record.index] = record.winner, Spent.in_battle(record).cost_usd
+
+
+def tell(sentence: str) -> None:
+    """Say it on standard error."""
+    err.print(escape(sentence))
+
+
+def jobs_of(store: Store, matchup_id: str) -> Iterator[Payload]:
+    """What is left to do of a matchup. What failed before gets another try."""
+    from services.arena.matchups import Progress
+
+    Matchups(store).forget(matchup_id)
+    return Progress.of(store, matchup_id).jobs()
+
+
+# ── battle ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@asks_for_a_matchup
+def battle(
+    asked: MatchupOptions,
+    log_level: LogLevel = None,
+    output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
+    challenge: Annotated[str | None, typer.Option(help="On the server: wait for this person to play p1.")] = None,
+    showdown_url: Annotated[
+        str | None, typer.Option(help="A running server, ws://HOST:PORT; else one is started.")
+    ] = None,
+    showdown_port: Annotated[
+        int | None, typer.Option(help="The port of the server that is started.", min=1, max=65535)
+    ] = None,
+) -> None:
+    """Play a matchup in this process and write its run and report; again to go on where it was interrupted."""
+    from services.arena.matchups import MatchupWork
+
+    configure_logging(log_level or Settings().log_level)
+    check_output(output)
+    if challenge is not None:
+        asked = replace(asked, p2=f"human:{challenge}")
+    new, settings = asked.new_matchup(), Settings()
+    work = MatchupWork(Store(str(UNFINISHED)), settings, on_command_line=True)
+    request = work.accept(new, secrets.randbits(32), None)
+    if showdown_url is not None:
+        settings = settings.model_copy(update={"showdown_url": showdown_url})
+    with _held(request, any_seed=new.seed is None) as matchup_id:
+        run, is_whole = _play(matchup_id, settings, showdown_port)
+        print_result(run, *write_result(run, output))
+        if is_whole:
+            shutil.rmtree(UNFINISHED / "matchups" / matchup_id, ignore_errors=True)
+    if run.cancelled or run.summary.broken:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _held(request: MatchupRequest, *, any_seed: bool) -> Iterator[str]:
+    """The same matchup where an earlier call was interrupted, else a new one. No other process plays it meanwhile."""
+    matchups = Matchups(Store(str(UNFINISHED)))
+    same = [each for each in matchups.ids() if _is(matchups, each, request, any_seed=any_seed)]
+    for matchup_id in (*same, new_id()):
+        folder = UNFINISHED / "matchups" / matchup_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("w")
+        except OSError as error:
+            raise UsageError(f"cannot write to {folder.absolute()}: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if matchup_id not in same:
+                matchups.create(matchup_id, request)
+            try:
+                yield matchup_id
+            finally:
+                if not matchups.recorded(matchup_id):
+                    shutil.rmtree(folder, ignore_errors=True)
+            return
+
+
+def _is(matchups: Matchups, matchup_id: str, request: MatchupRequest, *, any_seed: bool) -> bool:
+    try:
+        there = matchups.request(matchup_id)
+    except (BrokenRecord, NotFound):
+        return False
+    return there == (request.model_copy(update={"seed": there.seed}) if any_seed else request)
+
+
+def _play(matchup_id: str, settings: Settings, showdown_port: int | None) -> tuple[Run, bool]:
+    """What came of it, and whether nothing is left to play."""
+    from deploy.local_models import local_models
+    from services.arena.matchups import Progress
+    from services.arena.policies.language_model import connector
+    from services.reporter.writing import run_of
+    from shared.jobs.limits import LocalLimiter
+
+    store = Store(str(UNFINISHED))
+    request, recorded = Matchups(store).request(matchup_id), Matchups(store).recorded(matchup_id)
+    tell(describe(request))
+    if recorded:
+        tell(f"An earlier call was interrupted after {len(recorded)} of them; this one goes on from there.")
+    with ExitStack() as running:
+        reach = running.enter_context(local_models((request.p1, request.p2), tell))
+        if request.battlefield == "server" and settings.showdown_url is None:
+            server = running.enter_context(_showdown(showdown_port, settings.node))
+            settings = settings.model_copy(update={"showdown_url": server.url})
+            tell(f"A Showdown server runs at {server.page} while this matchup lasts.")
+        connect = reach(connector(settings, LocalLimiter()))
+        interrupted = drain(
+            store, settings, jobs_of(store, matchup_id), lambda *_: "battles", routes=PLAYING, connect=connect
+        )
+    is_whole = Progress.of(store, matchup_id).settled
+    run = run_of(Matchups(store), matchup_id)
+    return run.model_copy(update={"cancelled": interrupted and not is_whole}), is_whole
+
+
+@contextmanager
+def _showdown(port: int | None, node: Path | None) -> Iterator["ShowdownServer"]:
+    """A server in an event loop of its own, so that it lasts over those of several jobs."""
+    from shared.simulator.showdown_server import ShowdownServer
+
+    server, loop = ShowdownServer(port, node), asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
 
 
 def check_output(output: Path | None) -> None:
@@ -92,38 +257,14 @@ def check_output(output: Path | None) -> None:
             raise UsageError(f"cannot write to {folder.absolute()}", field="output")
 
 
-class _Watch:
-    """Looks at a matchup that is played until decided whenever the next stretch of battles is complete."""
-
-    def __init__(self, request: MatchupRequest) -> None:
-        self.test: SequentialTest | None = None
-        self._request = request
-        self._played: dict[int, Played] = {}
-        self._stops = [stretch.stop for stretch in look_ranges(request.battles, pairs=request.pairs)]
-        self._complete = 0
-
-    @property
-    def decided(self) -> bool:
-        return self.test is not None and self.test.decided is not Decided.UNDECIDED
-
-    def see(self, record: BattleRecord) -> None:
-        """Take in a battle; a look is taken when all before the next stop have ended."""
-        if self._request.until_decided is None or self.decided:
-            return
-        self._played[record.index] = Played(record.pair, record.winner)
-        while self._complete in self._played:
-            self._complete += 1
-            if self._complete in self._stops:
-                self.test = latest_look(
-                    self._played, self._request.until_decided, most=self._request.battles, pairs=self._request.pairs
-                )
-
-
 def write_result(run: Run, output: Path | None = None) -> tuple[Path, Path]:
     """Write a run and its report; returns both paths.
 
     Without `output`, to runs/<p1>_vs_<p2>_n<n>_<id>.json and reports/….html in the current folder.
     """
+    from services.reporter.report import render
+    from services.reporter.run import file_stem
+
     if output is None:
         if run.request is None or run.matchup_id is None:
             raise AlphaStralError("this run has no request to name its file after; give an output path")

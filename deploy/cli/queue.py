@@ -1,21 +1,124 @@
-"""A matchup asked of the API, followed on the command line to its end."""
+"""The commands about the queue: the local stack, and matchups asked of the API."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
 
+import typer
 from rich.markup import escape
 
-from deploy.cli.show import describe, err, print_result, progress
-from deploy.client import ApiClient, find_api
+from deploy.cli.options import LogLevel, MatchupOptions, asks_for_a_matchup
+from deploy.cli.show import describe, err, out, print_result, print_status, progress
+from deploy.client import ApiClient, find_api, find_redis
 from services.arena.views import MatchupStatus
 from shared.errors import AlphaStralError
 from shared.records import NewMatchup
 from shared.settings import Settings
+from shared.store import Store
+from shared.text import configure_logging
 from shared.verdicts.scores import Tally
 from shared.work import State
 
+ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
+MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
 
-def follow(
+
+def up(
+    arena: ArenaWorkers = 2,
+    trainer: Annotated[bool, typer.Option("--trainer", help="And a worker that trains; it needs torch.")] = False,
+    log_level: LogLevel = None,
+) -> None:
+    """Run the local stack (Redis, API, arena and scraper workers, reporter) until interrupted."""
+    from deploy.stack import LocalStack
+
+    configure_logging(log_level or Settings().log_level)
+    settings = Settings()
+    if log_level is not None:
+        settings = settings.model_copy(update={"log_level": log_level.upper()})
+    with suppress(KeyboardInterrupt), LocalStack(settings, arena_workers=arena, trainers=int(trainer)) as stack:
+        out.print(f"The API listens at {stack.url} (documentation: {stack.url}/docs). Ctrl-C ends everything.")
+        stack.wait()
+
+
+def demo(arena: ArenaWorkers = 2) -> None:
+    """Start the stack, play heuristic against random through API and queue, show the verdict, and stop everything."""
+    from deploy.stack import LocalStack
+
+    configure_logging("WARNING")
+    try:
+        err.print("starting Redis, the API, arena workers and a reporter …")
+        with TemporaryDirectory(prefix="alphastral-demo-") as folder:
+            settings = Settings().model_copy(update={"scraper_workers": 0})
+            if settings.redis_url is None:
+                # A store of its own, so that nothing of an earlier matchup is resumed here.
+                settings = settings.model_copy(update={"store": f"{folder}/store"})
+            with LocalStack(settings, arena_workers=arena, folder=Path("var/demo")) as stack, stack.client() as client:
+                err.print(f"the API listens at {escape(stack.url)}")
+                _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20), check=stack.check)
+    except KeyboardInterrupt:
+        err.print("interrupted; everything is stopped")
+        raise typer.Exit(1) from None
+
+
+@asks_for_a_matchup
+def enqueue(
+    asked: MatchupOptions,
+    output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
+) -> None:
+    """Ask the API for a matchup, and follow it."""
+    from deploy.cli.play import check_output
+
+    new = asked.new_matchup()
+    if wait:
+        check_output(output)
+    with api_client() as client:
+        if not wait:
+            out.print(client.enqueue(new).id)
+            return
+        try:
+            _follow(client, new, output)
+        except KeyboardInterrupt:
+            err.print("no longer following; the matchup goes on: alphastral matchup ID, alphastral cancel ID")
+            raise typer.Exit(1) from None
+
+
+def matchups(limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
+    """List matchups, newest first."""
+    with api_client() as client:
+        for line in client.matchups(limit=limit).items:
+            standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6}"
+            out.print(f"{standing} {escape(line.p1)} vs {escape(line.p2)}")
+
+
+def matchup(matchup_id: MatchupId) -> None:
+    """Show how a matchup stands."""
+    with api_client() as client:
+        print_status(client.matchup(matchup_id))
+
+
+def cancel(matchup_id: MatchupId) -> None:
+    """Cancel a matchup; what is played already is kept and reported."""
+    with api_client() as client:
+        print_status(client.cancel(matchup_id))
+
+
+def resume(
+    retry_failed: Annotated[bool, typer.Option(help="Give what failed for good another try.")] = False,
+) -> None:
+    """Enqueue all unfinished work again (matchups, scrapes, datasets, trainings), as every start of the API does."""
+    from deploy.kinds import resume as resume_all
+    from shared.jobs.queue import Queues, connect
+
+    settings = Settings()
+    queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
+    added = resume_all(Store(settings.store), queues, settings, retry_failed=retry_failed)
+    out.print(f"{added} jobs enqueued")
+
+
+def _follow(
     client: ApiClient, asked: NewMatchup, output: Path | None = None, check: Callable[[], None] = lambda: None
 ) -> None:
     """Ask for a matchup, show it to its end, and write its run and report to this folder.

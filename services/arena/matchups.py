@@ -11,7 +11,7 @@ from services.arena.views import BySide, MatchupLine, MatchupLinks, MatchupStatu
 from shared.errors import UsageError
 from shared.jobs.payloads import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteReport
 from shared.matchups import Matchups
-from shared.policies import KINDS, PolicySpec, parse_policy
+from shared.policies import PolicySpec
 from shared.records import MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
@@ -116,7 +116,7 @@ class Progress:
 
     def shard(self, shard: range) -> PlayShard:
         """The job that plays a shard."""
-        models = any(KINDS[parse_policy(name).kind].asks_a_model for name in (self.request.p1, self.request.p2))
+        models = any(asks_a_model(name) for name in (self.request.p1, self.request.p2))
         seconds = (
             SECONDS_PER_BATTLE_OF_MODELS if models else SECONDS_PER_BATTLE
         ) + TURNS_AT_MOST * self.request.move_delay
@@ -179,6 +179,7 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
         self._also: Callable[[PolicySpec], object] = (
             (lambda policy: None) if on_command_line else named_by_the_operator(settings)
         )
+        self._registry = Registry(Store(settings.store) if on_command_line else store)
         self._standings = Standings(store)
 
     def accept(self, body: NewMatchup, seed: int, before: MatchupRequest | None) -> MatchupRequest:
@@ -188,7 +189,7 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
         except UsageError as error:
             teams = {"team1": "teams.0", "team2": "teams.1"} if body.teams else {}
             raise type(error)(error.message, field=teams.get(error.field or "", error.field)) from error
-        return pinned(request, Registry(self._store), self._settings, before=before)
+        return pinned(request, self._registry, self._settings, before=before)
 
     def jobs(self, id: str) -> Iterator[Payload]:
         return Progress.of(self._store, id).jobs()

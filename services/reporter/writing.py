@@ -8,6 +8,7 @@ from services.reporter.run import assemble
 from services.reporter.standings import Line, Source, Table, table
 from shared.errors import UsageError
 from shared.matchups import Matchups
+from shared.records import Run
 from shared.store import Store
 from shared.text import count, usd
 from shared.tournaments import Ended, How, MatchupResult, RatingTable, Strength, Suite, TableLine, Tournaments, revision
@@ -21,22 +22,27 @@ def write_run_and_report(store: Store, matchup_id: str) -> None:
     while seen != (now := _seen(matchups, matchup_id)):
         # Looked at again afterwards, so that a slow report of less never covers a later one of more.
         seen = now
-        request = matchups.request(matchup_id)
-        failures = matchups.failures(matchup_id)
-        failures.pop(request.battles, None)
-        cancelled = matchups.cancelled(matchup_id)
-        run = assemble(
-            request,
-            matchups.battles(matchup_id),
-            matchup_id=matchup_id,
-            created_at=matchups.created_at(matchup_id).isoformat(timespec="seconds"),
-            cancelled=cancelled == "",
-            stopped=cancelled or None,
-            failures=dict.fromkeys(failures.values()),
-        )
+        run = run_of(matchups, matchup_id)
         matchups.write_run(matchup_id, run)
         matchups.write_report(matchup_id, render(run))
-        matchups.forget(matchup_id, request.battles)
+        matchups.forget(matchup_id, matchups.request(matchup_id).battles)
+
+
+def run_of(matchups: Matchups, matchup_id: str) -> Run:
+    """The run of what is recorded of a matchup."""
+    request = matchups.request(matchup_id)
+    failures = matchups.failures(matchup_id)
+    failures.pop(request.battles, None)
+    cancelled = matchups.cancelled(matchup_id)
+    return assemble(
+        request,
+        matchups.battles(matchup_id),
+        matchup_id=matchup_id,
+        created_at=matchups.created_at(matchup_id).isoformat(timespec="seconds"),
+        cancelled=cancelled == "",
+        stopped=cancelled or None,
+        failures=dict.fromkeys(failures.values()),
+    )
 
 
 def write_table(store: Store, tournament_id: str) -> None:

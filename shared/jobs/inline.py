@@ -44,7 +44,9 @@ class Inline:
         tell: Callable[[Any], None] = lambda told: None,
         **more: Any,
     ) -> None:
-        """Jobs without one of the `routes` are not done here. `tell` and `more` are the Context's."""
+        """Jobs without one of the `routes` are not done here. `tell` and `more` are the Context's; `tell` is given
+        each job's payload, too, when it begins.
+        """
         self._matchups = Matchups(store)
         self._routes = {route.payload: route for route in routes.values()}
         self._waiting: deque[Payload] = deque()
@@ -113,6 +115,7 @@ class Inline:
         first, last = self._running[0], self._running[-1]
         payload = first.model_copy(update={"stop": last.stop}) if isinstance(last, PlayShard) else first
         route = self._routes[type(payload)]
+        context.tell(payload)
         for attempts_left in range(route.retries, -1, -1):
             try:
                 called(route.function)(payload, context)

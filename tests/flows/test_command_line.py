@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from shared.records import read_run
 from shared.settings import child_environment
 
 COMMAND = [sys.executable, "-c", "from deploy.cli import main; main()"]
@@ -69,3 +71,22 @@ def test_a_matchup_leaves_its_run_and_its_report(tmp_path: Path) -> None:
     assert "won" in ended.stdout
     assert len(list((tmp_path / "runs").glob("random_vs_random_n2_*.json"))) == 1
     assert len(list((tmp_path / "reports").glob("random_vs_random_n2_*.html"))) == 1
+
+
+def test_a_battle_that_was_interrupted_goes_on_with_the_same_call(tmp_path: Path) -> None:
+    call = [*COMMAND, "battle", "--p1", "heuristic", "--n", "40", "--concurrency", "2"]
+    environment = child_environment(PYTHONPATH=str(Path(__file__).parents[2]))
+    battle = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("var/battle/matchups/*/battles/*.gz"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    battle.kill()
+    battle.communicate()
+    (kept,) = (tmp_path / "var/battle/matchups").iterdir()
+
+    again = alphastral(*call[len(COMMAND) :], folder=tmp_path)
+
+    assert again.returncode == 0 and "An earlier call was interrupted" in again.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.stem.endswith(kept.name) and read_run(run).summary.n_games == 40
+    assert list((tmp_path / "var/battle/matchups").iterdir()) == []
