@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.jobs.queue import Queues, WorkerSeen
-from shared.work import AnyKind, ListOf, WorkStatus, ask, cancel
+from shared.work import AnyKind, ListOf, TakesJobs, WorkStatus, ask, cancel
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def _printable(key: str) -> str:
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200), AfterValidator(_printable)]
 
 
-def routes_of(kind: AnyKind, queues: Queues) -> APIRouter:
+def routes_of(kind: AnyKind, queues: TakesJobs) -> APIRouter:
     """POST, GET, GET one and DELETE of a kind of work, which are the same for all."""
     routes, path, noun = APIRouter(tags=[kind.name]), f"/{kind.name}", kind.asked.noun
 
