@@ -21,8 +21,8 @@ from trl import SFTConfig, SFTTrainer
 
 from services.trainer import recipes
 from services.trainer.adapters import lora_config
-from services.trainer.decision_trainer import DecisionTrainer
-from services.trainer.samples import asked
+from services.trainer.data import asked
+from services.trainer.trainer import DecisionTrainer
 from shared.battle.contract import CONTRACTS, golden_states
 from shared.language.chat import completion_ids
 from shared.language.load import load

@@ -11,7 +11,6 @@ from fastapi import FastAPI
 
 import services.arena.api
 import services.reporter.api
-import services.trainer.api
 from deploy.kinds import kinds, resume
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
@@ -43,7 +42,6 @@ def build(settings: Settings) -> FastAPI:
             *(routes_of(kind, queues) for kind in kinds(store, settings)),
             services.arena.api.router(store),
             services.reporter.api.router(store),
-            services.trainer.api.router(store, queues, settings.recipes),
         ],
         queues,
         host=settings.api_published_at or settings.api_host,

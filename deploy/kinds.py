@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-import services.trainer.resume
 from services.arena.matchups import MatchupWork
 from services.arena.tournaments import TournamentWork
 from services.scraper.datasets import Datasets
 from services.scraper.scrapes import Scrapes
+from services.trainer.trainings import TrainingWork
 from shared import work
 from shared.jobs.queue import Queues
 from shared.settings import Settings
@@ -18,6 +18,7 @@ KINDS: Mapping[str, Callable[[Store, Settings], AnyKind]] = {
     "tournaments": TournamentWork,
     "scrapes": lambda store, settings: Scrapes(store),
     "datasets": lambda store, settings: Datasets(store),
+    "trainings": TrainingWork,
 }
 
 
@@ -28,6 +29,4 @@ def kinds(store: Store, settings: Settings) -> list[AnyKind]:
 
 def resume(store: Store, queues: Queues, settings: Settings, *, retry_failed: bool = False) -> int:
     """Put it there; how many jobs were not there yet. With `retry_failed`, what failed for good gets another try."""
-    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed) + services.trainer.resume.resume(
-        store, queues.enqueue, retry_failed=retry_failed
-    )
+    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed)

@@ -4,6 +4,7 @@ What a repository holds is somebody else's. Only the files that the caller accep
 in one folder, and no more bytes than it allows.
 """
 
+import glob
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -89,8 +90,8 @@ class Hub:
                 raise UsageError(
                     f"{repo} holds {total / 1e9:.1f} GB, which is more than the {max_bytes / 1e9:.1f} GB allowed"
                 )
-            for name in sizes:
-                self._api.hf_hub_download(repo, name, repo_type=kind, revision=commit, local_dir=into)
+            wanted = list(map(glob.escape, sizes))
+            self._api.snapshot_download(repo, repo_type=kind, revision=commit, local_dir=into, allow_patterns=wanted)
             return commit
 
     def _look(self, repo: str, kind: Kind, revision: str | None) -> tuple[str, dict[str, int | None]]:

@@ -33,7 +33,7 @@ from deploy.kinds import resume
 from deploy.stack import LocalStack
 from services.arena.views import MatchupStatus
 from services.scraper.views import NewDataset
-from services.trainer.trainings import NewTraining, TrainingState
+from services.trainer.trainings import NewTraining
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.matchups import Matchups
@@ -244,7 +244,7 @@ def _trained(plan: Plan, client: ApiClient, check: Callable[[], None], dataset: 
     """The version that the training became."""
     status = client.train(_training(plan, dataset), idempotency_key=f"loop-{plan.digest}-training")
     with training_bar("training") as show:
-        while status.state in (TrainingState.OPEN, TrainingState.RUNNING):
+        while status.state in (State.QUEUED, State.RUNNING):
             check()
             if status.standing:
                 show(status.standing)
@@ -265,9 +265,8 @@ def _evaluated(
         found: dict[str, Any] = json.loads(path.read_text())
         return found
     from deploy.model_names import resolve
-    from services.trainer.accuracy import drawn
-    from services.trainer.evaluate import evaluate
-    from services.trainer.samples import read_card, read_splits
+    from services.trainer.data import read_card, read_splits
+    from services.trainer.evaluate import drawn, evaluate
     from shared.language.load import load
 
     err.print(f"evaluation: {plan.held_out_decisions} held-out decisions, tuned and base …")

@@ -146,7 +146,6 @@ def _lines(card: ModelCard) -> list[str]:
         "recipe": card.recipe and f"{card.recipe.name} {dict(card.recipe.values)}",
         "dataset": card.dataset and f"{card.dataset.name} {dict(card.dataset.rows)} {card.dataset.hash}",
         "metrics": ", ".join(f"{name} {value:.4g}" for name, value in card.metrics.items()),
-        "went on from": card.parent,
         "pulled from": card.pulled_from,
         "made": card.created_at.isoformat(timespec="seconds"),
         "software": ", ".join(f"{name} {version}" for name, version in card.software.items()),

@@ -19,7 +19,6 @@ from shared.store import Store, is_id
 from shared.text import configure_logging
 
 if TYPE_CHECKING:
-    from services.trainer.progress import Standing
     from services.trainer.trainings import TrainingStanding
 
 Dataset = Annotated[Path, typer.Option(help="A dataset's folder, as `alphastral dataset build` writes it.")]
@@ -54,7 +53,7 @@ def train(
 
     check_device(chosen)
     err.print("loading torch and the model …")
-    from services.trainer.publishing import publish
+    from services.trainer.publish import publish
     from services.trainer.sft import train as train_model
     from shared.registry import Registry
 
@@ -68,7 +67,7 @@ def train(
     registry = Registry(Store(settings.store))
     version = publish(registry, name, chosen, trained)
     out.print(escape(f"{name}@{version} is in the registry, and {name} stands for it now"))
-    out.print(escape(f"its metrics: {folder / 'metrics.jsonl'}, its loss: {folder / 'loss.svg'}"))
+    out.print(escape(f"its metrics: {folder / 'metrics.jsonl'}"))
     if push is not None:
         from shared.hub import Hub
         from shared.registry.exchange import push as send
@@ -88,10 +87,9 @@ def evaluate(
 ) -> None:
     """Decision accuracy by kind on held-out battles, legal share without constraint, and perplexity."""
     from deploy.model_names import resolve
-    from services.trainer.accuracy import drawn
+    from services.trainer.data import read_card, read_splits
+    from services.trainer.evaluate import drawn, table
     from services.trainer.evaluate import evaluate as measure
-    from services.trainer.evaluate import table
-    from services.trainer.samples import read_card, read_splits
     from shared.language.load import load
 
     configure_logging("WARNING")
@@ -114,7 +112,7 @@ def evaluate(
 
 
 @contextmanager
-def training_bar(label: str = "steps") -> Iterator[Callable[["Standing | TrainingStanding"], None]]:
+def training_bar(label: str = "steps") -> Iterator[Callable[["TrainingStanding"], None]]:
     """A progress bar with loss, learning rate, tokens a second and time left; a line now and then elsewhere."""
     with Progress(
         TextColumn("{task.description}"),
@@ -127,7 +125,7 @@ def training_bar(label: str = "steps") -> Iterator[Callable[["Standing | Trainin
         task = bar.add_task(label, total=None, standing="")
         told = -1
 
-        def show(standing: "Standing | TrainingStanding") -> None:
+        def show(standing: "TrainingStanding") -> None:
             nonlocal told
             figures = (
                 f"loss {standing.loss:.3f}" if standing.loss is not None else "",

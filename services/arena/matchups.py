@@ -11,7 +11,7 @@ from services.arena.views import BySide, MatchupLine, MatchupLinks, MatchupStatu
 from shared.errors import UsageError
 from shared.jobs.payloads import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteReport
 from shared.matchups import Matchups
-from shared.policies import PolicySpec
+from shared.policies import PolicySpec, asks_a_model
 from shared.records import MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings

@@ -1,13 +1,22 @@
-"""What a recipe's adapter and quantization are to peft and transformers."""
+"""Adapters: what a recipe's is to peft, and how one is laid into its base for good."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
 from transformers import BitsAndBytesConfig
-from transformers.utils import is_flash_attn_2_available
 
+from services.trainer.data import Tokens
 from services.trainer.recipes import Recipe
+from shared.errors import AlphaStralError
+from shared.language.export import save
+from shared.language.load import load
+
+TOLERANCE = 1e-3
+"""Between logits in float32, as a share of the largest: merging only adds in another order."""
+_SAMPLES = 4
 
 
 def lora_config(recipe: Recipe, model: Any) -> LoraConfig:
@@ -43,9 +52,28 @@ def four_bits(recipe: Recipe) -> BitsAndBytesConfig | None:
     )
 
 
-def use_flash_attention(model: Any) -> bool:
-    """Turn flash attention on where it is; False elsewhere. Without it, nothing keeps packed samples apart."""
-    if not (torch.cuda.is_available() and is_flash_attn_2_available()):
-        return False
-    model.set_attn_implementation("flash_attention_2")
-    return True
+def merge(recipe: Recipe, folder: Path, samples: Tokens) -> None:
+    """Replace the adapter in `folder` by whole weights. Raises AlphaStralError where their logits differ on a batch."""
+    loaded = load(recipe.base, adapters={"trained": folder}, device=recipe.device, dtype="float32")
+    loaded.use_adapter("trained")
+    before = _logits(loaded.model, samples)
+    merged = loaded.model.merge_and_unload()
+    difference = max(
+        float((one - other).abs().max() / one.abs().max())
+        for one, other in zip(before, _logits(merged, samples), strict=True)
+    )
+    if not difference <= TOLERANCE:
+        raise AlphaStralError(f"merged and unmerged weights disagree: their logits differ by {difference:.1e}")
+    whole = folder.with_name(f".{folder.name}.merged")
+    shutil.rmtree(whole, ignore_errors=True)
+    save(merged.to(torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32), loaded.tokenizer, whole)
+    shutil.rmtree(folder)
+    whole.rename(folder)
+
+
+def _logits(model: torch.nn.Module, samples: Tokens) -> list[torch.Tensor]:
+    with torch.inference_mode():
+        return [
+            model(input_ids=torch.tensor([ids], device=model.device)).logits.cpu()
+            for ids in samples.input_ids[:_SAMPLES]
+        ]

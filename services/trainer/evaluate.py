@@ -1,17 +1,118 @@
-"""How well a model decides on held-out battles: decision accuracy by kind, and what it would say without constraint."""
+"""How well a model decides on held-out battles, and what a guess and a plain rule would reach.
 
-from collections.abc import Mapping, Sequence
+For its accuracy the model is not asked to write: every legal completion is scored exactly, its end included, and the
+most probable one is the model's choice, as the built-in server chooses under a constraint.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
+from typing import Any
 
 import torch
 
-from services.trainer.accuracy import Share, choices, model_accuracy, perplexity, yardsticks
-from services.trainer.samples import asked
+from services.trainer.data import asked
 from shared.datasets import Row
+from shared.language.chat import completions_ids
 from shared.language.load import Loaded
+from shared.language.scoring import FiniteSet, score
 
-KINDS = ("all", "move", "voluntary switch", "forced switch", "tera")
+SETS_AT_ONCE = 4
+ALL = "all"
+KINDS = (ALL, "move", "voluntary switch", "forced switch", "tera")
 MAX_ANSWER_TOKENS = 24
+_POWER = re.compile(r"\b(?:physical|special) (?P<power>\d+)? ?(?:x(?P<times>[\d.]+))?.* (?P<completion>move .+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many decisions. A guess hits a share of each."""
+
+    hits: float
+    decisions: int
+
+    @property
+    def rate(self) -> float:
+        """As a number from 0 to 1."""
+        return self.hits / self.decisions if self.decisions else 0.0
+
+
+def drawn(rows: Sequence[Row], decisions: int, seed: int) -> tuple[Row, ...]:
+    """So many rows with a choice, the same for the same seed."""
+    chosen = [row for row in rows if len(row.legal) > 1]
+    return tuple(Random(seed).sample(chosen, min(decisions, len(chosen))))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What a model would do at a row, and how probable it holds the label."""
+
+    completion: str
+    """The most probable legal one."""
+    label_logprob: float
+    """Of the row's completion as a whole answer, its end included."""
+    label_tokens: int
+
+
+def choices(model: Any, tokenizer: Any, rows: Sequence[Row]) -> list[ModelChoice]:
+    """What the model would choose at each row."""
+    # Those of about one length together, so that little is padding.
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index].prompt))
+    found: dict[int, ModelChoice] = {}
+    for start in range(0, len(order), SETS_AT_ONCE):
+        together = order[start : start + SETS_AT_ONCE]
+        members = [completions_ids(tokenizer, rows[index].legal) for index in together]
+        sets = [
+            FiniteSet(tuple(asked(tokenizer, rows[index].prompt)), tuple(map(tuple, legal)))
+            for index, legal in zip(together, members, strict=True)
+        ]
+        for index, legal, scores in zip(together, members, score(model, sets), strict=True):
+            row = rows[index]
+            label = row.legal.index(row.completion)
+            best = max(range(len(scores)), key=scores.__getitem__)
+            found[index] = ModelChoice(row.legal[best], scores[label], len(legal[label]))
+    return [found[index] for index in range(len(rows))]
+
+
+def model_accuracy(rows: Sequence[Row], chosen: Sequence[ModelChoice]) -> dict[str, Share]:
+    """Kind of decision, and `all` → how often the model's choice is the label."""
+    return _shares((row, float(choice.completion == row.completion)) for row, choice in zip(rows, chosen, strict=True))
+
+
+def perplexity(chosen: Sequence[ModelChoice]) -> float:
+    """Of a token of the labels: 1 where the model is always right and sure."""
+    tokens = sum(choice.label_tokens for choice in chosen)
+    return math.exp(-sum(choice.label_logprob for choice in chosen) / tokens) if tokens else math.nan
+
+
+def guess_accuracy(rows: Sequence[Row]) -> dict[str, Share]:
+    """The same for a uniform guess: what it hits on average."""
+    return _shares((row, 1 / len(row.legal)) for row in rows)
+
+
+def rule_accuracy(rows: Sequence[Row]) -> dict[str, Share]:
+    """The same for the plain rule: most power times effectiveness; where no move is offered, the first switch."""
+    return _shares((row, float(most_power(row) == row.completion)) for row in rows)
+
+
+def most_power(row: Row) -> str:
+    """What the plain rule chooses, by the figures that stand in the row's own prompt (contract v2)."""
+    strength = {
+        line["completion"].split(" +", 1)[0]: float(line["power"] or 0) * float(line["times"] or 1)
+        for line in map(_POWER.search, row.prompt.splitlines())
+        if line
+    }
+    return max(row.legal, key=lambda completion: strength.get(completion, 0.0))
+
+
+def yardsticks(rows: Sequence[Row]) -> dict[str, dict[str, Share]]:
+    """What a model's accuracy is measured against. The prompts of contract v1 tell no effectiveness to go by."""
+    found = {"a uniform guess": guess_accuracy(rows)}
+    if all(row.contract == "v2" for row in rows):
+        found["most power times effectiveness"] = rule_accuracy(rows)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +130,8 @@ class Evaluation:
 def evaluate(loaded: Loaded, rows: Sequence[Row], *, name: str, written: int) -> Evaluation:
     """Measure a model on `rows`, and let it write on the first `written` of them."""
     chosen = choices(loaded.model, loaded.tokenizer, rows)
-    accuracy = {name: model_accuracy(rows, chosen), **yardsticks(rows)}
     return Evaluation(
-        accuracy=accuracy,
+        accuracy={name: model_accuracy(rows, chosen), **yardsticks(rows)},
         legal=_legal_share(loaded, rows[:written]),
         perplexity=perplexity(chosen),
     )
@@ -47,6 +147,15 @@ def table(evaluation: Evaluation) -> list[tuple[str, ...]]:
         for name, shares in evaluation.accuracy.items()
     ]
     return [head, *lines]
+
+
+def _shares(hits: Iterable[tuple[Row, float]]) -> dict[str, Share]:
+    sums: dict[str, tuple[float, int]] = {ALL: (0.0, 0)}
+    for row, hit in hits:
+        for kind in (ALL, row.kind):
+            before, decisions = sums.get(kind, (0.0, 0))
+            sums[kind] = (before + hit, decisions + 1)
+    return {kind: Share(*found) for kind, found in sums.items()}
 
 
 def _legal_share(loaded: Loaded, rows: Sequence[Row]) -> Share:

@@ -72,13 +72,18 @@ class Recipe(_Frozen):
     max_length: int = Field(ge=16)
     """Tokens of prompt and completion; samples over it are left out and counted."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    packing: bool = False
-    """Several samples in one row, none of which sees another. Needs flash attention, and is left out without it."""
     group_by_length: bool = False
     """Batches of samples of about one length, so that little is padding."""
     merge: bool = False
     """Publish whole weights in place of the adapter."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _packs_nothing(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if "packing" in values:
+            raise ValueError("packing is no value of a recipe any more: samples are not packed into rows. Leave it out")
+        return values
 
     @model_validator(mode="after")
     def _evaluates_what_it_saves(self) -> "Recipe":

@@ -7,27 +7,32 @@
     5  the best checkpoint, as a folder that can be published
 
 FOLDER/checkpoint-N/    trl's and transformers' own checkpoints: weights, optimizer, schedule, random states
-FOLDER/metrics.jsonl    every logged figure; FOLDER/loss.svg their picture, at the end
+FOLDER/training.json    whose folder it is: recipe and dataset
+FOLDER/metrics.jsonl    every logged figure
 FOLDER/model/           the result
 """
 
+import json
 import random
-from collections.abc import Callable
+import shutil
+import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
 from peft import get_peft_model, prepare_model_for_kbit_training
 from peft.helpers import disable_input_dtype_casting
-from transformers import PrinterCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTConfig
 
-from services.trainer.accuracy import ALL, drawn, guess_accuracy
-from services.trainer.adapters import four_bits, lora_config, use_flash_attention
-from services.trainer.decision_trainer import DecisionTrainer
-from services.trainer.folders import claim
+from services.trainer.adapters import four_bits, lora_config, merge
+from services.trainer.data import Splits, Tokens, read_splits, tokens
+from services.trainer.evaluate import ALL, drawn, guess_accuracy
 from services.trainer.machine import (
     CHECKPOINTS_KEPT,
     Size,
@@ -37,12 +42,15 @@ from services.trainer.machine import (
     device_of,
     is_first_process,
 )
-from services.trainer.progress import Standing, Telling, ended_early, loss_picture, read_metrics
 from services.trainer.recipes import Recipe
-from services.trainer.samples import Splits, Tokens, read_splits, tokens
-from shared.errors import UsageError
+from services.trainer.trainer import DecisionTrainer
+from services.trainer.trainings import TrainingStanding
+from shared.errors import Conflict, UsageError
+from shared.jobs.worker import HandedBack
 from shared.language.export import save
 from shared.language.load import load
+from shared.store import replace_file
+from shared.text import one_line
 
 LOGGED_EVERY = 5
 LEFT_OUT = "left out because they are longer than max_length"
@@ -68,7 +76,7 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
-    on_standing: Callable[[Standing], None] = lambda standing: None,
+    on_standing: Callable[[TrainingStanding], None] = lambda standing: None,
     tell: Callable[[str], None] = lambda sentence: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Trained:
@@ -83,7 +91,7 @@ def train(
     first = is_first_process()
     splits = read_splits(dataset, recipe.contract)
     with processes.main_process_first():
-        checkpoint = claim(folder, recipe, splits, resume=resume or not first)
+        checkpoint = _claim(folder, recipe, splits, resume=resume or not first)
     if not first:
         tell = _unheard
     check_base(recipe)
@@ -98,7 +106,6 @@ def train(
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     # What the adapter will say it belongs to; a folder in somebody's cache would mean nothing elsewhere.
     model.name_or_path = recipe.base
-    flash = recipe.packing and use_flash_attention(model)
     trainer_model = get_peft_model(model, lora_config(recipe, model))
     size = Size.of(trainer_model)
     check_room(recipe, size, folder)
@@ -122,13 +129,15 @@ def train(
     # ── 4. train, evaluate, keep checkpoints ────────────────────────────────────────────────────────────────────────
     trainer = DecisionTrainer(
         model=trainer_model,
-        args=_arguments(recipe, folder, packing=flash),
+        args=_arguments(recipe, folder),
         train_dataset=_dataset(written["train"]),
         eval_dataset=_dataset(written["validation"], scored=len(scored), seed=recipe.seed),
         processing_class=tokenizer,
     )
     trainer.scored, trainer.tell = scored, tell
-    telling = Telling(folder / "metrics.jsonl", lambda: int(trainer.state.num_input_tokens_seen), on_standing, stopping)
+    telling = _Progress(
+        folder / "metrics.jsonl", lambda: int(trainer.state.num_input_tokens_seen), on_standing, stopping
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(telling)
     with ExitStack() as inside:
@@ -136,7 +145,7 @@ def train(
         inside.enter_context(disable_input_dtype_casting(trainer_model))
         if checkpoint is None or not trainer.take_up_ended(checkpoint):
             trainer.train(resume_from_checkpoint=checkpoint)
-    ended_early(trainer.state, stopping)
+    _check_ended(trainer.state, stopping)
     processes.wait_for_everyone()
 
     # ── 5. the best checkpoint, as a folder that can be published ───────────────────────────────────────────────────
@@ -145,11 +154,8 @@ def train(
     figures = {**_best(metrics, trainer.state.best_model_checkpoint), "uniform_guess_accuracy": guess}
     result = folder / "model"
     if first:
-        (folder / "loss.svg").write_text(loss_picture(metrics))
         save(trainer_model, tokenizer, result)
         if recipe.merge:
-            from services.trainer.merging import merge
-
             merge(recipe, result, written["validation"])
     processes.wait_for_everyone()
     return Trained(
@@ -166,7 +172,7 @@ def _unheard(sentence: str) -> None:
     """Where several processes train, one of them speaks."""
 
 
-def _arguments(recipe: Recipe, folder: Path, *, packing: bool) -> SFTConfig:
+def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
         max_steps=recipe.max_steps,
@@ -180,10 +186,8 @@ def _arguments(recipe: Recipe, folder: Path, *, packing: bool) -> SFTConfig:
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_gradient_norm,
         # Too long samples are gone before trl could cut them.
-        max_length=recipe.max_length if packing else None,
-        packing=packing,
-        eval_packing=False,
-        train_sampling_strategy="group_by_length" if recipe.group_by_length and not packing else "random",
+        max_length=None,
+        train_sampling_strategy="group_by_length" if recipe.group_by_length else "random",
         eval_strategy="steps",
         eval_steps=recipe.evaluate_every,
         save_strategy="steps",
@@ -226,3 +230,130 @@ def _best(metrics: list[dict[str, float]], checkpoint: str | None) -> dict[str, 
                 if name == "eval_loss" or name.startswith("eval_decision")
             }
     return figures | {"steps": float(max(line["step"] for line in metrics))}
+
+
+# ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _claim(folder: Path, recipe: Recipe, splits: Splits, *, resume: bool) -> str | None:
+    """Make the folder this training's own, and find the checkpoint to go on from.
+
+    Raises Conflict where it holds another training, or this one without `resume`, and UsageError where nothing can be
+    written. Another training that never came to a checkpoint (it was refused, say) gives way.
+    """
+    ours = {"recipe": recipe.model_dump(mode="json"), "dataset": splits.digest}
+    path = folder / "training.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = _last_whole(folder)
+        theirs = json.loads(path.read_text()) if path.exists() else None
+        if theirs is not None:
+            theirs["recipe"].pop("packing", None)  # A value that recipes had earlier.
+        differs = theirs != json.loads(json.dumps(ours))
+        if theirs is None or (differs and checkpoint is None):
+            replace_file(path, json.dumps(ours, indent=2).encode())
+            return None
+        if differs:
+            raise Conflict(
+                f"{folder} holds a training by another recipe or on another dataset: choose another --output"
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"cannot train in {folder}: {one_line(error)}", field="output") from error
+    if not resume:
+        raise Conflict(f"{folder} holds a training already: go on with it by --resume, or choose another --output")
+    return checkpoint
+
+
+def _last_whole(folder: Path) -> str | None:
+    """The last checkpoint that is whole. Halves, left by a training that was killed as it wrote, are removed."""
+    whole: dict[int, Path] = {}
+    for path in folder.glob("checkpoint-*"):
+        try:
+            # What transformers writes last.
+            whole[int(json.loads((path / TRAINER_STATE_NAME).read_text())["global_step"])] = path
+        except (OSError, ValueError, KeyError, TypeError):
+            shutil.rmtree(path, ignore_errors=True)
+    return str(whole[max(whole)]) if whole else None
+
+
+# ── how far it is ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """Writes every metric down, and tells how far the training is; ends it once `stopping`."""
+
+    metrics_file: Path
+    tokens_seen: Callable[[], int]
+    on_standing: Callable[[TrainingStanding], None] = lambda standing: None
+    stopping: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = time.monotonic
+    _began: tuple[float, int, int] = (0.0, 0, 0)
+    _latest: dict[str, float] = field(default_factory=dict)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        """Start the clock. What was written after the checkpoint that is gone on from will be written again."""
+        self._began = (self.clock(), state.global_step, self.tokens_seen())
+        if state.is_world_process_zero and self.metrics_file.exists():
+            kept = [line for line in read_metrics(self.metrics_file) if line["step"] <= state.global_step]
+            replace_file(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """After each step: tell how far it is, and save before ending where somebody said stop."""
+        if state.is_world_process_zero:
+            self.on_standing(self.standing(state))
+        if self.stopping():
+            control.should_save = control.should_training_stop = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, object] | None = None,
+        **more: Any,
+    ) -> None:
+        """Write what the trainer logs; of several processes, one."""
+        if not state.is_world_process_zero:
+            return
+        # It also logs what is no figure.
+        given: Mapping[str, object] = logs or {}
+        figures = {name: value for name, value in given.items() if isinstance(value, int | float)}
+        self._latest.update(figures)
+        line: dict[str, float] = {"step": state.global_step, **figures}
+        if "loss" in figures and (speed := self.standing(state).tokens_per_second) is not None:
+            line["tokens_per_second"] = round(speed, 1)
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def standing(self, state: TrainerState) -> TrainingStanding:
+        """How far it is, at the pace since it was begun or gone on with."""
+        began, first_step, first_tokens = self._began
+        elapsed, steps = self.clock() - began, state.global_step - first_step
+        return TrainingStanding(
+            step=state.global_step,
+            steps=state.max_steps,
+            loss=self._latest.get("loss"),
+            learning_rate=self._latest.get("learning_rate"),
+            tokens_per_second=(self.tokens_seen() - first_tokens) / elapsed if steps and elapsed else None,
+            seconds_left=(state.max_steps - state.global_step) * elapsed / steps if steps else None,
+        )
+
+
+def _check_ended(state: TrainerState, stopping: Callable[[], bool]) -> None:
+    """Raises HandedBack where a training was stopped before its last step: what is left is for another worker."""
+    if state.global_step < state.max_steps and stopping():
+        raise HandedBack
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The metrics that were written; a line that a killed process left unfinished is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found

@@ -1,27 +1,27 @@
-"""Trainings in the store: what was asked for, how far each is, and how it ended. Needs no torch.
+"""Trainings as a kind of work: what may be asked for, and how each stands, told from the store alone. Needs no torch.
 
-trainings/ID/request.json    what was asked for
+Beside what was asked for (shared/asked.py):
+
 trainings/ID/standing.json   how far it is, replaced while it runs
 trainings/ID/version.txt     what was published, before it is sent anywhere else
 trainings/ID/result.json     the version that it became
-trainings/ID/failure.txt     why it failed for good
 """
 
 import tempfile
-import uuid
-from datetime import UTC, datetime
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.trainer import recipes
 from services.trainer.recipes import Recipe
-from shared.errors import BrokenRecord, NotFound, UsageError
+from shared.asked import Asked
+from shared.errors import NotFound, UsageError
+from shared.jobs.payloads import TrainModel
+from shared.settings import Settings
 from shared.store import Store, is_id
+from shared.work import State, WorkKind, WorkStatus
 
-_Model = TypeVar("_Model", bound=BaseModel)
 _NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 """On the Hub."""
@@ -81,133 +81,106 @@ class TrainingResult(_Frozen):
     """Where on the Hub it is, too."""
 
 
-class TrainingState(StrEnum):
-    """How a training stands."""
-
-    OPEN = "open"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-
-
-class TrainingStatus(BaseModel):
+class TrainingStatus(WorkStatus):
     """A training, and how it stands."""
 
-    id: str
-    state: TrainingState
     request: NewTraining
     standing: TrainingStanding | None
     result: TrainingResult | None
     failure: str | None
 
 
-class Trainings:
+class Trainings(Asked[NewTraining]):
     """The trainings of a store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    folder = "trainings"
+    noun = "training"
+    model = NewTraining
+    earlier_failures = "failure.txt"
 
-    def create(self, asked: NewTraining, training_id: str | None = None) -> str:
-        """Store what was asked for, under a new id or again under a given one."""
-        training_id = training_id or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-        path = _path(training_id, "request.json")
-        if not self._store.exists(path):
-            self._store.write(path, asked.model_dump_json(indent=2, by_alias=True).encode())
-        return training_id
-
-    def ids(self) -> list[str]:
-        """All trainings, newest first."""
-        return sorted(self._store.folders("trainings"), reverse=True)
-
-    def request(self, training_id: str) -> NewTraining:
-        """What was asked for. Raises NotFound, and BrokenRecord."""
-        path = _path(training_id, "request.json")
-        try:
-            return NewTraining.model_validate_json(self._store.read(path, f"no training {training_id}"))
-        except ValidationError as error:
-            raise BrokenRecord(f"{path} is broken") from error
-
-    def status(self, training_id: str) -> TrainingStatus:
-        """How it stands. Raises NotFound, and BrokenRecord."""
-        request = self.request(training_id)
-        standing = self._read(training_id, "standing.json", TrainingStanding)
-        result = self._read(training_id, "result.json", TrainingResult)
-        failure = self._text(training_id, "failure.txt")
-        state = (
-            TrainingState.FINISHED
-            if result
-            else TrainingState.FAILED
-            if failure is not None
-            else TrainingState.RUNNING
-            if standing
-            else TrainingState.OPEN
-        )
-        return TrainingStatus(
-            id=training_id, state=state, request=request, standing=standing, result=result, failure=failure
-        )
-
-    def is_open(self, training_id: str) -> bool:
-        """Whether it neither came to an end nor failed for good."""
-        return self.status(training_id).state in (TrainingState.OPEN, TrainingState.RUNNING)
-
-    def tell(self, training_id: str, standing: TrainingStanding) -> None:
+    def tell(self, id: str, standing: TrainingStanding) -> None:
         """Store how far it is."""
-        self._store.write(_path(training_id, "standing.json"), standing.model_dump_json().encode())
+        self.files.write(self.path(id, "standing.json"), standing.model_dump_json().encode())
 
-    def version(self, training_id: str) -> str | None:
+    def standing(self, id: str) -> TrainingStanding | None:
+        """How far it is; None before its first step. Raises BrokenRecord."""
+        return self.read(id, "standing.json", TrainingStanding)
+
+    def version(self, id: str) -> str | None:
         """The version that was published of it, where one was."""
-        return self._text(training_id, "version.txt")
+        return self._text(id, "version.txt")
 
-    def published(self, training_id: str, version: str) -> None:
+    def published(self, id: str, version: str) -> None:
         """Store which version was published of it."""
-        self._store.write(_path(training_id, "version.txt"), version.encode())
+        self.files.write(self.path(id, "version.txt"), version.encode())
 
-    def finish(self, training_id: str, result: TrainingResult) -> None:
+    def finish(self, id: str, result: TrainingResult) -> None:
         """Store what it came to."""
-        self._store.write(_path(training_id, "result.json"), result.model_dump_json().encode())
+        self.files.write(self.path(id, "result.json"), result.model_dump_json().encode())
 
-    def fail(self, training_id: str, reason: str) -> None:
-        """Store why it failed for good."""
-        self._store.write(_path(training_id, "failure.txt"), reason.encode())
+    def result(self, id: str) -> TrainingResult | None:
+        """What it came to; None before its end. Raises BrokenRecord."""
+        return self.read(id, "result.json", TrainingResult)
 
-    def forget_failure(self, training_id: str) -> None:
-        """Open a training again that failed for good."""
-        self._store.remove(_path(training_id, "failure.txt"))
+    def state(self, id: str) -> State:
+        """How it stands. Raises NotFound, and BrokenRecord."""
+        self.request(id)
+        if self.result(id):
+            return State.FINISHED
+        if self.cancelled(id) is not None:
+            return State.CANCELLED
+        if self.failures(id):
+            return State.FAILED
+        return State.RUNNING if self.standing(id) else State.QUEUED
 
-    def folder(self, training_id: str) -> Path:
+    def checkpoints(self, id: str) -> Path:
         """Where it keeps its checkpoints: beside its request on a disk; where the store is a bucket, on this machine,
         in the folder that TMPDIR names. A container's working directory has no room for them.
         """
-        on_disk = self._store.on_disk(f"trainings/{training_id}/work")
-        return on_disk or Path(tempfile.gettempdir()) / "alphastral-trainings" / training_id
-
-    def dataset(self, name: str, into: Path) -> Path:
-        """A folder with the dataset `name`, copied to `into` from a bucket. Raises NotFound."""
-        if not is_id(name) or not self._store.exists(f"datasets/{name}/card.json"):
-            raise NotFound(f"no dataset {name!r} is in the store")
-        here = self._store.on_disk(f"datasets/{name}")
-        if here is not None:
-            return here
-        copy = into / name
-        copy.mkdir(parents=True, exist_ok=True)
-        for file in ("card.json", "train.jsonl", "validation.jsonl"):
-            path = f"datasets/{name}/{file}"
-            (copy / file).write_bytes(b"".join(self._store.pieces(path, f"{path} is gone")))
-        return copy
-
-    def _text(self, training_id: str, name: str) -> str | None:
-        path = _path(training_id, name)
-        return self._store.read(path, path).decode(errors="replace") if self._store.exists(path) else None
-
-    def _read(self, training_id: str, name: str, model: type[_Model]) -> _Model | None:
-        path = _path(training_id, name)
-        try:
-            return model.model_validate_json(self._store.read(path, path)) if self._store.exists(path) else None
-        except ValidationError as error:
-            raise BrokenRecord(f"{path} is broken") from error
+        on_disk = self.files.on_disk(self.path(id, "work"))
+        return on_disk or Path(tempfile.gettempdir()) / "alphastral-trainings" / id
 
 
-def _path(training_id: str, name: str) -> str:
-    if not is_id(training_id):
-        raise NotFound(f"no training {training_id!r}")
-    return f"trainings/{training_id}/{name}"
+class TrainingWork(WorkKind[NewTraining, NewTraining]):
+    """Trainings: each is one job."""
+
+    body = NewTraining
+    line = status = TrainingStatus
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.asked: Trainings = Trainings(store)
+        self._store, self._own_recipes = store, settings.recipes
+
+    def accept(self, body: NewTraining, seed: int, before: NewTraining | None) -> NewTraining:
+        body.resolved(self._own_recipes)
+        if not self._store.exists(f"datasets/{body.dataset}/card.json"):
+            raise UsageError(f"no dataset {body.dataset!r} is in the store", field="dataset")
+        return body
+
+    def jobs(self, id: str) -> Iterator[TrainModel]:
+        if self.asked.state(id) in (State.QUEUED, State.RUNNING):
+            yield TrainModel(training_id=id)
+
+    def standing(self, id: str) -> TrainingStatus:
+        return TrainingStatus(
+            id=id,
+            state=self.asked.state(id),
+            created_at=self.asked.created_at(id),
+            request=self.asked.request(id),
+            standing=self.asked.standing(id),
+            result=self.asked.result(id),
+            failure=next(iter(self.asked.failures(id).values()), None),
+        )
+
+
+def stored_dataset(store: Store, name: str, into: Path) -> Path:
+    """A folder with the dataset `name`, copied to `into` from a bucket. Raises NotFound."""
+    if not is_id(name) or not store.exists(f"datasets/{name}/card.json"):
+        raise NotFound(f"no dataset {name!r} is in the store")
+    here = store.on_disk(f"datasets/{name}")
+    if here is not None:
+        return here
+    files = {file: f"datasets/{name}/{file}" for file in ("card.json", "train.jsonl", "validation.jsonl")}
+    contents = {file: store.pieces(path, f"{path} is gone") for file, path in files.items()}
+    Store(str(into)).add_folder(name, contents, last="card.json")
+    return into / name

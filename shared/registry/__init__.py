@@ -7,7 +7,7 @@ models/NAME/current                      the version that NAME stands for now; b
 It needs obstore and pydantic and no more, so that it fits into any engine's image.
 """
 
-from shared.registry.card import Dataset, ModelCard, PublishedFile, Recipe
+from shared.registry.card import DatasetUsed, ModelCard, PublishedFile, RecipeUsed
 from shared.registry.models import Registry
 
-__all__ = ["Dataset", "ModelCard", "PublishedFile", "Recipe", "Registry"]
+__all__ = ["DatasetUsed", "ModelCard", "PublishedFile", "RecipeUsed", "Registry"]

@@ -14,7 +14,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Recipe(_Frozen):
+class RecipeUsed(_Frozen):
     """How it was trained."""
 
     name: str
@@ -22,7 +22,7 @@ class Recipe(_Frozen):
     """All values that the training ran with, those given on the command line included."""
 
 
-class Dataset(_Frozen):
+class DatasetUsed(_Frozen):
     """What it was trained on."""
 
     name: str
@@ -45,6 +45,9 @@ class PublishedFile(_Frozen):
 class ModelCard(_Frozen):
     """What a published model says of itself. Only `base`, `kind` and `contract` are always there."""
 
+    # Earlier cards have a `parent`, which nothing wrote.
+    model_config = ConfigDict(extra="ignore")
+
     base: str
     """What was tuned: a model's name on the Hub, or `smollm2`."""
     kind: Literal["merged", "adapter"]
@@ -53,11 +56,9 @@ class ModelCard(_Frozen):
     """Contract version → its hash, of what it was trained for. Empty for a model that was trained for none."""
     architecture: str | None = None
     """`model_type` of the base's configuration, such as `llama`: it decides which engine serves the model."""
-    recipe: Recipe | None = None
-    dataset: Dataset | None = None
+    recipe: RecipeUsed | None = None
+    dataset: DatasetUsed | None = None
     metrics: Mapping[str, FiniteFloat] = Field(default_factory=dict)
-    parent: str | None = None
-    """NAME@VERSION of the registry that training went on from."""
     parameters: int | None = None
     trained_parameters: int | None = None
     license: str | None = None

@@ -4,7 +4,8 @@ import json
 import urllib.request
 
 from services.scraper.views import NewDataset
-from services.trainer.trainings import NewTraining, TrainingState
+from services.trainer.trainings import NewTraining
+from shared.work import State
 from tests.e2e.system import SLOWLY, System, assert_whole, docker, eventually, hosts, logs
 
 
@@ -132,7 +133,7 @@ def test_what_was_trained_on_battles_is_served_at_once_and_plays(system: System)
         client.build_dataset(NewDataset(name="played", sources=(f"store:matchups/{learned.matchup_id}",)))
         eventually(lambda: client.dataset("played").state != "running")
         asked = client.train(NewTraining(recipe="cpu-smollm2", dataset="played", name="smollm2-tuned", set=few))
-        eventually(lambda: client.training(asked.id).state not in (TrainingState.OPEN, TrainingState.RUNNING), 300)
+        eventually(lambda: client.training(asked.id).state not in (State.QUEUED, State.RUNNING), 300)
         ended = client.training(asked.id)
     assert ended.result is not None, ended.failure
     model = f"smollm2-tuned@{ended.result.version}"

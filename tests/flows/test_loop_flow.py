@@ -9,13 +9,14 @@ import pytest
 
 from deploy.cli.loop import Plan, run
 from deploy.stack import LocalStack
-from services.trainer.progress import read_metrics
-from services.trainer.trainings import NewTraining, Trainings, TrainingState
+from services.trainer.sft import read_metrics
+from services.trainer.trainings import NewTraining, Trainings
 from shared.battle.pokedex import SNAPSHOT
 from shared.errors import UsageError
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
+from shared.work import ENDED, State
 from tests.flows.conftest import eventually
 from tests.language.tiny import tiny_model, tiny_tokenizer
 from tests.trainer.learned import dataset
@@ -102,7 +103,7 @@ def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_pa
     assert run(plan, tmp_path / "loop", settings).read_text() == html
     assert {path: path.read_bytes() for path in (store / "matchups").rglob("*") if path.is_file()} == done
     assert Registry(Store(str(store))).versions("tiny-tuned") == versions
-    assert Trainings(Store(str(store))).status(training).failure is None
+    assert Trainings(Store(str(store))).failures(training) == {}
     assert "tuned vs base" in html and "most power times effectiveness" in html
     with pytest.raises(UsageError, match="asked for otherwise"):
         run(plan.model_copy(update={"battles": 4}), tmp_path / "loop", settings)
@@ -120,16 +121,16 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path:
     dataset(tmp_path / "store" / "datasets" / "small")
     with LocalStack(settings, trainers=1, arena_workers=1, folder=tmp_path) as stack, stack.client() as client:
         status = client.train(NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
-        work = Trainings(store).folder(status.id)
+        work = Trainings(store).checkpoints(status.id)
         eventually(lambda: (work / "checkpoint-10").is_dir(), 120)
         [worker] = [each for each in client.health()["workers"] if each["queue"] == "train"]
 
         os.kill(worker["pid"], signal.SIGKILL)
         before = read_metrics(work / "metrics.jsonl")
 
-        eventually(lambda: client.training(status.id).state is not TrainingState.RUNNING, 120)
+        eventually(lambda: client.training(status.id).state in ENDED, 120)
         ended = client.training(status.id)
-        assert ended.state is TrainingState.FINISHED, ended.failure
+        assert ended.state is State.FINISHED, ended.failure
         again = client.train(NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
     assert ended.result is not None and again.result == ended.result
     # Begun anew, its first lines would tell other speeds. The checkpoint of the tenth step may be half.

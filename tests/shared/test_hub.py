@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from shared.errors import NotFound, Unreachable, UsageError
 from shared.hub import Hub
-from shared.registry import Dataset, Recipe, Registry
+from shared.registry import DatasetUsed, RecipeUsed, Registry
 from shared.registry.exchange import pull, push
 from shared.store import Store
 from tests.standins import hub as standin
@@ -59,8 +59,8 @@ def test_a_version_that_is_pushed_and_pulled_is_the_same(
     registry: Registry, client: Hub, the_hub: standin.Hub, tmp_path: Path
 ) -> None:
     made = card(
-        recipe=Recipe(name="smoke", values={"learning_rate": 1e-3}),
-        dataset=Dataset(name="self-play", hash="a" * 64, rows={"train": 10}, counts={"kind": {"move": 10}}),
+        recipe=RecipeUsed(name="smoke", values={"learning_rate": 1e-3}),
+        dataset=DatasetUsed(name="self-play", hash="a" * 64, rows={"train": 10}, counts={"kind": {"move": 10}}),
         metrics={"decision_accuracy": 0.84},
         license="apache-2.0",
         software={"torch": "2.13.0"},
@@ -83,8 +83,8 @@ def test_the_page_on_the_hub_says_what_a_person_asks_first(
 ) -> None:
     made = card(
         base="HuggingFaceTB/SmolLM2-135M-Instruct",
-        recipe=Recipe(name="smoke", values={"note": "<script>alert(1)</script> | # x"}),
-        dataset=Dataset(name="self-play", hash="a" * 64, rows={"train": 1234}),
+        recipe=RecipeUsed(name="smoke", values={"note": "<script>alert(1)</script> | # x"}),
+        dataset=DatasetUsed(name="self-play", hash="a" * 64, rows={"train": 1234}),
         metrics={"decision_accuracy": 0.84},
         license="apache-2.0",
     )

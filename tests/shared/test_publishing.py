@@ -117,6 +117,16 @@ def test_a_folder_that_nobody_should_load_is_not_published(
     assert Registry(files).names() == []
 
 
+@pytest.mark.parametrize("parent", [None, "smol@20261101-120000-abcdef"])
+def test_a_card_of_an_earlier_version_that_names_a_parent_is_read(tmp_path: Path, parent: str | None) -> None:
+    registry = Registry(Store(str(tmp_path / "store")))
+    version = registry.publish("smol", trained(tmp_path / "trained"), card())
+    path = tmp_path / "store/models/smol/versions" / version / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"parent": parent}))
+
+    assert registry.check("smol", version).base == card().base
+
+
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer_config.json", "model.safetensors"])
 def test_a_folder_that_no_engine_could_load_is_not_published(files: Store, tmp_path: Path, missing: str) -> None:
     folder = trained(tmp_path / "trained")

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from services.trainer.accuracy import (
+from services.trainer.data import asked
+from services.trainer.evaluate import (
     choices,
     drawn,
     guess_accuracy,
@@ -14,7 +15,6 @@ from services.trainer.accuracy import (
     rule_accuracy,
     yardsticks,
 )
-from services.trainer.samples import asked
 from shared.datasets import Row
 from shared.language.chat import completion_ids
 from tests.language.tiny import score_plainly, tiny

@@ -34,11 +34,10 @@ def test_a100_lora_is_the_second_training_of_the_original() -> None:
     assert (recipe.dtype, recipe.merge) == ("bfloat16", True)
 
 
-def test_h100_lora_learns_the_completion_alone_in_packed_rows() -> None:
+def test_h100_lora_learns_the_completion_alone_with_a_larger_adapter() -> None:
     recipe = recipes.load("h100-lora")
 
     assert (recipe.base, recipe.contract, recipe.loss) == (MINISTRAL, "v2", "completion")
-    assert recipe.packing
     assert recipe.lora.r > recipes.load("a100-lora").lora.r
 
 
@@ -64,6 +63,7 @@ def test_a_changed_value_is_part_of_the_record() -> None:
         ({"max_steps.deep": "1"}, "max_steps.deep"),
         ({"save_every": "30"}, "save_every"),
         ({"quantization.type": "nf4"}, "CUDA"),
+        ({"packing": "true"}, "packing is no value of a recipe any more"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(changes: dict[str, str], named: str) -> None:

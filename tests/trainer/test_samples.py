@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.samples import IGNORED, read_splits, tokens
+from services.trainer.data import IGNORED, read_splits, tokens
 from shared.errors import BrokenRecord, NotFound, UsageError
 from tests.language.tiny import tiny_tokenizer
 from tests.trainer.learned import dataset, rows, write

@@ -1,15 +1,14 @@
 """The trainer's job: published once, sent where it is to be sent; what is broken in the store harms nothing else."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from services.trainer.api import router
-from services.trainer.resume import resume
 from services.trainer.tasks import train_model
-from services.trainer.trainings import NewTraining, Trainings, TrainingState
+from services.trainer.trainings import NewTraining, Trainings, TrainingWork
 from shared.errors import Unreachable, UsageError
 from shared.jobs.payloads import Payload, TrainModel
 from shared.jobs.queue import Queues, connect
@@ -17,11 +16,26 @@ from shared.jobs.worker import Context
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
+from shared.web import routes_of
+from shared.work import State, resume
 from tests.language.tiny import save_tiny
 from tests.standins.hub import hub
 from tests.trainer.learned import as_toml, dataset, recipe
 
 KEY = "hf_only-for-this-hub"
+
+
+@dataclass
+class Heap:
+    """A queue that keeps what it is given."""
+
+    jobs: list[Payload] = field(default_factory=list)
+
+    def ping(self) -> None: ...
+
+    def enqueue(self, payload: Payload) -> bool:
+        self.jobs.append(payload)
+        return True
 
 
 def context(folder: Path, hub_url: str, key: str | None = KEY) -> Context:
@@ -37,7 +51,8 @@ def asked(folder: Path) -> str:
     (folder / "recipes" / "tiny.toml").write_text(as_toml(recipe(save_tiny(folder / "base"))))
     dataset(folder / "store" / "datasets" / "small")
     new = NewTraining(recipe="tiny", dataset="small", name="mine", push="me/mine")
-    return Trainings(Store(str(folder / "store"))).create(new, "once")
+    Trainings(Store(str(folder / "store"))).create("once", new)
+    return "once"
 
 
 def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path) -> None:
@@ -51,8 +66,8 @@ def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path)
 
     store = Store(str(tmp_path / "store"))
     [version] = Registry(store).versions("mine")
-    status = Trainings(store).status("once")
-    assert status.state is TrainingState.FINISHED and status.result is not None
+    status = TrainingWork(store, Settings(_env_file=None)).standing("once")
+    assert status.state is State.FINISHED and status.result is not None
     assert (status.result.version, "me/mine" in (status.result.pushed_to or "")) == (version, True)
     assert "adapter_model.safetensors" in there.repos["models", "me/mine"].files
 
@@ -61,30 +76,49 @@ def test_a_broken_training_keeps_no_other_from_its_work(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     trainings, new = Trainings(store), NewTraining(recipe="tiny", dataset="small", name="mine")
     for training_id in ("good", "halved", "torn"):
-        trainings.create(new, training_id)
+        trainings.create(training_id, new)
     store.write("trainings/torn/standing.json", b'{"step": ')
     (tmp_path / "store/trainings/halved/request.json").unlink()
     trainings.fail("good", "the disk was full")
-    enqueued: list[Payload] = []
+    queue, kinds = Heap(), [TrainingWork(store, Settings(_env_file=None))]
 
-    def enqueue(payload: Payload) -> bool:
-        enqueued.append(payload)
-        return True
+    assert (resume(kinds, queue), queue.jobs) == (0, [])
+    assert resume(kinds, queue, retry_failed=True) == 1
+    assert queue.jobs == [TrainModel(training_id="good")]
 
-    assert (resume(store, enqueue), enqueued) == (0, [])
-    assert resume(store, enqueue, retry_failed=True) == 1
-    assert enqueued == [TrainModel(training_id="good")]
+
+def test_what_failed_before_failures_had_a_folder_has_failed_and_may_be_tried_again(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    trainings = Trainings(store)
+    trainings.create("old", NewTraining(recipe="tiny", dataset="small", name="mine"))
+    store.write("trainings/old/failure.txt", b"the disk was full")
+
+    assert (trainings.state("old"), trainings.failures("old")) == (State.FAILED, {0: "the disk was full"})
+    trainings.forget("old")
+    assert trainings.state("old") is State.QUEUED
+
+
+def test_a_training_that_is_cancelled_ends_where_it_is_and_publishes_nothing(tmp_path: Path) -> None:
+    training = asked(tmp_path)
+    store = Store(str(tmp_path / "store"))
+    where = context(tmp_path, "http://127.0.0.1:9")
+
+    Trainings(store).cancel(training)
+    train_model(TrainModel(training_id=training), where)
+
+    assert Trainings(store).state(training) is State.CANCELLED and Trainings(store).standing(training) is None
+    assert Registry(store).names() == []
 
 
 def test_a_broken_training_is_missing_from_the_list(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     for training_id in ("good", "torn"):
-        Trainings(store).create(NewTraining(recipe="tiny", dataset="small", name="mine"), training_id)
+        Trainings(store).create(training_id, NewTraining(recipe="tiny", dataset="small", name="mine"))
     store.write("trainings/torn/request.json", b"{")
     app = FastAPI()
     # Nothing is enqueued, so that no Redis is asked.
-    app.include_router(router(store, Queues(connect("redis://127.0.0.1:9"))))
+    app.include_router(routes_of(TrainingWork(store, Settings(_env_file=None)), Queues(connect("redis://127.0.0.1:9"))))
 
     listed = TestClient(app).get("/trainings")
 
-    assert [training["id"] for training in listed.json()] == ["good"]
+    assert [training["id"] for training in listed.json()["items"]] == ["good"]

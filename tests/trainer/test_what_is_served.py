@@ -8,7 +8,7 @@ from services.arena.policies.language_model import connector
 from services.scraper.datasets import build
 from services.scraper.rows import Reader, Wanted
 from services.scraper.sources import find_sources
-from services.trainer.samples import IGNORED, read_splits, tokens
+from services.trainer.data import IGNORED, read_splits, tokens
 from shared.jobs.limits import LocalLimiter
 from shared.language.chat import prompt_ids
 from shared.matchups import Matchups

@@ -10,8 +10,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import SFTTrainer
 
-from services.trainer.accuracy import ALL, Share, choices, guess_accuracy, model_accuracy
-from services.trainer.samples import IGNORED
+from services.trainer.data import IGNORED
+from services.trainer.evaluate import ALL, Share, choices, guess_accuracy, model_accuracy
 from shared.datasets import Row
 
 

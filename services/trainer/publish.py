@@ -6,8 +6,7 @@ from services.trainer.recipes import Recipe
 from services.trainer.sft import Trained
 from shared.battle.contract import CONTRACTS
 from shared.language.export import make_loadable
-from shared.registry import Dataset, ModelCard, Registry
-from shared.registry import Recipe as RecipeOnCard
+from shared.registry import DatasetUsed, ModelCard, RecipeUsed, Registry
 
 SOFTWARE = ("accelerate", "alphastral", "peft", "torch", "transformers", "trl")
 
@@ -27,8 +26,8 @@ def publish(registry: Registry, name: str, recipe: Recipe, trained: Trained, *, 
             kind="merged" if recipe.merge else "adapter",
             contract={recipe.contract: CONTRACTS[recipe.contract].hash},
             architecture=trained.architecture,
-            recipe=RecipeOnCard(name=recipe.name, values=recipe.model_dump(mode="json")),
-            dataset=Dataset(
+            recipe=RecipeUsed(name=recipe.name, values=recipe.model_dump(mode="json")),
+            dataset=DatasetUsed(
                 name=trained.splits.name,
                 hash=trained.splits.digest,
                 rows=dict(card.rows),
