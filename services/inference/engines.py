@@ -15,6 +15,27 @@ from shared.registry import ModelCard
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where engines listen and files go."""
+
+    folder: Path
+    """For copies of a bucket's versions, and to remember which version was healthy last."""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    device: str = "cuda"
+    engine: str | None = None
+    """The one to use, whatever the architecture."""
+    stand_in: str | None = None
+    """What is served until the name stands for a version: `smollm2`, or a model of the Hub."""
+    more: Sequence[str] = ()
+    """Arguments for the engine, passed on as they are."""
+
+    def listening(self, host_option: str) -> list[str]:
+        """The options of an engine that say where it listens."""
+        return [host_option, self.host, "--port", str(self.port)]
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """A version of the registry."""
 
@@ -28,57 +49,41 @@ class Published:
         return self.card.kind == "adapter"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be served, and where."""
-
-    model: str
-    """NAME@VERSION: what the engine has to call it. Or what the engine itself finds, a model of the Hub."""
-    published: Published | None
-    """None for what the engine itself finds."""
-    host: str
-    port: int
-    device: str = "cuda"
-    more: Sequence[str] = ()
-    """Arguments of the operator's, passed on as they are."""
+Command = Callable[[str, Published | None, Place], list[str]]
+"""What the engine has to call the model (NAME@VERSION), and the model; None where the engine finds it by that name."""
 
 
-Command = Callable[[Plan], list[str]]
-
-
-def tgi(plan: Plan) -> list[str]:
+def tgi(model: str, published: Published | None, place: Place) -> list[str]:
     """Text Generation Inference shows the model under the path that it was given: so that is NAME@VERSION."""
-    if plan.published and plan.published.is_adapter:
+    if published and published.is_adapter:
         # Its chat route would take NAME@VERSION for an adapter's name, which TGI splits at the @.
-        raise UsageError(f"TGI cannot serve the adapter {plan.model} under its name: publish it merged, or use vLLM")
-    where = ["--hostname", plan.host, "--port", str(plan.port)]
-    return ["text-generation-launcher", "--model-id", plan.model, *where, *plan.more]
+        raise UsageError(f"TGI cannot serve the adapter {model} under its name: publish it merged, or use vLLM")
+    return ["text-generation-launcher", "--model-id", model, *place.listening("--hostname"), *place.more]
 
 
-def vllm(plan: Plan) -> list[str]:
+def vllm(model: str, published: Published | None, place: Place) -> list[str]:
     """What vLLM calls a model is an argument of its own."""
-    where, published = ["--host", plan.host, "--port", str(plan.port)], plan.published
-    if published is None:
-        return ["vllm", "serve", plan.model, *where, *plan.more]
-    folder = published.folder
-    if published.is_adapter:
-        found = _field(folder / "adapter_config.json", "r")
+    served, lora = [model], []
+    if published and published.is_adapter:
+        found = _field(published.folder / "adapter_config.json", "r")
         rank = found if isinstance(found, int) and found > 0 else 16
-        lora = ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{plan.model}={folder}"]
-        return ["vllm", "serve", published.card.base, *where, *lora, *plan.more]
-    return ["vllm", "serve", str(folder), "--served-model-name", plan.model, *where, *plan.more]
+        served = [published.card.base]
+        lora = ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{model}={published.folder}"]
+    elif published:
+        served = [str(published.folder), "--served-model-name", model]
+    return ["vllm", "serve", *served, *place.listening("--host"), *lora, *place.more]
 
 
-def builtin(plan: Plan) -> list[str]:
+def builtin(model: str, published: Published | None, place: Place) -> list[str]:
     """Our own server reads the registry itself. An adapter's base is served beside it: it is loaded anyway."""
-    where = ["--host", plan.host, "--port", str(plan.port), "--device", plan.device]
-    base = [plan.published.card.base] if plan.published and plan.published.is_adapter else []
-    return [sys.executable, "-m", "deploy.serving", *base, plan.model, *where, *plan.more]
+    base = [published.card.base] if published and published.is_adapter else []
+    where = [*place.listening("--host"), "--device", place.device]
+    return [sys.executable, "-m", "deploy.serving", *base, model, *where, *place.more]
 
 
 COMMANDS: Mapping[str, Command] = {"tgi": tgi, "vllm": vllm, "builtin": builtin}
 IN_A_FOLDER_OF_LINKS = frozenset({"tgi"})
-"""Engines that are started where `Plan.model` is a path."""
+"""Engines that are started where the model's name is a path."""
 BY_ARCHITECTURE: Mapping[str, str] = {"llama": "tgi", "mistral": "tgi", "ministral3": "vllm", "mistral3": "vllm"}
 """`model_type` of the configuration → engine; the built-in server for all others."""
 
@@ -92,14 +97,6 @@ def choose(published: Published | None) -> str:
     return "builtin" if engine == "tgi" and published.is_adapter else engine
 
 
-def _field(path: Path, name: str) -> object:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found.get(name) if isinstance(found, dict) else None
-
-
 def folder_of_links(within: Path, model: str, folder: Path) -> Path:
     """A folder in which nothing but `model` lies: a link to the published files. Raises OSError."""
     within.mkdir(parents=True, exist_ok=True)
@@ -108,3 +105,11 @@ def folder_of_links(within: Path, model: str, folder: Path) -> Path:
             link.unlink()
     (within / model).symlink_to(folder.resolve(), target_is_directory=True)
     return within
+
+
+def _field(path: Path, name: str) -> object:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found.get(name) if isinstance(found, dict) else None

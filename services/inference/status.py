@@ -1,4 +1,4 @@
-"""What a supervisor says of itself over HTTP: `/status` for people, `/health` for whoever runs the container."""
+"""What a supervisor says of itself over HTTP: `/status` for people, `/health` for what runs the container."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,17 +9,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-State = Literal["waiting", "starting", "serving", "failing"]
+SupervisorState = Literal["waiting", "starting", "serving", "failing"]
 
 
-class Status(BaseModel):
+class SupervisorStatus(BaseModel):
     """How a supervisor's model stands."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: str
     """The name that is watched."""
-    state: State
+    state: SupervisorState
     """`waiting` for a promotion, `starting` an engine, `serving`, or `failing`: trying again after a pause."""
     version: str | None
     """What the engine serves, or is being started for. None where something stands in until the first promotion."""
@@ -40,7 +40,7 @@ class Status(BaseModel):
 
 
 @contextmanager
-def shown(status: Callable[[], Status], host: str, port: int) -> Iterator[int]:
+def shown(status: Callable[[], SupervisorStatus], host: str, port: int) -> Iterator[int]:
     """Answer at a port (0: a free one) while the context lasts; gives the port."""
 
     class Answer(BaseHTTPRequestHandler):

@@ -20,8 +20,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
-from services.inference.engines import COMMANDS, IN_A_FOLDER_OF_LINKS, Command, Plan, Published, choose, folder_of_links
-from services.inference.status import State, Status, shown
+from services.inference.engines import (
+    COMMANDS,
+    IN_A_FOLDER_OF_LINKS,
+    Command,
+    Place,
+    Published,
+    choose,
+    folder_of_links,
+)
+from services.inference.status import SupervisorState, SupervisorStatus, shown
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.process import Child, answers, in_url, is_taken
 from shared.registry import Registry
@@ -29,6 +37,11 @@ from shared.registry.folders import CARD
 from shared.settings import EngineName, Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging, one_line
+
+log = logging.getLogger(__name__)
+
+STAND_IN = ""
+"""In the place of a version: what is served until the first promotion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,46 +64,6 @@ class Timing:
     """For an engine that is told to end."""
     starts: int = 2
     """So many in vain, and a version is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where engines listen and files go."""
-
-    folder: Path
-    """For copies of a bucket's versions, and to remember which version was healthy last."""
-    host: str = "127.0.0.1"
-    port: int = 8080
-    device: str = "cuda"
-    engine: str | None = None
-    """The one to use, whatever the architecture."""
-    stand_in: str | None = None
-    """What is served until the name stands for a version: `smollm2`, or a model of the Hub."""
-    more: Sequence[str] = ()
-    """Arguments for the engine."""
-
-    @property
-    def reached_at(self) -> str:
-        """The host to ask the engine at, which may listen everywhere."""
-        return "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host
-
-    @property
-    def copies(self) -> Path:
-        """Where the copies of a bucket's versions are."""
-        return self.folder / "models"
-
-    def prune(self, name: str, keep: Set[str | None]) -> None:
-        """Delete the copies of a model's versions but those, and what is left of downloads that never ended."""
-        for copy in sorted((self.copies / name).glob("*")):
-            is_copy = (copy / CARD).is_file() or copy.name.startswith(".")
-            if is_copy and copy.is_dir() and not copy.is_symlink() and copy.name not in keep:
-                shutil.rmtree(copy, ignore_errors=True)
-
-
-log = logging.getLogger(__name__)
-
-STAND_IN = ""
-"""In the place of a version: what is served until the first promotion."""
 
 
 @dataclass(slots=True)
@@ -136,13 +109,16 @@ class Supervisor:
         self._failure: str | None = None
         self._unread: str | None = None
         """Why the registry does not say what to serve."""
-        self._memory = place.folder / f"{name}.healthy"
+        self._copies = place.folder / "models"
+        self._asked_at = "127.0.0.1" if place.host in ("0.0.0.0", "") else place.host
+        """The engine's host: it may listen everywhere."""
+        self._healthy_file = place.folder / f"{name}.healthy"
         self._last_healthy = self._remembered()
-        self._state: State | None = None
+        self._state: SupervisorState | None = None
         self._say()
 
-    def status(self) -> Status:
-        """How it stood when it last did something; may be asked from any thread."""
+    def status(self) -> SupervisorStatus:
+        """The state when it last did something; any thread may ask."""
         return self._status
 
     def run(self, stopping: threading.Event) -> None:
@@ -193,64 +169,60 @@ class Supervisor:
 
     def _start(self, version: str) -> None:
         """Fetch a version, end the engine that runs, and start one for it. What cannot be started disturbs nothing."""
-        place, model, published = self._place, self._called(version), None
-        if version != STAND_IN:
-            try:
-                folder = self._registry.fetch(self._name, version, place.copies)
-                published = Published(self._registry.card(self._name, version), folder)
-            except (BrokenRecord, NotFound) as error:
-                self._give_up(version, error.message)
-                return
-            except (Unreachable, OSError) as error:
-                self._try_later(f"{model} cannot be fetched: {error}")
-                return
+        place, model = self._place, self._called(version)
+        try:
+            published = self._fetched(version)
+        except (BrokenRecord, NotFound) as error:
+            self._give_up(version, error.message)
+            return
+        except (Unreachable, OSError) as error:
+            self._try_later(f"{model} cannot be fetched: {error}")
+            return
         engine = place.engine or choose(published)
         try:
-            command = self._commands[engine](Plan(model, published, place.host, place.port, place.device, place.more))
-        except UsageError as error:
-            self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
-            return
-        self._end()
-        if is_taken(place.reached_at, place.port):
-            self._try_later(f"somebody else listens on port {place.port}")
-            return
-        try:
-            within = None
+            command = self._commands[engine](model, published, place)
+            self._end()
+            if is_taken(self._asked_at, place.port):
+                self._try_later(f"somebody else listens on port {place.port}")
+                return
+            folder = None
             if published and engine in IN_A_FOLDER_OF_LINKS:
-                within = folder_of_links(place.folder / "links", model, published.folder)
-            child = Child(engine, command, folder=within, watches_input=False)
+                folder = folder_of_links(place.folder / "links", model, published.folder)
+            child = Child(engine, command, folder=folder, watches_input=False)
             child.start()
-        except OSError as error:
+        except (UsageError, OSError) as error:
             self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
             return
         self._engine = EngineProcess(version, engine, child, self._clock())
         log.info("starting %s for %s: %s", engine, model, shlex.join(command))
+
+    def _fetched(self, version: str) -> Published | None:
+        if version == STAND_IN:
+            return None
+        folder = self._registry.fetch(self._name, version, self._copies)
+        return Published(self._registry.card(self._name, version), folder)
 
     def _called(self, version: str) -> str:
         """What an engine calls a version, or what stands in for one."""
         return f"{self._name}@{version}" if version != STAND_IN else str(self._place.stand_in)
 
     def _look_at(self, engine: EngineProcess) -> None:
-        status = engine.child.status
-        now = self._clock()
+        status, now, timing = engine.child.status, self._clock(), self._timing
         if status is not None:
-            ended = f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}"
-            self._lose(engine, f"the engine of {self._called(engine.version)} {ended}")
+            self._lose(engine, f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}")
         elif engine.healthy_since is None:
             if self._answers():
                 self._healthy(engine)
-            elif now - engine.started_at > self._timing.start_seconds:
-                waited = f"{self._timing.start_seconds:g} s"
-                self._lose(engine, f"the engine of {self._called(engine.version)} was not healthy after {waited}")
-        elif now - engine.looked_at >= self._timing.look_seconds:
+            elif now - engine.started_at > timing.start_seconds:
+                self._lose(engine, f"was not healthy after {timing.start_seconds:g} s")
+        elif now - engine.looked_at >= timing.look_seconds:
             engine.looked_at = now
             engine.bad_looks = 0 if self._answers() else engine.bad_looks + 1
-            if engine.bad_looks >= self._timing.bad_looks:
-                self._lose(engine, f"the engine of {self._called(engine.version)} no longer answers /health")
+            if engine.bad_looks >= timing.bad_looks:
+                self._lose(engine, "no longer answers /health")
 
     def _answers(self) -> bool:
-        place = self._place
-        return answers(f"http://{in_url(place.reached_at)}:{place.port}/health", self._timing.answer_seconds)
+        return answers(f"http://{in_url(self._asked_at)}:{self._place.port}/health", self._timing.answer_seconds)
 
     def _healthy(self, engine: EngineProcess) -> None:
         log.info("%s is served by %s", self._called(engine.version), engine.engine)
@@ -260,16 +232,24 @@ class Supervisor:
             self._failure = None
         if engine.version == STAND_IN:
             return
-        self._place.prune(self._name, keep={engine.version, self._last_healthy})
+        self._prune({engine.version, self._last_healthy})
         self._last_healthy = engine.version
         try:
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self._memory, engine.version.encode())
+            self._healthy_file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._healthy_file, engine.version.encode())
         except OSError as error:
             log.warning("cannot remember that %s was healthy: %s", engine.version, error)
 
-    def _lose(self, engine: EngineProcess, why: str) -> None:
+    def _prune(self, keep: Set[str | None]) -> None:
+        """Delete the copies of other versions, and what is left of downloads that never ended."""
+        for copy in sorted((self._copies / self._name).glob("*")):
+            is_copy = (copy / CARD).is_file() or copy.name.startswith(".")
+            if is_copy and copy.is_dir() and not copy.is_symlink() and copy.name not in keep:
+                shutil.rmtree(copy, ignore_errors=True)
+
+    def _lose(self, engine: EngineProcess, how: str) -> None:
         """End what is left of an engine, and start one again: after a pause, where that does not help."""
+        why = f"the engine of {self._called(engine.version)} {how}"
         self._end()
         if engine.healthy_since is None:
             self._started_in_vain(engine.version, why)
@@ -323,13 +303,13 @@ class Supervisor:
         self._failure = one_line(why)
 
     def _say(self) -> None:
-        """Replace the status by one that is whole: whoever asks never sees an engine with another one's state."""
+        """Replace the status by one that is whole, so that no engine is seen with another one's state."""
         engine = self._engine
-        idle: State = "failing" if self._failure else "waiting"
+        idle: SupervisorState = "failing" if self._failure else "waiting"
         state = idle if engine is None else "starting" if engine.healthy_since is None else "serving"
         if state != self._state:
             self._state, self._since = state, datetime.now(UTC)
-        self._status = Status(
+        self._status = SupervisorStatus(
             model=self._name,
             state=state,
             version=(engine.version or None) if engine else None,
@@ -345,7 +325,7 @@ class Supervisor:
 
     def _remembered(self) -> str | None:
         with suppress(AlphaStralError, OSError):
-            version = self._memory.read_text(encoding="utf-8").strip()
+            version = self._healthy_file.read_text(encoding="utf-8").strip()
             return version if version in self._registry.versions(self._name) else None
         return None
 
@@ -369,15 +349,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings()
         configure_logging(settings.log_level)
         engine = given.engine or settings.engine
-        place = Place(
-            given.folder,
-            given.host,
-            given.port,
-            given.device,
-            None if engine == "auto" else engine,
-            given.stand_in,
-            (*shlex.split(settings.engine_arguments), *more),
-        )
+        more = [*shlex.split(settings.engine_arguments), *more]
+        chosen = None if engine == "auto" else engine
+        place = Place(given.folder, given.host, given.port, given.device, chosen, given.stand_in, more)
         supervisor = Supervisor(Registry(Store(settings.store)), given.name, place)
         with shown(supervisor.status, given.host, given.status_port):
             supervisor.run(stopping)

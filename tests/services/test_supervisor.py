@@ -18,9 +18,9 @@ import httpx2
 import pytest
 
 from services.inference import engines
-from services.inference.engines import COMMANDS, Command, Plan, Published
-from services.inference.status import Status
-from services.inference.supervisor import Place, Supervisor, Timing
+from services.inference.engines import COMMANDS, Command, Place, Published
+from services.inference.status import SupervisorStatus
+from services.inference.supervisor import Supervisor, Timing
 from shared.errors import UsageError
 from shared.registry import Registry
 from shared.settings import child_environment
@@ -50,7 +50,7 @@ Registry(Store(sys.argv[1])).promote("smol", sys.argv[2])
 
 def standing_in(command: Command) -> Command:
     """The command of the table, with our stand-in as its program."""
-    return lambda plan: [*ENGINE, *command(plan)]
+    return lambda *model: [*ENGINE, *command(*model)]
 
 
 STANDING_IN: Mapping[str, Command] = {name: standing_in(command) for name, command in COMMANDS.items()}
@@ -103,14 +103,14 @@ class Site:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
-    def until(self, condition: Callable[[Status], object]) -> Status:
+    def until(self, condition: Callable[[SupervisorStatus], object]) -> SupervisorStatus:
         deadline = time.monotonic() + 60
         while not condition(status := self.supervisor.status()):
             assert time.monotonic() < deadline, f"waited in vain: {status}"
             time.sleep(0.01)
         return status
 
-    def until_serving(self, version: str) -> Status:
+    def until_serving(self, version: str) -> SupervisorStatus:
         return self.until(lambda status: status.state == "serving" and status.version == version)
 
     def served(self) -> Any:
@@ -236,7 +236,7 @@ def test_a_version_that_does_not_come_up_is_rolled_back(tmp_path: Path, start: s
 
     bad = site.promote(2, start)
 
-    def is_back(now: Status) -> bool:
+    def is_back(now: SupervisorStatus) -> bool:
         if start == "hang" and now.state == "starting" and now.version == bad:
             waited_for.add(now.pid)
         return site.registry.current("smol") == good
@@ -409,30 +409,30 @@ def test_a_configuration_that_nobody_can_read_chooses_no_engine_and_no_rank(tmp_
     deep = b"[" * 100_000
     whole = Published(card(architecture=None), trained(tmp_path / "whole", config__json=deep))
     folder = trained(tmp_path / "adapter", adapter_config__json=b'{"r": "--trust-remote-code"}')
-    adapter = Plan("smol@1", Published(card(kind="adapter", base="them/big"), folder), "::", 80)
+    adapter = engines.vllm("smol@1", Published(card(kind="adapter", base="them/big"), folder), Place(tmp_path))
 
     assert engines.choose(whole) == "builtin"
-    assert "16" in engines.vllm(adapter) and "--trust-remote-code" not in engines.vllm(adapter)
+    assert "16" in adapter and "--trust-remote-code" not in adapter
 
 
 def test_each_engine_is_told_the_models_name(tmp_path: Path) -> None:
     folder = trained(tmp_path, adapter_config__json=b'{"r": 32}')
-    whole = Plan("smol@1", Published(card(), folder), "0.0.0.0", 80, "cpu", ("--more", "1"))
-    adapter = Plan("smol@1", Published(card(kind="adapter", base="them/big"), folder), "::", 80)
-    theirs = Plan("them/big", None, "::", 80)
+    whole = "smol@1", Published(card(), folder), Place(folder, "0.0.0.0", 80, "cpu", more=("--more", "1"))
+    adapter = "smol@1", Published(card(kind="adapter", base="them/big"), folder), Place(folder, "::", 80)
+    theirs = "them/big", None, Place(folder, "::", 80)
 
     where = ["0.0.0.0", "--port", "80"]
-    assert engines.tgi(whole)[1:] == ["--model-id", "smol@1", "--hostname", *where, "--more", "1"]
-    assert engines.vllm(whole)[:3] == ["vllm", "serve", str(folder)]
-    assert engines.vllm(whole)[3:] == ["--served-model-name", "smol@1", "--host", *where, "--more", "1"]
-    assert engines.vllm(adapter)[2] == "them/big"
-    assert engines.vllm(adapter)[-4:] == ["--max-lora-rank", "32", "--lora-modules", f"smol@1={folder}"]
-    assert engines.builtin(whole)[3:] == ["smol@1", "--host", *where, "--device", "cpu", "--more", "1"]
-    assert engines.builtin(adapter)[3:5] == ["them/big", "smol@1"]
-    assert engines.choose(None) == "builtin" and engines.builtin(theirs)[3:5] == ["them/big", "--host"]
-    assert engines.vllm(theirs)[2:4] == ["them/big", "--host"] and "them/big" in engines.tgi(theirs)
+    assert engines.tgi(*whole)[1:] == ["--model-id", "smol@1", "--hostname", *where, "--more", "1"]
+    assert engines.vllm(*whole)[:3] == ["vllm", "serve", str(folder)]
+    assert engines.vllm(*whole)[3:] == ["--served-model-name", "smol@1", "--host", *where, "--more", "1"]
+    assert engines.vllm(*adapter)[2] == "them/big"
+    assert engines.vllm(*adapter)[-4:] == ["--max-lora-rank", "32", "--lora-modules", f"smol@1={folder}"]
+    assert engines.builtin(*whole)[3:] == ["smol@1", "--host", *where, "--device", "cpu", "--more", "1"]
+    assert engines.builtin(*adapter)[3:5] == ["them/big", "smol@1"]
+    assert engines.choose(None) == "builtin" and engines.builtin(*theirs)[3:5] == ["them/big", "--host"]
+    assert engines.vllm(*theirs)[2:4] == ["them/big", "--host"] and "them/big" in engines.tgi(*theirs)
     with pytest.raises(UsageError, match="publish it merged"):
-        engines.tgi(adapter)
+        engines.tgi(*adapter)
 
 
 def test_the_container_s_command_runs_an_engine_from_path_and_tells_its_status(tmp_path: Path) -> None:
