@@ -203,6 +203,10 @@ class _Collected:
     rebuilt_because: Counter[str] = field(default_factory=Counter)
     seen: set[str | bytes] = field(default_factory=set)
     """Ids and digests of the battles."""
+    samples: set[bytes] = field(default_factory=set)
+    """Digests of the rows that were written."""
+    prompts: set[bytes] = field(default_factory=set)
+    """Digests of the training split's."""
 
     def add(self, read: "Sequence[BattleRows | Unusable]") -> None:
         """Take in some battles."""
@@ -236,85 +240,60 @@ class _Collected:
         if not self.kept:
             raise UsageError("no row comes of these battles: " + _told(self.replays), field="sources")
         back = validation_groups([battle.together for _, battle in self.kept], val_fraction)
-        tally = _Tally()
+        rows, battles = Counter(dict.fromkeys(SPLITS, 0)), Counter(dict.fromkeys(SPLITS, 0))
+        counts = {name: Counter[str]() for name in ("format", "rating", "source", "exact", "complete", "kind")}
         for split in SPLITS:
             with (folder / f"{split}.jsonl").open("wb") as file:
                 for start, battle in self.kept:
                     if (battle.together in back) == (split == "validation"):
                         self.rows.seek(start)
-                        self._write_battle(battle, split, file, tally)
+                        texts = [self.rows.read(row.length) for row in battle.rows]
+                        new = [
+                            (row, text) for row, text in zip(battle.rows, texts, strict=True) if self._new(row, split)
+                        ]
+                        file.writelines(text for _, text in new)
+                        rows[split] += len(new)
+                        battles[split] += bool(new)
+                        for row, _ in new:
+                            _count(counts, battle, row)
                 file.flush()
                 os.fsync(file.fileno())
         return DatasetCard(
             contract=contract,
             contract_hash=CONTRACTS[contract].hash,
             pokedex_hash=pokedex(LATEST_GENERATION).hash,
-            rows=tally.rows,
-            battles=tally.battles,
+            rows=rows,
+            battles=battles,
             files={split: sha256_of(folder / f"{split}.jsonl") for split in SPLITS},
-            counts={name: dict(sorted(counts.items())) for name, counts in tally.counts.items()},
-            dropped=Dropped(replays=_sorted(self.replays), decisions=_sorted(self.decisions + tally.repeated)),
+            counts={name: dict(sorted(values.items())) for name, values in counts.items()},
+            dropped=Dropped(replays=_sorted(self.replays), decisions=_sorted(self.decisions)),
             rebuilt_because=_sorted(self.rebuilt_because),
             command=command,
             created_at=datetime.now(UTC),
             software={name: version(name) for name in ("alphastral", "poke-env")},
         )
 
-    def _write_battle(self, battle: "BattleRows", split: str, file: IO[bytes], tally: "_Tally") -> None:
-        written = tally.rows[split]
-        for row in battle.rows:
-            text = self.rows.read(row.length)
-            if tally.takes(row, split):
-                file.write(text)
-                tally.count(battle, row, split)
-        tally.battles[split] += tally.rows[split] > written
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What was written so far."""
-
-    rows: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SPLITS, 0)))
-    battles: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SPLITS, 0)))
-    counts: dict[str, Counter[str]] = field(
-        default_factory=lambda: {
-            name: Counter() for name in ("format", "rating", "source", "exact", "complete", "kind")
-        }
-    )
-    repeated: Counter[str] = field(default_factory=Counter)
-    samples: set[bytes] = field(default_factory=set)
-    prompts: set[bytes] = field(default_factory=set)
-    """Of the training split."""
-
-    def takes(self, row: "WrittenRow", split: str) -> bool:
-        """Whether a row is new, and asks nothing that the training split has answered."""
+    def _new(self, row: "WrittenRow", split: str) -> bool:
+        """Whether a row says something new, and asks nothing that the training split has answered."""
         if row.sample in self.samples:
-            self.repeated[SAID_BEFORE] += 1
+            self.decisions[SAID_BEFORE] += 1
             return False
         if split == "train":
             self.prompts.add(row.prompt)
         elif row.prompt in self.prompts:
-            self.repeated[ASKED_BEFORE] += 1
+            self.decisions[ASKED_BEFORE] += 1
             return False
         self.samples.add(row.sample)
         return True
 
-    def count(self, battle: "BattleRows", row: "WrittenRow", split: str) -> None:
-        """Count a row that was written."""
-        self.rows[split] += 1
-        for name, value in (
-            ("format", battle.format),
-            ("rating", _hundred(battle.rating)),
-            ("source", row.source),
-            ("exact", str(battle.exact).lower()),
-            ("complete", str(row.complete).lower()),
-            ("kind", row.kind),
-        ):
-            self.counts[name][value] += 1
 
-
-def _hundred(rating: int | None) -> str:
-    return "none" if rating is None else f"{rating // 100 * 100:04d} to {rating // 100 * 100 + 99:04d}"
+def _count(counts: Mapping[str, Counter[str]], battle: "BattleRows", row: "WrittenRow") -> None:
+    rating = "none" if battle.rating is None else f"{battle.rating // 100:02d}00 to {battle.rating // 100:02d}99"
+    exact, complete = str(battle.exact).lower(), str(row.complete).lower()
+    for values, value in zip(
+        counts.values(), (battle.format, rating, row.source, exact, complete, row.kind), strict=True
+    ):
+        values[value] += 1
 
 
 def _sorted(counts: Mapping[str, int]) -> dict[str, int]:

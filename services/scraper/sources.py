@@ -8,10 +8,10 @@ Unusable, with one of a fixed list of reasons. Nothing here believes what a log 
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -46,70 +46,18 @@ _PAGE_LOG = re.compile(r'<script[^>]*class="battle-log-data"[^>]*>(.*?)</script>
 _NEW_RATING = re.compile(r"\|raw\|.*'s rating: \d+ &rarr; <strong>(\d{1,5})</strong>")
 
 
-class BattleSource(Protocol):
-    """One piece of work: what is opened at once. Fit for pickle, since other processes read it."""
-
-    @property
-    def weight(self) -> int:
-        """About how many bytes there are to read."""
-        ...
-
-    def read(self) -> Iterator[Replay | Unusable]:
-        """Its battles."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class FileSource:
-    """A file on this machine."""
+class BattleSource:
+    """What is opened at once: a file, or a battle in the store. Fit for pickle, since other processes read it."""
 
-    path: Path
-    weight: int
-
-    def read(self) -> Iterator[Replay | Unusable]:
-        """The battles in it."""
-        return read_file(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReplay:
-    """A replay that was fetched from the site."""
-
-    store: str
-    format: str
-    id: str
+    reader: Callable[..., Iterator[Replay | Unusable]]
+    where: tuple[Path | str | int, ...]
+    """What the reader is called with."""
     weight: int = 8_000
+    """About how many bytes there are to read."""
 
     def read(self) -> Iterator[Replay | Unusable]:
-        """The one battle."""
-        try:
-            raw = StoredReplays(Store(self.store)).read(self.format, self.id)
-        except NotFound:
-            yield Unusable(self.id, Unfit.UNREADABLE)
-            return
-        yield from read_packed(raw, self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBattle:
-    """A battle of our own, as a worker recorded it."""
-
-    store: str
-    matchup_id: str
-    index: int
-    weight: int = 8_000
-
-    def read(self) -> Iterator[Replay | Unusable]:
-        """The one battle."""
-        name = f"{self.matchup_id}-{self.index:05d}"
-        matchups = Matchups(Store(self.store))
-        try:
-            request = matchups.request(self.matchup_id)
-            yield replay_of(matchups.battle(self.matchup_id, self.index), name, {"p1": request.p1, "p2": request.p2})
-        except UnfitBattle as refused:
-            yield Unusable(name, refused.reason)
-        except (BrokenRecord, NotFound):
-            yield Unusable(name, Unfit.BROKEN_RUN)
+        return self.reader(*self.where)
 
 
 def find_sources(named: Sequence[str], store: Store) -> list[BattleSource]:
@@ -134,7 +82,7 @@ def _on_disk(path: Path) -> list[BattleSource]:
             files = [path]
         else:
             raise UsageError(f"there is no file or folder {path}", field="sources")
-        return [FileSource(each, each.stat().st_size) for each in files]
+        return [BattleSource(read_file, (each,), each.stat().st_size) for each in files]
     except OSError as error:
         raise UsageError(f"cannot look into {path}: {error.strerror}", field="sources") from error
 
@@ -144,19 +92,42 @@ def _in_store(path: str, store: Store) -> list[BattleSource]:
         case ["replays", *formats] if len(formats) <= 1:
             replays = StoredReplays(store)
             return [
-                StoredReplay(store.url, format_id, replay_id)
+                BattleSource(_read_replay, (store.url, format_id, replay_id))
                 for format_id in formats or replays.formats()
                 for replay_id in sorted(replays.ids(format_id))
             ]
         case ["matchups", matchup_id]:
             recorded = sorted(Matchups(store).recorded(matchup_id))
-            return [StoredBattle(store.url, matchup_id, index) for index in recorded]
+            return [BattleSource(_read_battle, (store.url, matchup_id, index)) for index in recorded]
         case _:
             raise UsageError(
                 f"{STORE}{path} is no source; sources in the store are {STORE}replays, {STORE}replays/FORMAT and "
                 f"{STORE}matchups/ID",
                 field="sources",
             )
+
+
+# ── the store ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_replay(store: str, format_id: str, replay_id: str) -> Iterator[Replay | Unusable]:
+    try:
+        raw = StoredReplays(Store(store)).read(format_id, replay_id)
+    except NotFound:
+        yield Unusable(replay_id, Unfit.UNREADABLE)
+    else:
+        yield from read_packed(raw, replay_id)
+
+
+def _read_battle(store: str, matchup_id: str, index: int) -> Iterator[Replay | Unusable]:
+    name, matchups = f"{matchup_id}-{index:05d}", Matchups(Store(store))
+    try:
+        request = matchups.request(matchup_id)
+        yield replay_of(matchups.battle(matchup_id, index), name, {"p1": request.p1, "p2": request.p2})
+    except UnfitBattle as refused:
+        yield Unusable(name, refused.reason)
+    except (BrokenRecord, NotFound):
+        yield Unusable(name, Unfit.BROKEN_RUN)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────

@@ -25,7 +25,7 @@ MAX_CONDITIONS = 5
 MAX_BENCH = 6
 
 
-class Part(Enum):
+class PromptPart(Enum):
     """What can be left out, in the order in which it is."""
 
     OWN_BENCH_ITEMS = auto()
@@ -39,7 +39,7 @@ def prompt_v2(state: BattleState) -> str:
     """The prompt: a line a subject, then a line a legal action."""
     page = _Page(state, pokedex(state.generation))
     text = page.text()
-    for part in Part:
+    for part in PromptPart:
         if len(text) <= MAX_CHARACTERS:
             break
         page.left_out.add(part)
@@ -51,7 +51,7 @@ def prompt_v2(state: BattleState) -> str:
 class _Page:
     state: BattleState
     dex: Pokedex
-    left_out: set[Part] = field(default_factory=set)
+    left_out: set[PromptPart] = field(default_factory=set)
 
     def text(self) -> str:
         lines = (
@@ -97,16 +97,16 @@ class _Page:
         # Those that can be switched to have their line among the actions.
         offered = {id(self.state.switched_to(action)) for action in self.state.legal if isinstance(action, Switch)}
         kept = [mate for mate in self.state.own.bench if id(mate) not in offered and not mate.fainted]
-        return self._bench("Your bench", kept, Part.OWN_BENCH_MOVES)
+        return self._bench("Your bench", kept, PromptPart.OWN_BENCH_MOVES)
 
     def _foe_bench(self) -> str:
         foe = self.state.foe
-        healthy = [mate for mate in foe.bench if not mate.fainted and Part.FOE_BENCH not in self.left_out]
+        healthy = [mate for mate in foe.bench if not mate.fainted and PromptPart.FOE_BENCH not in self.left_out]
         fainted = sum(mate.fainted for mate in foe.bench)
         counts = (f"{fainted} fainted" if fainted else "", f"{foe.unseen} unseen" if foe.unseen else "")
-        return self._bench("Foe bench", healthy, Part.FOE_BENCH_MOVES, *filter(None, counts))
+        return self._bench("Foe bench", healthy, PromptPart.FOE_BENCH_MOVES, *filter(None, counts))
 
-    def _bench(self, title: str, bench: Sequence[PokemonState], moves: Part, *counts: str) -> str:
+    def _bench(self, title: str, bench: Sequence[PokemonState], moves: PromptPart, *counts: str) -> str:
         shown = [
             *(f"{_name(mate.species)} {_health(mate)}{self._moves(mate, moves)}" for mate in bench[:MAX_BENCH]),
             *counts,
@@ -116,7 +116,7 @@ class _Page:
     def _events(self) -> str:
         # Who fainted, and who was sent in on one's own side, the lines above tell already.
         told = [event for event in self.state.last_turn if _is_news(event)][-MAX_EVENTS:]
-        return "Last: " + ", ".join(map(_event, told)) if told and Part.EVENTS not in self.left_out else ""
+        return "Last: " + ", ".join(map(_event, told)) if told and PromptPart.EVENTS not in self.left_out else ""
 
     def _actions(self) -> Iterable[str]:
         flags: dict[int, list[Move]] = {}
@@ -166,11 +166,11 @@ class _Page:
 
     def _mate(self, mate: PokemonState) -> str:
         facts = [_health(mate), _types(mate)]
-        if Part.OWN_BENCH_ITEMS not in self.left_out:
+        if PromptPart.OWN_BENCH_ITEMS not in self.left_out:
             facts.append(self._item(mate))
-        return " ".join(fact for fact in facts if fact) + self._moves(mate, Part.OWN_BENCH_MOVES)
+        return " ".join(fact for fact in facts if fact) + self._moves(mate, PromptPart.OWN_BENCH_MOVES)
 
-    def _moves(self, mate: PokemonState, part: Part) -> str:
+    def _moves(self, mate: PokemonState, part: PromptPart) -> str:
         if part in self.left_out or not mate.moves:
             return ""
         return f" ({', '.join(_name(move.name) for move in mate.moves[:MAX_MOVES])})"

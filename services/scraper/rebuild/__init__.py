@@ -9,7 +9,7 @@ request, a side knows the lines before it and its own team; nothing that comes l
 from collections import Counter
 from collections.abc import Sequence
 
-from services.scraper.rebuild.choices import Choice, SentIn, Unknown, UsedMove, read_choices
+from services.scraper.rebuild.choices import LoggedChoice, SentIn, Unknown, UsedMove, read_choices
 from services.scraper.rebuild.own_request import OwnRequest
 from services.scraper.rebuild.own_team import OwnTeams, learn
 from services.scraper.rebuild.public_log import (
@@ -76,7 +76,7 @@ class _Rebuilder:
         self._own_request = OwnRequest(seat, known, self._dex, header.preview[seat], header.size(seat))
         self._heard = 0
 
-    def decision(self, choice: Choice) -> MadeDecision | Unknown:
+    def decision(self, choice: LoggedChoice) -> MadeDecision | Unknown:
         """What was known and done at that choice, or why that is not known."""
         self._hear(choice.at)
         shown = choice.shown
@@ -109,7 +109,7 @@ class _Rebuilder:
         self._tracker.hear(lines)
         self._heard = max(self._heard, until)
 
-    def _action(self, choice: Choice, state: BattleState) -> Action | Unknown:
+    def _action(self, choice: LoggedChoice, state: BattleState) -> Action | Unknown:
         found: Action | None = None
         match choice.shown:
             case UsedMove(name):
@@ -141,7 +141,7 @@ class _Rebuilder:
         slot = self._own_request.slot_of(name)
         return next((each for each in state.legal if isinstance(each, Switch) and each.slot == slot), None)
 
-    def _is_complete(self, choice: Choice) -> bool:
+    def _is_complete(self, choice: LoggedChoice) -> bool:
         if choice.wanted != "move":
             return self._own_request.team_is_sure()
         switches = self._own_request.team_is_sure() or self._own_request.trapped(choice.at)

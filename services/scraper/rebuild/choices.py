@@ -51,7 +51,7 @@ class SentIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LoggedChoice:
     """One side's answer to one request. What it knew is told by the lines before `at`."""
 
     at: int
@@ -64,7 +64,7 @@ class Choice:
     tera: bool = False
 
 
-def read_choices(lines: Sequence[Line]) -> list[Choice]:
+def read_choices(lines: Sequence[Line]) -> list[LoggedChoice]:
     """Every choice of both sides, in the order in which they came to light."""
     reader = _Reader()
     for index, line in enumerate(lines):
@@ -91,7 +91,7 @@ class _Reader:
     """Goes through a log once."""
 
     def __init__(self) -> None:
-        self.choices: list[Choice] = []
+        self.choices: list[LoggedChoice] = []
         self._turn = 0
         self._commits = 0
         """Batches of choices since the turn began."""
@@ -107,7 +107,7 @@ class _Reader:
             return
         if pending.encored and isinstance(shown, UsedMove):
             shown = Unknown.ENCORED
-        self.choices.append(Choice(pending.at, pending.block, pending.turn, seat, "move", shown, pending.tera))
+        self.choices.append(LoggedChoice(pending.at, pending.block, pending.turn, seat, "move", shown, pending.tera))
 
     def preview(self, index: int, _: Line) -> None:
         self._preview_at = index + 1, self._block
@@ -129,14 +129,14 @@ class _Reader:
             return
         if not self._turn:
             if self._preview_at is not None:
-                self.choices.append(Choice(*self._preview_at, 0, seat, "lead", SentIn(index)))
+                self.choices.append(LoggedChoice(*self._preview_at, 0, seat, "lead", SentIn(index)))
             return
         if self._commits <= 1:
             self.settle(seat, SentIn(index))
             return
         # What it had chosen for the turn, if that is still open, it was taken from the field before it could do.
         self.settle(seat, Unknown.FORCED_OUT)
-        self.choices.append(Choice(self._commit_at, self._block - 1, self._turn, seat, "switch", SentIn(index)))
+        self.choices.append(LoggedChoice(self._commit_at, self._block - 1, self._turn, seat, "switch", SentIn(index)))
 
     def drag(self, _: int, line: Line) -> None:
         if (seat := seat_of(line[2])) is not None:
@@ -186,7 +186,9 @@ class _Reader:
     def heal(self, index: int, line: Line) -> None:
         seat = seat_of(line[2])
         if seat is not None and any(part.endswith("move: Revival Blessing") for part in line[4:]):
-            self.choices.append(Choice(self._commit_at, self._block - 1, self._turn, seat, "revive", SentIn(index)))
+            self.choices.append(
+                LoggedChoice(self._commit_at, self._block - 1, self._turn, seat, "revive", SentIn(index))
+            )
 
     def end(self, _: int, __: Line) -> None:
         for seat in SEATS:

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.scraper.rebuild.blocked_moves import BlockedMoves
 from services.scraper.rebuild.choices import RequestKind, called_by
-from services.scraper.rebuild.own_team import MAX_MOVES, Member, OwnTeams
+from services.scraper.rebuild.own_team import MAX_MOVES, OwnTeams, TeamMember
 from shared.battle.pokedex import Pokedex, to_id
 from shared.battle.protocol import Line, Seat, other
 from shared.battle.tracking.in_sight import name_of, seat_of
@@ -23,7 +23,7 @@ _PP_OF_A_COPY = 5
 class _PokemonNow:
     """A Pokémon of the team, now."""
 
-    member: Member
+    member: TeamMember
     details: str
     condition: str
     terastallized: str = ""
@@ -46,10 +46,10 @@ class OwnRequest:
         self._order = list(self._team)
         self._active: _PokemonNow | None = None
         self._blocked = BlockedMoves()
-        self._copied: Member | None = None
+        self._copied: TeamMember | None = None
         """Whose moves the active Pokémon has, being transformed."""
         self._copy_used: dict[str, int] = {}
-        self._foe: Member | None = None
+        self._foe: TeamMember | None = None
         self._gravity = False
         self._has_terastallized = False
 
@@ -235,7 +235,7 @@ class OwnRequest:
         return (pokemon.terastallized,) if pokemon.terastallized else self._dex.types(pokemon.details.split(",")[0])
 
 
-def _at_first(member: Member) -> str:
+def _at_first(member: TeamMember) -> str:
     return member.entries[0][1] if member.entries else "100/100"
 
 
@@ -246,15 +246,15 @@ def _most_pp(pp: int, *, copied: bool) -> int:
     return pp if pp == 1 else pp * 8 // 5
 
 
-def _team(known: OwnTeams, seat: Seat, preview: Sequence[str]) -> list[Member]:
+def _team(known: OwnTeams, seat: Seat, preview: Sequence[str]) -> list[TeamMember]:
     """Those met, by name; or all that team preview showed, in its order, which everybody saw."""
     met = sorted(known.teams[seat].values(), key=lambda member: member.ident)
     if not preview:
         return met
-    team: list[Member] = []
+    team: list[TeamMember] = []
     for details in preview:
         species = details.split(",")[0].removesuffix("-*")
         family = species.split("-")[0]
         came = next((member for member in met if member not in team and member.species.split("-")[0] == family), None)
-        team.append(came or Member(f"{seat}: {species}", details.replace("-*", "")))
+        team.append(came or TeamMember(f"{seat}: {species}", details.replace("-*", "")))
     return team + [member for member in met if member not in team]

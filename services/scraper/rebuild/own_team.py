@@ -32,7 +32,7 @@ _HURTS_ANOTHER = frozenset({"-damage", "-status", "-weather", "-fieldstart", "-u
 
 
 @dataclass(slots=True)
-class Member:
+class TeamMember:
     """One Pokémon of a team, as all of the battle shows it."""
 
     ident: str
@@ -73,7 +73,7 @@ class Member:
         return bool(self.items) or not self.free
 
 
-Team = Mapping[str, Member]
+Team = Mapping[str, TeamMember]
 """By ident, without position."""
 
 
@@ -95,7 +95,7 @@ def learn(lines: Sequence[Line]) -> OwnTeams:
     """Everything that the whole log tells of both teams."""
     stints, doubtful = unmask(lines)
     true_lines = under_true_names(lines, stints)
-    teams: dict[Seat, dict[str, Member]] = {"p1": {}, "p2": {}}
+    teams: dict[Seat, dict[str, TeamMember]] = {"p1": {}, "p2": {}}
     reader = _TeamReader(teams)
     for index, line in enumerate(true_lines):
         if len(line) > 3:
@@ -112,10 +112,10 @@ def learn(lines: Sequence[Line]) -> OwnTeams:
 class _TeamReader:
     """Learns from a log under true names, line by line."""
 
-    def __init__(self, teams: Mapping[Seat, dict[str, Member]]) -> None:
+    def __init__(self, teams: Mapping[Seat, dict[str, TeamMember]]) -> None:
         self._teams = teams
-        self._active: dict[Seat, Member] = {}
-        self._copies: dict[Seat, Member | None] = {"p1": None, "p2": None}
+        self._active: dict[Seat, TeamMember] = {}
+        self._copies: dict[Seat, TeamMember | None] = {"p1": None, "p2": None}
         """Whose moves a transformed Pokémon uses."""
         self._used: dict[Seat, set[str]] = {"p1": set(), "p2": set()}
         """Moves chosen since the active Pokémon came in or its item changed."""
@@ -140,13 +140,13 @@ class _TeamReader:
 
     def _enter(self, index: int, seat: Seat, line: Line) -> None:
         name = name_of(line[2])
-        member = self._teams[seat].setdefault(name, Member(name, line[3]))
+        member = self._teams[seat].setdefault(name, TeamMember(name, line[3]))
         member.entries.append((index, line[4] if len(line) > 4 else ""))
         self._active[seat] = member
         self._copies[seat] = None
         self._used[seat] = set()
 
-    def _move(self, index: int, seat: Seat, member: Member, line: Line) -> None:
+    def _move(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
         source = called_by(line)
         if line[3] == "Struggle" or source not in (None, "lockedmove", "move: Sleep Talk", "Sleep Talk"):
             return
@@ -156,30 +156,30 @@ class _TeamReader:
             used.add(line[3])
             member.free |= len(used) > 1 and not member.items
 
-    def _cant(self, _: int, seat: Seat, member: Member, line: Line) -> None:
+    def _cant(self, _: int, seat: Seat, member: TeamMember, line: Line) -> None:
         if len(line) > 4 and not line[3].startswith("ability: "):
             self._learn_move(seat, member, line[4])
 
-    def _tera(self, _: int, __: Seat, member: Member, line: Line) -> None:
+    def _tera(self, _: int, __: Seat, member: TeamMember, line: Line) -> None:
         member.tera_type = line[3]
 
-    def _transform(self, _: int, seat: Seat, __: Member, line: Line) -> None:
+    def _transform(self, _: int, seat: Seat, __: TeamMember, line: Line) -> None:
         copied = seat_of(line[3])
         self._copies[seat] = self._active.get(copied) if copied else None
 
-    def _activate(self, index: int, _: Seat, member: Member, line: Line) -> None:
+    def _activate(self, index: int, _: Seat, member: TeamMember, line: Line) -> None:
         if line[3] in ("move: Trick", "move: Switcheroo"):
             self._swap_at = index
         elif line[3] == "move: Poltergeist" and len(line) > 4:
             self._holds(index, member, line[4])
 
-    def _learn_move(self, seat: Seat, member: Member, name: str) -> None:
+    def _learn_move(self, seat: Seat, member: TeamMember, name: str) -> None:
         owner = self._copies[seat] or member
         move = to_id(name)
         if move and move not in owner.moves and len(owner.moves) < MAX_MOVES:
             owner.moves.append(move)
 
-    def _item(self, index: int, seat: Seat, member: Member, line: Line) -> None:
+    def _item(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
         item = to_id(line[3])
         source = next((part[6:].strip() for part in line[4:] if part.startswith("[from]")), "")
         if line[1] == "-enditem":
@@ -197,19 +197,19 @@ class _TeamReader:
         else:
             member.items.append((index, None, item))
 
-    def _holds(self, index: int, member: Member, item: str) -> None:
+    def _holds(self, index: int, member: TeamMember, item: str) -> None:
         # A berry that was eaten is named once more by what it does.
         if member.items and to_id(item) in member.items[-1][1:]:
             return
         member.items.append((index, to_id(item), to_id(item)))
 
-    def _ability(self, _: int, __: Seat, member: Member, line: Line) -> None:
+    def _ability(self, _: int, __: Seat, member: TeamMember, line: Line) -> None:
         if member.ability:
             return
         traced = any(part.startswith("[from]") and "Trace" in part for part in line[4:])
         member.ability = "trace" if traced else to_id(line[3])
 
-    def _sources(self, index: int, line: Line, member: Member | None) -> None:
+    def _sources(self, index: int, line: Line, member: TeamMember | None) -> None:
         """`[from] item: Leftovers` and `[from] ability: Static`, with whose they are."""
         for what, name, of in _named_sources(line):
             owner = member
@@ -224,7 +224,7 @@ class _TeamReader:
                 owner.ability = to_id(name)
 
 
-_TELLS: Mapping[str, Callable[[_TeamReader, int, Seat, Member, Line], None]] = {
+_TELLS: Mapping[str, Callable[[_TeamReader, int, Seat, TeamMember, Line], None]] = {
     "move": _TeamReader._move,
     "cant": _TeamReader._cant,
     "-terastallize": _TeamReader._tera,
