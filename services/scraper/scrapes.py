@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 PAGES_A_RANGE = 5
 FETCHED, STORED, GONE, BROKEN = "fetched", "stored already", "gone", "no replay"
 OTHER_FORMAT, UNRATED, RATED_LOWER, BROKEN_ROW = "another format", "not rated", "rated lower", "a row that is none"
-_ENDING = ".json.gz"
 _FORMAT = re.compile(r"[a-z0-9]{1,60}")
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+_FILE = re.compile(r"([a-z0-9][a-z0-9-]{0,99})\.json\.gz")
+"""Where a format is a folder's name, and a replay's id a file's."""
 
 
 class ToFetch(BaseModel):
@@ -134,7 +134,8 @@ class Scrapes(Asked[NewScrape], WorkKind[NewScrape, NewScrape]):
             return known
         request = self.request(id)
         before = self.listing(id, number - 1) if number else None
-        start = before.next if before else _first(request) if number == 0 else None
+        first = Cursor(page=1) if request.until is None else Cursor(before=_seconds(request.until))
+        start = before.next if before else first if number == 0 else None
         if start is None:
             raise NotFound(f"scrape {id} has no range {number}")
         listing = await _list(request, start, before, site)
@@ -143,22 +144,10 @@ class Scrapes(Asked[NewScrape], WorkKind[NewScrape, NewScrape]):
         return self.listing(id, number) or listing
 
     def is_done(self, id: str, number: int) -> bool:
-        """Whether a range is done."""
         return self.files.exists(self.path(id, f"done/{number:05d}.json"))
 
     def finish(self, id: str, number: int, outcomes: Mapping[str, int]) -> None:
-        """A range is done."""
         self.files.write(self.path(id, f"done/{number:05d}.json"), Done(outcomes=outcomes).model_dump_json().encode())
-
-
-def is_replay_id(text: str) -> bool:
-    """Whether a replay may be called so: it becomes the name of a file."""
-    return _ID.fullmatch(text) is not None
-
-
-def is_format(text: str) -> bool:
-    """Whether a format may be called so: it becomes the name of a folder."""
-    return _FORMAT.fullmatch(text) is not None
 
 
 class StoredReplays:
@@ -168,29 +157,22 @@ class StoredReplays:
         self._store = store
 
     def formats(self) -> list[str]:
-        """The formats that there are replays of, in order."""
-        return sorted(name for name in self._store.folders("replays") if is_format(name))
+        return sorted(filter(_FORMAT.fullmatch, self._store.folders("replays")))
 
     def ids(self, format_id: str) -> frozenset[str]:
-        """The replays of a format."""
-        if not is_format(format_id):
-            return frozenset()
-        names = self._store.files(f"replays/{format_id}")
-        return frozenset(
-            name.removesuffix(_ENDING)
-            for name in names
-            if name.endswith(_ENDING) and is_replay_id(name.removesuffix(_ENDING))
-        )
+        """The replays of a format; none of what cannot be one."""
+        names = self._store.files(f"replays/{format_id}") if _FORMAT.fullmatch(format_id) else []
+        return frozenset(found[1] for name in names if (found := _FILE.fullmatch(name)))
 
     def read(self, format_id: str, replay_id: str) -> bytes:
         """A replay, compressed as it lies there. Raises NotFound."""
-        if not (is_format(format_id) and is_replay_id(replay_id)):
+        if not (_FORMAT.fullmatch(format_id) and _FILE.fullmatch(f"{replay_id}.json.gz")):
             raise NotFound(f"no replay {replay_id!r}")
-        return self._store.read(f"replays/{format_id}/{replay_id}{_ENDING}", f"no replay {replay_id} is stored")
+        return self._store.read(f"replays/{format_id}/{replay_id}.json.gz", f"no replay {replay_id} is stored")
 
     def write(self, format_id: str, replay_id: str, raw: bytes) -> None:
-        """Store a replay, atomically. Raises Unreachable."""
-        self._store.write(f"replays/{format_id}/{replay_id}{_ENDING}", gzip.compress(raw, compresslevel=6, mtime=0))
+        """Raises Unreachable."""
+        self._store.write(f"replays/{format_id}/{replay_id}.json.gz", gzip.compress(raw, compresslevel=6, mtime=0))
 
 
 async def fetch_range(
@@ -236,10 +218,6 @@ async def _fetch(replay: ToFetch, replays: StoredReplays, site: "ReplaySite") ->
     return FETCHED
 
 
-def _first(request: NewScrape) -> Cursor:
-    return Cursor(page=1) if request.until is None else Cursor(before=_seconds(request.until))
-
-
 async def _list(request: NewScrape, start: Cursor, before: Listing | None, site: "ReplaySite") -> Listing:
     found = before.found if before else 0
     seen = {replay.id for replay in before.replays} if before else set()
@@ -247,7 +225,8 @@ async def _list(request: NewScrape, start: Cursor, before: Listing | None, site:
     passed_over: Counter[str] = Counter()
     cursor: Cursor | None = start
     for _ in range(PAGES_A_RANGE):
-        assert cursor is not None
+        if cursor is None:
+            break
         page = await site.search(cursor, format_id=request.format, user=request.user)
         passed_over[BROKEN_ROW] += page.broken_rows
         cursor = page.next
@@ -255,19 +234,16 @@ async def _list(request: NewScrape, start: Cursor, before: Listing | None, site:
             if request.since is not None and row.uploadtime < _seconds(request.since):
                 cursor = None
                 break
-            reason = _reason_against(row, request)
             if row.id in seen:
                 continue
             seen.add(row.id)
-            if reason is not None:
+            if (reason := _reason_against(row, request)) is not None:
                 passed_over[reason] += 1
                 continue
             chosen.append(ToFetch(id=row.id, format=row.format_id))
             if found + len(chosen) >= request.max_replays:
                 cursor = None
                 break
-        if cursor is None:
-            break
     return Listing(start=start, next=cursor, found=found + len(chosen), replays=tuple(chosen), passed_over=+passed_over)
 
 
@@ -276,11 +252,9 @@ def _reason_against(row: "SearchRow", request: NewScrape) -> str | None:
         return OTHER_FORMAT
     if request.until is not None and row.uploadtime >= _seconds(request.until):
         return "uploaded later"
-    if request.min_rating is not None and row.rating is None:
-        return UNRATED
-    if request.min_rating is not None and row.rating is not None and row.rating < request.min_rating:
-        return RATED_LOWER
-    return None
+    if request.min_rating is None or (row.rating is not None and row.rating >= request.min_rating):
+        return None
+    return UNRATED if row.rating is None else RATED_LOWER
 
 
 def _seconds(moment: datetime) -> int:

@@ -8,6 +8,7 @@ one of a fixed list of causes, each a thing that a public log cannot hold; what 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from services.scraper.rebuild import UnreadableReplay, rebuild
@@ -77,7 +78,7 @@ async def measure(records: Sequence[BattleRecord], format_id: str, served: Serve
             states = {
                 (seat, made.block): state
                 for seat in SEATS
-                for made, state in _paired(exact, seat, _without_refused(served.get((record.index, seat), ())))
+                for made, state in _paired(exact, seat, served.get((record.index, seat), ()))
             }
             _count(skew.exact, record.battle_tag, exact, states)
             try:
@@ -87,25 +88,13 @@ async def measure(records: Sequence[BattleRecord], format_id: str, served: Serve
     return skew
 
 
-def _without_refused(states: Sequence[BattleState]) -> Sequence[BattleState]:
-    """Once for each question: after a refusal the same one is put again, with what the refusal told."""
-    first: list[BattleState] = []
-    for state in states:
-        if not first or _question(first[-1]) != _question(state):
-            first.append(state)
-    return first
-
-
-def _question(state: BattleState) -> tuple[object, ...]:
-    """What two askings of one question have in common."""
-    return state.turn, state.asked, state.own, state.foe, state.last_turn
-
-
 def _paired(
     exact: Sequence[MadeDecision], seat: Seat, served: Iterable[BattleState]
 ) -> Iterator[tuple[MadeDecision, BattleState]]:
     """Both in the order of the battle. What was served but is no choice (Struggle) is passed over."""
-    waiting = iter(served)
+    # After a refusal the same question is put again, with what the refusal told: the first counts.
+    same = groupby(served, lambda state: (state.turn, state.asked, state.own, state.foe, state.last_turn))
+    waiting = (next(states) for _, states in same)
     for made in (each for each in exact if each.seat == seat):
         for state in waiting:
             if (state.turn, state.asked) == (made.state.turn, made.state.asked):

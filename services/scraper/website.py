@@ -13,17 +13,16 @@ missed, and those behind them by time.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from types import TracebackType
+from itertools import count
 from typing import Self
 
 import httpx2
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from services.scraper.replay import MAX_REPLAY_BYTES
 from services.scraper.sources import parse_replay
@@ -40,6 +39,7 @@ _LONGEST_WAIT_SECONDS = 600.0
 _FIRST_WAIT_SECONDS = 1.0
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 ROWS_A_PAGE = 50
+_ROWS = TypeAdapter(list[object])
 _BROKEN_ANSWERS = 3
 """A site under load may cut an answer short; one that does so this often means it."""
 
@@ -85,9 +85,7 @@ class Website:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
     async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
@@ -96,8 +94,7 @@ class Website:
         Raises NotFound where the site has no such page, BrokenRecord for an answer too large to be one, and Unreachable
         when it did not answer after several attempts, or refuses.
         """
-        attempt = 1
-        while True:
+        for attempt in count(1):
             try:
                 return await self._get_once(path, dict(params or {}))
             except _Again as error:
@@ -105,7 +102,7 @@ class Website:
                     raise Unreachable(f"{self.url}{path} does not answer: {error}") from error
                 backoff_seconds = random.uniform(0, _FIRST_WAIT_SECONDS * 2**attempt)
                 await self._sleep(backoff_seconds if error.after_seconds is None else error.after_seconds)
-            attempt += 1
+        raise AssertionError("the last attempt returns or raises")
 
     async def _get_once(self, path: str, params: dict[str, str | int]) -> bytes:
         async with self._places:
@@ -194,33 +191,20 @@ class SearchPage:
 async def replay_site(settings: Settings, limiter: Limiter) -> AsyncIterator["ReplaySite"]:
     """The site, asked as the settings permit."""
     connections, rate = settings.replay_site_connections, settings.replay_site_requests_per_second
-    async with Website(
-        settings.replay_site_url,
-        connections=connections,
-        requests_per_second=rate,
-        max_answer_bytes=MAX_REPLAY_BYTES,
-    ) as website:
-        yield ReplaySite(website, limiter, connections=connections, requests_per_second=rate)
+    url, most = settings.replay_site_url, MAX_REPLAY_BYTES
+    async with Website(url, connections=connections, requests_per_second=rate, max_answer_bytes=most) as website:
+        # Whoever holds one of N places for N / rate seconds starts no more requests than the rate.
+        yield ReplaySite(website, limiter, connections, connections / rate)
 
 
 class ReplaySite:
     """Asks the site, in places and at a rate that all who share `limiter` keep to together."""
 
-    def __init__(
-        self,
-        website: Website,
-        limiter: Limiter,
-        *,
-        connections: int,
-        requests_per_second: float,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, website: Website, limiter: Limiter, connections: int, slot_seconds: float) -> None:
         self._website = website
         self._limiter = limiter
         self.connections = connections
-        # Whoever holds one of N places for N / rate seconds starts no more requests than the rate.
-        self._place_seconds = connections / requests_per_second
-        self._sleep = sleep
+        self._slot_seconds = slot_seconds
 
     async def search(self, cursor: Cursor, *, format_id: str, user: str | None = None) -> SearchPage:
         """A page. Raises BrokenRecord for an answer that is none, and Unreachable."""
@@ -232,9 +216,8 @@ class ReplaySite:
         elif cursor.page is not None and cursor.page > 1:
             params["page"] = cursor.page
         for _ in range(_BROKEN_ANSWERS):
-            rows = _json_rows(await self._get("/search.json", params))
-            if rows is not None:
-                return _page(rows, cursor)
+            with suppress(ValidationError):
+                return _page(_ROWS.validate_json(await self._get("/search.json", params)), cursor)
         raise BrokenRecord(f"the search of {self._website.url} answers with something else than a list")
 
     async def fetch(self, replay_id: str) -> bytes:
@@ -255,25 +238,14 @@ class ReplaySite:
             try:
                 return await self._website.get(path, params)
             finally:
-                if (early := began + self._place_seconds - clock()) > 0:
-                    await self._sleep(early)
-
-
-def _json_rows(raw: bytes) -> Sequence[object] | None:
-    try:
-        rows = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    return rows if isinstance(rows, list) else None
+                await asyncio.sleep(max(0.0, began + self._slot_seconds - clock()))
 
 
 def _page(given: Sequence[object], cursor: Cursor) -> SearchPage:
     rows: list[SearchRow] = []
     for row in given[: ROWS_A_PAGE + 1]:
-        try:
+        with suppress(ValidationError):
             rows.append(SearchRow.model_validate(row))
-        except ValidationError:
-            continue
     broken = min(len(given), ROWS_A_PAGE + 1) - len(rows)
     if len(given) <= ROWS_A_PAGE or not rows:
         return SearchPage(tuple(rows), broken, None)

@@ -4,7 +4,7 @@ A log is a stranger's text: bounded in lines, in their length and in turns, and 
 format that is played here. Lines that are no part of the battle (chat, clocks, pages) are left aside.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -90,9 +90,10 @@ class Header:
         """Raises UnreadableReplay."""
         header = cls()
         for line in lines:
-            see = _HEADER.get(line[1])
-            if see is not None and len(line) > 2:
-                see(header, line)
+            if line[1] in _OF_A_SIDE and (seat := seat_of(line[2])):
+                header._see_side(seat, line)
+            elif line[1] in _OF_THE_BATTLE and len(line) > 2:
+                header._see(line)
         header._check()
         return header
 
@@ -100,44 +101,36 @@ class Header:
         """How many Pokémon a side plays with."""
         return self.picked or self.sizes.get(seat, 6)
 
-    def _player(self, line: Line) -> None:
-        seat = seat_of(line[2])
-        if seat is not None and len(line) > 3 and line[3]:
-            self.names.setdefault(seat, line[3])
-            self.called[line[3]] = seat
+    def _see_side(self, seat: Seat, line: Line) -> None:
+        match line:
+            case [_, "player", _, str() as name, *_] if name:
+                self.names.setdefault(seat, name)
+                self.called[name] = seat
+            case [_, "teamsize", _, number, *_]:
+                self.sizes[seat] = _number(number)
+            case [_, "poke", _, details, *_] if not self.started:
+                self.preview[seat].append(details)
 
-    def _team_size(self, line: Line) -> None:
-        seat = seat_of(line[2])
-        if seat is not None and len(line) > 3:
-            self.sizes[seat] = _number(line[3])
-
-    def _poke(self, line: Line) -> None:
-        seat = seat_of(line[2])
-        if seat is not None and len(line) > 3 and not self.started:
-            self.preview[seat].append(line[3])
-
-    def _team_preview(self, line: Line) -> None:
-        self.picked = _number(line[2]) if line[2] else None
-
-    def _tier(self, line: Line) -> None:
-        self.tier = line[2]
-
-    def _game_type(self, line: Line) -> None:
-        self.game_type = line[2]
-
-    def _clock(self, _: Line) -> None:
-        self.has_blocks |= self.turns > 0
-
-    def _move(self, line: Line) -> None:
-        self.moves.add(line[3])
-
-    def _enter(self, line: Line) -> None:
-        self.entries += 1
-        self.met.add(line[2])
-
-    def _unmask(self, line: Line) -> None:
-        self.disguises += 1
-        self.met.add(line[2])
+    def _see(self, line: Line) -> None:
+        match line[1]:
+            case "teampreview":
+                self.picked = _number(line[2]) if line[2] else None
+            case "tier":
+                self.tier = line[2]
+            case "gametype":
+                self.game_type = line[2]
+            case "t:":
+                self.has_blocks |= self.turns > 0
+            case "move":
+                self.moves.add(line[3])
+            case "turn":
+                self._turn(line)
+            case "win":
+                self.winner = self.called.get(line[2])
+            case kind:
+                self.met.add(line[2])
+                self.disguises += kind == "replace"
+                self.entries += kind != "replace"
 
     def _turn(self, line: Line) -> None:
         number = _number(line[2])
@@ -145,9 +138,6 @@ class Header:
         if number != self.turns + 1 or number > MAX_TURNS:
             raise UnreadableReplay(DropReason.MALFORMED if number <= MAX_TURNS else DropReason.TOO_LONG)
         self.turns, self.started = number, True
-
-    def _win(self, line: Line) -> None:
-        self.winner = self.called.get(line[2])
 
     def _check(self) -> None:
         if not self.turns or set(self.names) != set(SEATS):
@@ -171,21 +161,10 @@ class Header:
         )
 
 
-_HEADER: Mapping[str, Callable[[Header, Line], None]] = {
-    "player": Header._player,
-    "teamsize": Header._team_size,
-    "poke": Header._poke,
-    "teampreview": Header._team_preview,
-    "tier": Header._tier,
-    "gametype": Header._game_type,
-    "t:": Header._clock,
-    "move": Header._move,
-    "switch": Header._enter,
-    "drag": Header._enter,
-    "replace": Header._unmask,
-    "turn": Header._turn,
-    "win": Header._win,
-}
+_OF_A_SIDE = frozenset({"player", "teamsize", "poke"})
+_OF_THE_BATTLE = frozenset(
+    {"teampreview", "tier", "gametype", "t:", "move", "turn", "win", "switch", "drag", "replace"}
+)
 
 
 def battle_lines(log: Sequence[str]) -> list[Line]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from services.scraper.rebuild.choices import Unknown
@@ -53,11 +52,9 @@ class Simulators:
     async def __aenter__(self) -> "Simulators":
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for simulator in (self._pinned, *self._by_commit.values()):
-            await simulator.__aexit__(kind, error, trace)
+            await simulator.__aexit__(None, None, None)
 
     def find(self, commits: Sequence[str]) -> Simulator | None:
         """The build of one of these commits; the pinned one where none is named."""
@@ -224,16 +221,12 @@ def commit_of(build: Path) -> str:
     """
     if not (build / "package.json").is_file() or not (build / "dist" / "sim").is_dir():
         raise UsageError(f"{build} is no build of the simulator: it should hold package.json and dist/sim")
-    for found in (_written(build), _checked_out(build), _published(build)):
+    for found in (_text(build / "COMMIT"), _checked_out(build), _published(build)):
         if found is not None and _COMMIT.fullmatch(found):
             return found
     raise UsageError(
         f"{build} does not say from which commit it was built; write the commit's full hash into {build / 'COMMIT'}"
     )
-
-
-def _written(build: Path) -> str | None:
-    return _text(build / "COMMIT")
 
 
 def _published(build: Path) -> str | None:
