@@ -10,8 +10,9 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -144,34 +145,28 @@ def read_file(path: Path) -> Iterator[Replay | Unusable]:
     stem = next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
     try:
         with path.open("rb") as opened:
-            packed = opened.read(2) == b"\x1f\x8b"
-            opened.seek(0)
-            with gzip.GzipFile(fileobj=opened) if packed else opened as unpacked:
-                raw = _bounded(unpacked)
-    except UnfitBattle as refused:
-        yield Unusable(stem, refused.reason)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        yield Unusable(stem, Unfit.BROKEN_GZIP)
+            yield from _read(opened, stem)
     except OSError:
         yield Unusable(stem, Unfit.UNREADABLE)
-    else:
-        yield from read_bytes(raw, stem)
 
 
 def read_packed(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
     """The battles in a gzipped file's content."""
-    unpack = zlib.decompressobj(wbits=31)
+    return _read(BytesIO(raw), stem)
+
+
+def _read(opened: BinaryIO, stem: str) -> Iterator[Replay | Unusable]:
     try:
-        unpacked = unpack.decompress(raw, MAX_REPLAY_BYTES + 1)
-    except zlib.error:
-        yield Unusable(stem, Unfit.BROKEN_GZIP)
-        return
-    if len(unpacked) > MAX_REPLAY_BYTES:
-        yield Unusable(stem, Unfit.TOO_LARGE)
-    elif not unpack.eof:
+        packed = opened.read(2) == b"\x1f\x8b"
+        opened.seek(0)
+        with gzip.GzipFile(fileobj=opened) if packed else opened as unpacked:
+            raw = _bounded(unpacked)
+    except UnfitBattle as refused:
+        yield Unusable(stem, refused.reason)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
         yield Unusable(stem, Unfit.BROKEN_GZIP)
     else:
-        yield from read_bytes(unpacked, stem)
+        yield from read_bytes(raw, stem)
 
 
 def read_bytes(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:

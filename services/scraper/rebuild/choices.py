@@ -68,9 +68,10 @@ def read_choices(lines: Sequence[Line]) -> list[LoggedChoice]:
     """Every choice of both sides, in the order in which they came to light."""
     reader = _Reader()
     for index, line in enumerate(lines):
-        see = _SEES.get(line[1])
-        if see is not None and (len(line) > 2 or line[1] in _ALONE):
-            see(reader, index, line)
+        if (see := _OF_THE_BATTLE.get(line[1])) is not None and (len(line) > 2 or line[1] in _ALONE):
+            see(reader, index)
+        elif (see_side := _OF_A_SIDE.get(line[1])) is not None and len(line) > 2 and (seat := seat_of(line[2])):
+            see_side(reader, index, seat, line)
     for seat in SEATS:
         reader.settle(seat, Unknown.ENDED)
     return reader.choices
@@ -109,90 +110,77 @@ class _Reader:
             shown = Unknown.ENCORED
         self.choices.append(LoggedChoice(pending.at, pending.block, pending.turn, seat, "move", shown, pending.tera))
 
-    def preview(self, index: int, _: Line) -> None:
+    def preview(self, index: int) -> None:
         self._preview_at = index + 1, self._block
 
-    def commit(self, index: int, _: Line) -> None:
+    def commit(self, index: int) -> None:
         self._commits += 1
         self._block += 1
         self._commit_at = index
 
-    def turn(self, index: int, _: Line) -> None:
+    def turn(self, index: int) -> None:
         for seat in SEATS:
             self.settle(seat, Unknown.NEVER_ACTED)
         self._turn, self._commits = self._turn + 1, 0
         self._pending = {seat: _Pending(index + 1, self._block, self._turn) for seat in SEATS}
 
-    def switch(self, index: int, line: Line) -> None:
-        seat = seat_of(line[2])
-        if seat is None:
-            return
+    def end(self, _: int) -> None:
+        for seat in SEATS:
+            self.settle(seat, Unknown.NEVER_ACTED if self._commits else Unknown.ENDED)
+
+    def switch(self, index: int, seat: Seat, _: Line) -> None:
         if not self._turn:
             if self._preview_at is not None:
                 self.choices.append(LoggedChoice(*self._preview_at, 0, seat, "lead", SentIn(index)))
-            return
-        if self._commits <= 1:
+        elif self._commits <= 1:
             self.settle(seat, SentIn(index))
-            return
-        # What it had chosen for the turn, if that is still open, it was taken from the field before it could do.
-        self.settle(seat, Unknown.FORCED_OUT)
-        self.choices.append(LoggedChoice(self._commit_at, self._block - 1, self._turn, seat, "switch", SentIn(index)))
-
-    def drag(self, _: int, line: Line) -> None:
-        if (seat := seat_of(line[2])) is not None:
+        else:
+            # What it had chosen for the turn, if that is still open, it was taken from the field before it could do.
             self.settle(seat, Unknown.FORCED_OUT)
+            self._between_turns(index, seat, "switch")
 
-    def move(self, _: int, line: Line) -> None:
-        seat = seat_of(line[2])
-        if seat is None or len(line) < 4:
-            return
+    def drag(self, _: int, seat: Seat, __: Line) -> None:
+        self.settle(seat, Unknown.FORCED_OUT)
+
+    def faint(self, _: int, seat: Seat, __: Line) -> None:
+        self.settle(seat, Unknown.FAINTED)
+
+    def move(self, _: int, seat: Seat, line: Line) -> None:
         source = called_by(line)
         if source == "lockedmove" or line[3] == "Struggle":
             self.settle(seat, Unknown.FORCED)
         elif source is None:
             self.settle(seat, UsedMove(line[3]))
 
-    def cant(self, _: int, line: Line) -> None:
+    def cant(self, _: int, seat: Seat, line: Line) -> None:
         # Where an ability forbids a move, the line names its holder first; that move has its own line before.
-        seat = seat_of(line[2])
-        if seat is None or len(line) < 4 or (line[3].startswith("ability: ") and len(line) > 4):
-            return
+        named = line[4] if len(line) > 4 else ""
         if line[3] == "recharge":
             self.settle(seat, Unknown.FORCED)
-        else:
-            self.settle(seat, UsedMove(line[4]) if len(line) > 4 and line[4] else Unknown.LOST_TURN)
+        elif not (line[3].startswith("ability: ") and len(line) > 4):
+            self.settle(seat, UsedMove(named) if named else Unknown.LOST_TURN)
 
-    def faint(self, _: int, line: Line) -> None:
-        if (seat := seat_of(line[2])) is not None:
-            self.settle(seat, Unknown.FAINTED)
-
-    def tera(self, _: int, line: Line) -> None:
-        seat = seat_of(line[2])
+    def tera(self, _: int, seat: Seat, __: Line) -> None:
         if seat in self._pending:
             self._pending[seat].tera = True
 
-    def start(self, _: int, line: Line) -> None:
-        seat = seat_of(line[2])
-        if seat in self._pending and len(line) > 3 and line[3].removeprefix("move: ") == "Encore":
+    def start(self, _: int, seat: Seat, line: Line) -> None:
+        if seat in self._pending and line[3].removeprefix("move: ") == "Encore":
             self._pending[seat].encored = True
 
-    def single_turn(self, _: int, line: Line) -> None:
+    def single_turn(self, _: int, seat: Seat, line: Line) -> None:
         # These show before any move of the turn that they have been chosen.
         name = line[3].removeprefix("move: ") if len(line) > 3 else ""
-        seat = seat_of(line[2])
-        if seat is not None and name in ("Focus Punch", "Beak Blast", "Shell Trap"):
+        if name in ("Focus Punch", "Beak Blast", "Shell Trap"):
             self.settle(seat, UsedMove(name))
 
-    def heal(self, index: int, line: Line) -> None:
-        seat = seat_of(line[2])
-        if seat is not None and any(part.endswith("move: Revival Blessing") for part in line[4:]):
-            self.choices.append(
-                LoggedChoice(self._commit_at, self._block - 1, self._turn, seat, "revive", SentIn(index))
-            )
+    def heal(self, index: int, seat: Seat, line: Line) -> None:
+        if any(part.endswith("move: Revival Blessing") for part in line[4:]):
+            self._between_turns(index, seat, "revive")
 
-    def end(self, _: int, __: Line) -> None:
-        for seat in SEATS:
-            self.settle(seat, Unknown.NEVER_ACTED if self._commits else Unknown.ENDED)
+    def _between_turns(self, index: int, seat: Seat, wanted: RequestKind) -> None:
+        at, block = self._commit_at, self._block - 1
+        self.choices.append(LoggedChoice(at, block, self._turn, seat, wanted, SentIn(index)))
 
 
 def called_by(line: Line) -> str | None:
@@ -205,10 +193,14 @@ def called_by(line: Line) -> str | None:
 
 _ALONE = frozenset({"teampreview", "tie"})
 """Lines that say nothing more."""
-_SEES: Mapping[str, Callable[[_Reader, int, Line], None]] = {
+_OF_THE_BATTLE: Mapping[str, Callable[[_Reader, int], None]] = {
     "teampreview": _Reader.preview,
     "t:": _Reader.commit,
     "turn": _Reader.turn,
+    "win": _Reader.end,
+    "tie": _Reader.end,
+}
+_OF_A_SIDE: Mapping[str, Callable[[_Reader, int, Seat, Line], None]] = {
     "switch": _Reader.switch,
     "drag": _Reader.drag,
     "move": _Reader.move,
@@ -218,6 +210,4 @@ _SEES: Mapping[str, Callable[[_Reader, int, Line], None]] = {
     "-start": _Reader.start,
     "-singleturn": _Reader.single_turn,
     "-heal": _Reader.heal,
-    "win": _Reader.end,
-    "tie": _Reader.end,
 }

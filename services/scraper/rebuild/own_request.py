@@ -54,26 +54,23 @@ class OwnRequest:
         self._has_terastallized = False
 
     def see(self, index: int, line: Line) -> None:
-        """Take in the line at `index`."""
-        if len(line) < 4:
-            if len(line) == 3 and line[1] == "faint" and line[2].startswith(self._seat):
-                self._faint(line)
-            self._see_field(line)
-            return
-        kind, ident = line[1], line[2]
+        kind, ident = line[1], line[2] if len(line) > 2 else ""
         seat = seat_of(ident)
         if seat is None:
-            self._see_field(line)
+            if kind in ("-fieldstart", "-fieldend") and ident == "move: Gravity":
+                self._gravity = kind == "-fieldstart"
         elif seat != self._seat:
             if kind in ("switch", "drag"):
                 self._foe = self._known.teams[seat].get(name_of(ident))
                 self._blocked.foe_left()
-        elif kind in ("switch", "drag"):
-            self._enter(index, line)
-        else:
-            pokemon = self._team.get(name_of(ident))
-            if pokemon is not None:
+        elif (pokemon := self._team.get(name_of(ident))) is not None:
+            if kind in ("switch", "drag"):
+                self._enter(index, pokemon, line)
+            elif len(line) > 3:
                 self._see_own(pokemon, line)
+            elif kind == "faint":
+                pokemon.condition, pokemon.terastallized = "0 fnt", ""
+                pokemon.details = pokemon.details.partition(", tera:")[0]
 
     def request(self, wanted: RequestKind, at: int) -> dict[str, Any]:
         """What the player was sent, of what the log tells, before the line at `at`."""
@@ -95,10 +92,7 @@ class OwnRequest:
             return False
         if self._blocked.encore:
             return True
-        uncertain_lock = bool(self._blocked.first_move) and (
-            pokemon.member.item(at) is None and pokemon.member.may_be_choice_locked(at)
-        )
-        if uncertain_lock:
+        if self._blocked.first_move and pokemon.member.item(at) is None and pokemon.member.may_be_choice_locked(at):
             return False
         return self._choice_locked(pokemon, at) or len((self._copied or pokemon.member).moves) >= MAX_MOVES
 
@@ -117,22 +111,14 @@ class OwnRequest:
 
     # ── what was seen ───────────────────────────────────────────────────────────────────────────────────
 
-    def _see_field(self, line: Line) -> None:
-        if len(line) > 2 and line[1] in ("-fieldstart", "-fieldend") and line[2] == "move: Gravity":
-            self._gravity = line[1] == "-fieldstart"
-
-    def _enter(self, index: int, line: Line) -> None:
-        name = name_of(line[2])
-        pokemon = self._team.get(name)
-        if pokemon is None:
-            return
+    def _enter(self, index: int, pokemon: _PokemonNow, line: Line) -> None:
         left = self._active
         if left is not None and left is not pokemon:
             # What changes as it leaves (Regenerator, Natural Cure) its player knows; the log tells when it is back.
             back = next((condition for entered, condition in left.member.entries if entered > index), None)
             if back is not None and not left.condition.endswith("fnt"):
                 left.condition = back
-        position = self._order.index(name)
+        position = self._order.index(pokemon.member.ident)
         if left is None:
             self._order.insert(0, self._order.pop(position))
         else:
@@ -163,12 +149,6 @@ class OwnRequest:
                 self._copied, self._copy_used = self._foe, {}
             case "move":
                 self._spend(pokemon, line)
-
-    def _faint(self, line: Line) -> None:
-        pokemon = self._team.get(name_of(line[2]))
-        if pokemon is not None:
-            pokemon.condition, pokemon.terastallized = "0 fnt", ""
-            pokemon.details = pokemon.details.partition(", tera:")[0]
 
     def _spend(self, pokemon: _PokemonNow, line: Line) -> None:
         if called_by(line) is not None:
