@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TypeVar
 
-from deploy.cli.selfplay import SelfPlay, play_into
+from services.arena.play import play
 from services.scraper.datasets import ASKED_BEFORE, SAID_BEFORE, build
 from services.scraper.rebuild import rebuild
 from services.scraper.replay import Replay, Unusable
@@ -32,6 +32,7 @@ from services.scraper.rerun import Simulators
 from services.scraper.rows import BattleRows, Reader, Wanted, rows_of
 from services.scraper.sources import BattleSource, find_sources
 from shared.process import cores
+from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store
 
 _T = TypeVar("_T")
@@ -65,8 +66,13 @@ def main() -> None:
 
 
 def _play(folder: Path, battles: int) -> Path:
-    asked = SelfPlay(p1="heuristic", p2="heuristic", battles=battles, format="gen9randombattle", seed=0, concurrency=8)
-    play_into(folder, asked, lambda tally: None)
+    folder.mkdir()
+
+    def keep(record: BattleRecord) -> None:
+        (folder / f"{record.index}.json").write_text(record.model_dump_json(), encoding="utf-8")
+
+    asked = MatchupRequest(p1="heuristic", p2="heuristic", battles=battles, pairs=False)
+    asyncio.run(play(asked, range(battles), matchup_id="benchmark", worker="benchmark", on_record=keep))
     return folder
 
 

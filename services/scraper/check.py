@@ -1,6 +1,6 @@
-"""Looks at a dataset as whoever trains on it should wish somebody had: duplicates, leaks, lengths, contract, labels.
+"""Checks a dataset before anything is trained on it: duplicates, leaks between splits, lengths, contract, labels.
 
-It believes neither the rows nor the card, and reads the files line by line.
+Neither the rows nor the card are trusted, and the files are read line by line.
 """
 
 import hashlib

@@ -14,7 +14,7 @@ Line = list[str]
 
 
 def other(seat: Seat) -> Seat:
-    """The seat, or policy, across the table."""
+    """The other seat, or policy."""
     return "p2" if seat == "p1" else "p1"
 
 

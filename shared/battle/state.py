@@ -1,7 +1,7 @@
 """What one side knows at a request: all that a policy may decide by, and nothing it may not see.
 
 Names are Showdown's: species, moves and types by display name, everything else by id. A state reads and
-writes as JSON (`to_json`, `from_json`), so that one can be kept, shown and tried again.
+can be kept as JSON (`from_json`), shown and tried again.
 """
 
 from collections.abc import Mapping
@@ -116,11 +116,6 @@ class BattleState:
 
 
 _STATE = TypeAdapter(BattleState)
-
-
-def to_json(state: BattleState) -> str:
-    """The state as JSON, indented to be read."""
-    return _STATE.dump_json(state, indent=1).decode()
 
 
 def from_json(text: str | bytes, name: str) -> BattleState:

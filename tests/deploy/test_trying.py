@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 import tests.standins.models as standins
 from deploy.cli.trying import try_once
 from shared.battle.contract import CONTRACTS, golden_states
-from shared.battle.state import to_json
+from shared.battle.state import BattleState
 from shared.errors import BrokenRecord, UsageError
 from shared.settings import Settings
 from tests.standins.http import Send
@@ -70,7 +71,7 @@ async def test_probabilities_are_shown_where_the_server_gives_them() -> None:
 
 async def test_a_state_from_a_file_is_asked_about(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    path.write_text(to_json(FORCED_SWITCH), encoding="utf-8")
+    path.write_bytes(TypeAdapter(BattleState).dump_json(FORCED_SWITCH))
     chosen, told = await tried(StandIn(TGI), state=path)
     assert chosen and "switch" in told
 
