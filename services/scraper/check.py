@@ -5,7 +5,7 @@ Neither the rows nor the card are trusted, and the files are read line by line.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,41 +34,72 @@ class Finding:
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, where: str) -> None:
-        """Count one more."""
-        self.count += 1
-        if len(self.examples) < _EXAMPLES:
-            self.examples.append(where)
 
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a look at a dataset found."""
-
-    rows: Mapping[str, int]
-    findings: Mapping[str, Finding]
-    """What is wrong → how often; empty when all is well."""
-
-
-def check(folder: Path, *, max_prompt_characters: int = MAX_PROMPT_CHARACTERS) -> Checked:
+def check(folder: Path, *, max_prompt_characters: int = MAX_PROMPT_CHARACTERS) -> "Checked":
     """Look at the dataset in `folder`. Raises UsageError where there is none."""
     card = _card(folder)
-    look = _Look(card, max_prompt_characters)
-    look.look_at_card()
-    rows = dict.fromkeys(SPLITS, 0)
+    checked = Checked(card, max_prompt_characters)
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
         if not path.is_file():
-            look.found("a file is missing", path.name)
+            checked.found("a file is missing", path.name)
             continue
         if card.files.get(split) != sha256_of(path):
-            look.found("a file is not the one that the card names", path.name)
-        for where, row in _rows(path, look.found):
-            rows[split] += 1
-            look.look_at(row, split, where)
-        if card.rows.get(split) != rows[split]:
-            look.found("the card counts other rows", f"{split}: {card.rows.get(split)} instead of {rows[split]}")
-    return Checked(rows, look.findings)
+            checked.found("a file is not the one that the card names", path.name)
+        for where, row in _rows(path, checked.found):
+            checked.look_at(row, split, where)
+        counted, rows = card.rows.get(split), checked.rows[split]
+        if counted != rows:
+            checked.found("the card counts other rows", f"{split}: {counted} instead of {rows}")
+    return checked
+
+
+class Checked:
+    """What a look at a dataset found. Its rows are gone over once, and digests of them kept."""
+
+    def __init__(self, card: DatasetCard, max_prompt_characters: int) -> None:
+        self.rows = dict.fromkeys(SPLITS, 0)
+        self.findings: dict[str, Finding] = {}
+        """What is wrong → how often; empty when all is well."""
+        self._card = card
+        self._most = max_prompt_characters
+        self._samples: set[bytes] = set()
+        self._first_split: dict[bytes, str] = {}
+        """Digest of a prompt, or of a battle's name → the split where it came first."""
+        contract = CONTRACTS.get(card.contract)
+        if contract is None:
+            self.found("the contract is unknown here", card.contract)
+        elif contract.hash != card.contract_hash:
+            self.found("the contract was another when this was built", f"{card.contract} {card.contract_hash[:16]}")
+        if card.pokedex_hash != pokedex(LATEST_GENERATION).hash:
+            self.found("the pokedex was another when this was built", card.pokedex_hash[:16])
+
+    def found(self, what: str, where: str) -> None:
+        finding = self.findings.setdefault(what, Finding())
+        finding.count += 1
+        if len(finding.examples) < _EXAMPLES:
+            finding.examples.append(one_line(where, 200))
+
+    def look_at(self, row: Row, split: str, where: str) -> None:
+        """Everything that one row tells, also beside those before it."""
+        self.rows[split] += 1
+        where = f"{where} ({row.battle}, turn {row.turn}, {row.side})"
+        if row.contract != self._card.contract:
+            self.found("a row is of another contract than the card", where)
+        if row.completion not in row.legal:
+            self.found("a label is not among the legal actions", where)
+        elif row.contract == "v2" and not offers(row.prompt, row.completion):
+            self.found("a label is not among the actions that its prompt offers", where)
+        if len(row.prompt) > self._most:
+            self.found(f"a prompt is longer than {self._most:,} characters", where)
+        sample, prompt = _digest(row.prompt, row.completion), _digest(row.prompt)
+        if sample in self._samples:
+            self.found("a row is there twice", where)
+        self._samples.add(sample)
+        if self._first_split.setdefault(prompt, split) != split:
+            self.found("a prompt stands in both splits", where)
+        if self._first_split.setdefault(_digest("battle", row.battle), split) != split:
+            self.found("a battle stands in both splits", where)
 
 
 def _card(folder: Path) -> DatasetCard:
@@ -98,53 +129,6 @@ def _rows(path: Path, found: Callable[[str, str], None]) -> Iterator[tuple[str, 
             except ValidationError as error:
                 at, why = first_fault(error)
                 found("a line is no row", f"{where}: {at}: {why}")
-
-
-class _Look:
-    """Goes over the rows once, and remembers digests."""
-
-    def __init__(self, card: DatasetCard, max_prompt_characters: int) -> None:
-        self.findings: dict[str, Finding] = {}
-        self._card = card
-        self._most = max_prompt_characters
-        self._samples: set[bytes] = set()
-        self._first_split: dict[bytes, str] = {}
-        """Digest of a prompt, or of a battle's name → the split where it came first."""
-
-    def found(self, what: str, where: str) -> None:
-        """Count a finding."""
-        self.findings.setdefault(what, Finding()).add(one_line(where, 200))
-
-    def look_at_card(self) -> None:
-        """Whether the contract and the pokedex are those of this code."""
-        card = self._card
-        contract = CONTRACTS.get(card.contract)
-        if contract is None:
-            self.found("the contract is unknown here", card.contract)
-        elif contract.hash != card.contract_hash:
-            self.found("the contract was another when this was built", f"{card.contract} {card.contract_hash[:16]}")
-        if card.pokedex_hash != pokedex(LATEST_GENERATION).hash:
-            self.found("the pokedex was another when this was built", card.pokedex_hash[:16])
-
-    def look_at(self, row: Row, split: str, where: str) -> None:
-        """Everything that one row tells, also beside those before it."""
-        where = f"{where} ({row.battle}, turn {row.turn}, {row.side})"
-        if row.contract != self._card.contract:
-            self.found("a row is of another contract than the card", where)
-        if row.completion not in row.legal:
-            self.found("a label is not among the legal actions", where)
-        elif row.contract == "v2" and not offers(row.prompt, row.completion):
-            self.found("a label is not among the actions that its prompt offers", where)
-        if len(row.prompt) > self._most:
-            self.found(f"a prompt is longer than {self._most:,} characters", where)
-        sample, prompt = _digest(row.prompt, row.completion), _digest(row.prompt)
-        if sample in self._samples:
-            self.found("a row is there twice", where)
-        self._samples.add(sample)
-        if self._first_split.setdefault(prompt, split) != split:
-            self.found("a prompt stands in both splits", where)
-        if self._first_split.setdefault(_digest("battle", row.battle), split) != split:
-            self.found("a battle stands in both splits", where)
 
 
 def offers(prompt: str, completion: str) -> bool:
