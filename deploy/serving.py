@@ -6,14 +6,19 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.errors import AlphaStralError, UsageError
+from shared.errors import AlphaStralError, NotFound, UsageError
 from shared.process import in_url, listen, terminated_as_interrupted
-from shared.store import replace_file
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.store import Store, replace_file
 from shared.text import configure_logging
+
+if TYPE_CHECKING:
+    from services.inference.requests import ServedModel
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +50,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a language model, and adapters over it, over the HTTP API of Text Generation Inference."""
-    from deploy.model_names import resolve
     from services.inference.engine import Limits
     from services.inference.serve import load_models, run
-    from shared.settings import Settings
 
     configure_logging(log_level or Settings().log_level)
     # The port is taken before the model is loaded, which takes longer.
@@ -73,6 +76,45 @@ def serve(
         )
         with suppress(KeyboardInterrupt):
             run(loaded, found, listening, limits=limits, threads=threads, on_ready=tell)
+
+
+def resolve(name: str, settings: Settings, into: Path) -> "ServedModel":
+    """The model that is called so: in the registry, a folder, a package, or on the Hub.
+
+    A bucket's version is copied below `into`. Raises UsageError, NotFound, BrokenRecord.
+    """
+    from services.inference.requests import ServedModel
+
+    registry = Registry(Store(settings.store))
+    model, _, version = name.partition("@")
+    try:
+        version = version or registry.current(model)
+        card = registry.card(model, version)
+    except NotFound:
+        return _elsewhere(name)
+    folder = registry.fetch(model, version, into)
+    shown = card.model_dump(mode="json", exclude={"files"}, exclude_none=True)
+    if card.kind == "adapter":
+        return ServedModel(f"{model}@{version}", card.base, folder, shown)
+    return ServedModel(f"{model}@{version}", str(folder), None, shown)
+
+
+def _elsewhere(name: str) -> "ServedModel":
+    from services.inference.requests import ServedModel
+    from shared.language.load import SMOLLM2, adapter_base
+
+    if name == SMOLLM2:
+        return ServedModel(name, SMOLLM2)
+    folder = Path(name)
+    if folder.is_dir():
+        base = adapter_base(folder)
+        written = folder / "card.json"
+        card = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
+        called = folder.resolve().name
+        return ServedModel(called, str(folder) if base is None else base, None if base is None else folder, card)
+    if "@" not in name and name.count("/") == 1 and not name.startswith((".", "/")):
+        return ServedModel(name, name)
+    raise UsageError(f"{name!r} is no model of the registry, no folder, and no model's name on the Hub")
 
 
 def main() -> None:

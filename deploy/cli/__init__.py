@@ -16,11 +16,8 @@ from deploy.cli import (
     model_commands,
     models,
     play,
-    pokedex,
     queue,
-    scraping,
     selfplay,
-    training_commands,
 )
 from deploy.cli.show import err
 from shared.errors import AlphaStralError, UsageError
@@ -35,12 +32,12 @@ app = typer.Typer(
 
 for command in (
     *(play.battle, queue.enqueue, queue.matchups, queue.matchup, queue.cancel, queue.resume, queue.up, queue.demo),
-    *(judge.tournament, judge.report, judge.verify, judge.skew, judge.ratings, selfplay.selfplay, scraping.scrape),
-    *(training_commands.train, training_commands.evaluate, loop.loop, model_commands.bench),
-    *(serving.serve, pokedex.pokedex),
+    *(judge.tournament, judge.report, judge.verify, judge.skew, judge.ratings, selfplay.selfplay, data.scrape),
+    *(models.train, models.evaluate, loop.loop, model_commands.bench),
+    *(serving.serve, data.pokedex),
 ):
     app.command()(command)
-app.command(name="policies")(model_commands.list_policies)
+app.command(name="policies")(models.list_policies)
 app.command(name="try")(model_commands.try_policy)
 app.add_typer(data.app, name="dataset")
 app.add_typer(models.app, name="models")

@@ -1,21 +1,81 @@
-"""`alphastral dataset build` and `check`: battles in, samples out, and a look at what was written."""
+"""The commands about data: `scrape`, `dataset build`, `dataset check` and `pokedex`."""
 
+import asyncio
+import json
 import shlex
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
 
 from deploy.cli.options import check_push
-from deploy.cli.show import out, steps
+from deploy.cli.show import err, out, steps
+from services.scraper.pokeapi import URL, Compared, PokeApi, compare, written
+from services.scraper.scrapes import BROKEN, FETCHED, GONE, STORED, Scrapes
+from services.scraper.views import NewScrape
+from services.scraper.website import Website
+from shared.battle.pokedex import SNAPSHOT
 from shared.datasets import DatasetCard
-from shared.errors import UsageError
+from shared.errors import SimulatorError, UsageError, first_fault
+from shared.jobs.inline import Inline
 from shared.settings import Settings
-from shared.store import Store
-from shared.text import configure_logging
+from shared.simulator.node import find_node, find_simulator
+from shared.store import Store, replace_file
+from shared.text import configure_logging, one_line
+from shared.work import ask
+
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+def scrape(
+    format_name: Annotated[str, typer.Option("--format", help="A Showdown format.")] = "gen9randombattle",
+    min_rating: Annotated[int | None, typer.Option(help="Of the lower rated player, after the battle.")] = None,
+    max_replays: Annotated[int, typer.Option(help="Newest first; those that are stored already count.")] = 1_000,
+    since: Annotated[datetime | None, typer.Option(formats=_DATES, help="Uploaded then or later, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_DATES, help="Uploaded before then, UTC.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only battles of this player.")] = None,
+) -> None:
+    """Fetch replays into the store, each once; given again, it fetches what is new or was not reached."""
+    configure_logging("WARNING")
+    settings = Settings()
+    try:
+        asked = NewScrape(
+            format=format_name, min_rating=min_rating, max_replays=max_replays, since=since, until=until, user=user
+        )
+    except ValidationError as error:
+        at, why = first_fault(error)
+        raise UsageError(why, field=at.replace("_", "-")) from error
+    ranges: dict[int, Counter[str]] = {}
+    try:
+        with steps("replays", max_replays) as advance:
+
+            def tell(told: tuple[int, Mapping[str, int]]) -> None:
+                ranges[told[0]] = Counter(told[1])
+                outcomes = sum(ranges.values(), Counter[str]())
+                advance(sum(outcomes[name] for name in (FETCHED, STORED, GONE, BROKEN)), outcomes)
+
+            store = Store(settings.store)
+            here = Inline(store, settings, tell=tell)
+            ask(Scrapes(store), asked, here)
+            here.drain()
+    except KeyboardInterrupt:
+        err.print("interrupted; what was fetched is stored, and the same command goes on from there")
+        raise typer.Exit(1) from None
+    told = sum(ranges.values(), Counter[str]())
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in told.items()) or "nothing found"
+    out.print(f"{escape(format_name)}: {escape(counts)}")
+    out.print(f"For a dataset: alphastral dataset build store:replays/{escape(format_name)} --out DIR")
+
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: made of battles, and looked at.", rich_markup_mode=None)
 
@@ -115,3 +175,74 @@ def check(
     for what, finding in checked.findings.items():
         out.print(escape(f"  {finding.count:,} × {what}: {'; '.join(finding.examples)}"))
     raise typer.Exit(1)
+
+
+_BUILD = SNAPSHOT.with_name("build_pokedex.js")
+_PATIENCE_SECONDS = 120
+
+
+def pokedex(
+    source: Annotated[str, typer.Option(help="simulator, which needs no network, or pokeapi.")] = "simulator",
+    output: Annotated[
+        Path, typer.Option(help="Where the snapshot goes; by default, the one that prompts read.")
+    ] = SNAPSHOT,
+    cache: Annotated[Path, typer.Option(help="Where PokeAPI's answers are kept.")] = Path("var/pokeapi"),
+    url: Annotated[str, typer.Option(help="PokeAPI's address.")] = URL,
+    rows: Annotated[int, typer.Option(help="Differences to show.", min=0)] = 200,
+) -> None:
+    """Write the snapshot of species and moves that prompts read.
+
+    A changed snapshot changes prompts, and with them the contract's hash: models trained on the old one are refused.
+    """
+    if source not in ("simulator", "pokeapi"):
+        raise UsageError(f"unknown source {source!r}: simulator or pokeapi", field="source")
+    text = _from_simulator()
+    if source == "pokeapi":
+        compared = asyncio.run(_from_pokeapi(text, url, cache))
+        _show(compared, rows)
+        text = written(compared.snapshot)
+    before = output.read_text(encoding="utf-8") if output.exists() else None
+    if text == before:
+        out.print(f"{escape(str(output))} is so already")
+        return
+    replace_file(output, text.encode())
+    out.print(f"{escape(str(output))} is written")
+
+
+def _from_simulator() -> str:
+    """The simulator's own facts: the same bytes for the same simulator."""
+    with TemporaryDirectory(prefix="alphastral-pokedex-") as folder:
+        made = Path(folder, "pokedex.json")
+        command = [find_node(Settings().node), _BUILD, find_simulator(), made]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)
+        except subprocess.SubprocessError as error:
+            said = one_line(getattr(error, "stderr", "") or error)
+            raise SimulatorError(f"the simulator's data cannot be read: {said}") from error
+        return made.read_text(encoding="utf-8")
+
+
+async def _from_pokeapi(simulator: str, url: str, cache: Path) -> Compared:
+    with Progress(console=err, disable=not err.is_terminal) as bar:
+        answers = bar.add_task("PokeAPI's answers", total=None)
+        async with Website(url) as site:
+            return await compare(
+                json.loads(simulator),
+                PokeApi(site, cache),
+                lambda there, of: bar.update(answers, completed=there, total=of),
+            )
+
+
+def _show(compared: Compared, rows: int) -> None:
+    differences = compared.differences
+    if rows and differences:
+        table = Table("kind", "name", "fact", "simulator", "PokeAPI")
+        for one in differences[:rows]:
+            table.add_row(*(escape(cell) for cell in (one.kind, one.name, one.fact, one.simulator, one.pokeapi)))
+        out.print(table)
+    counts = Counter((one.kind, one.fact) for one in differences)
+    by_fact = "; ".join(f"{kind} {fact}: {n}" for (kind, fact), n in sorted(counts.items()))
+    out.print(f"PokeAPI tells {compared.told} entries; {len(differences)} facts differ from the simulator's. {by_fact}")
+    out.print(
+        f"{len(compared.untold)} it does not tell by a name of their own, and they stay as the simulator has them."
+    )

@@ -26,8 +26,8 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
+from deploy.cli.models import training_bar
 from deploy.cli.show import err, out, progress
-from deploy.cli.training_commands import training_bar
 from deploy.client import ApiClient
 from deploy.kinds import resume
 from deploy.stack import LocalStack
@@ -264,7 +264,7 @@ def _evaluated(
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         return found
-    from deploy.model_names import resolve
+    from deploy.serving import resolve
     from services.trainer.data import read_card, read_splits
     from services.trainer.evaluate import drawn, evaluate
     from shared.language.load import load

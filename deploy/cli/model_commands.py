@@ -12,27 +12,10 @@ from deploy.cli.show import err, out
 from deploy.cli.suites import read_policies
 from services.arena.checks import pinned
 from shared.jobs.limits import LocalLimiter
-from shared.policies import FORMATS, KINDS, OPTIONS
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import configure_logging
-
-
-def list_policies(
-    policies: Annotated[Path | None, typer.Argument(help="A policy file, to list what it names too.")] = None,
-) -> None:
-    """List the policies, their options, and the formats they play."""
-    for kind in KINDS.values():
-        out.print(f"{kind.name:<12} {escape(kind.description)}")
-        if kind.example:
-            out.print(f"{'':<12} {escape(kind.example)}{' (command line only)' if kind.command_line_only else ''}")
-    out.print("options of policies that ask a model, as in mistral:mistral-small-latest?contract=v1&asks=3:")
-    for name, option in OPTIONS.items():
-        out.print(f"  {name:<12} {escape(option.meaning)}")
-    for name, policy in (read_policies(policies) if policies else {}).items():
-        out.print(f"{escape(name):<12} {escape(policy)}")
-    out.print(f"formats: {', '.join(FORMATS)}")
 
 
 def try_policy(

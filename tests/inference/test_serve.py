@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from deploy.model_names import resolve
+from deploy.serving import resolve
 from services.inference.requests import ServedModel
 from services.inference.serve import load_models
 from shared.battle.contract import CONTRACTS
