@@ -17,7 +17,6 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,8 +91,8 @@ def train(
     splits = read_splits(dataset, recipe.contract)
     with processes.main_process_first():
         checkpoint = _claim(folder, recipe, splits, resume=resume or not first)
-    if not first:
-        tell = _unheard
+    # Of several processes one speaks.
+    say = tell if first else lambda sentence: None
     check_base(recipe)
 
     # ── 2. the base, with an adapter on it ──────────────────────────────────────────────────────────────────────────
@@ -109,7 +108,7 @@ def train(
     trainer_model = get_peft_model(model, lora_config(recipe, model))
     size = Size.of(trainer_model)
     check_room(recipe, size, folder)
-    tell(
+    say(
         f"{recipe.name}: {size.trained:,} of {size.parameters:,} parameters are trained on {len(splits.train):,} "
         f"samples, {len(splits.validation):,} are held out"
     )
@@ -121,7 +120,7 @@ def train(
     }
     for split, samples in written.items():
         if samples.too_long:
-            tell(f"{samples.too_long} samples of {split} are {LEFT_OUT} {recipe.max_length}")
+            say(f"{samples.too_long} samples of {split} are {LEFT_OUT} {recipe.max_length}")
         if not samples.input_ids:
             raise UsageError(f"every sample of {split} is longer than {recipe.max_length} tokens", field="recipe")
     scored = drawn(splits.validation, recipe.scored_decisions, recipe.seed)
@@ -134,24 +133,18 @@ def train(
         eval_dataset=_dataset(written["validation"], scored=len(scored), seed=recipe.seed),
         processing_class=tokenizer,
     )
-    trainer.scored, trainer.tell = scored, tell
-    telling = _Progress(
-        folder / "metrics.jsonl", lambda: int(trainer.state.num_input_tokens_seen), on_standing, stopping
-    )
+    trainer.scored, trainer.tell = scored, say
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(telling)
-    with ExitStack() as inside:
-        # Under autocast the casts that peft adds undo each other: bfloat16 to float32 and back, at every layer.
-        inside.enter_context(disable_input_dtype_casting(trainer_model))
+    trainer.add_callback(_Progress(folder / "metrics.jsonl", on_standing, stopping))
+    # Under autocast the casts that peft adds undo each other: bfloat16 to float32 and back, at every layer.
+    with disable_input_dtype_casting(trainer_model):
         if checkpoint is None or not trainer.take_up_ended(checkpoint):
             trainer.train(resume_from_checkpoint=checkpoint)
     _check_ended(trainer.state, stopping)
     processes.wait_for_everyone()
 
     # ── 5. the best checkpoint, as a folder that can be published ───────────────────────────────────────────────────
-    metrics = read_metrics(folder / "metrics.jsonl")
-    guess = guess_accuracy(scored)[ALL].rate
-    figures = {**_best(metrics, trainer.state.best_model_checkpoint), "uniform_guess_accuracy": guess}
+    best = _best(read_metrics(folder / "metrics.jsonl"), trainer.state.best_model_checkpoint)
     result = folder / "model"
     if first:
         save(trainer_model, tokenizer, result)
@@ -164,12 +157,8 @@ def train(
         size=size,
         architecture=str(model.config.model_type),
         too_long={split: samples.too_long for split, samples in written.items()},
-        metrics=figures,
+        metrics={**best, "uniform_guess_accuracy": guess_accuracy(scored)[ALL].rate},
     )
-
-
-def _unheard(sentence: str) -> None:
-    """Where several processes train, one of them speaks."""
 
 
 def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:
@@ -220,16 +209,15 @@ def _dataset(samples: Tokens, *, scored: int | None = None, seed: int = 0) -> Da
 
 def _best(metrics: list[dict[str, float]], checkpoint: str | None) -> dict[str, float]:
     """The figures of the step whose checkpoint is published."""
-    step = int(checkpoint.rpartition("-")[2]) if checkpoint else max(line["step"] for line in metrics)
-    figures: dict[str, float] = {"step": float(step)}
-    for line in metrics:
-        if line["step"] == step:
-            figures |= {
-                name.removeprefix("eval_"): value
-                for name, value in line.items()
-                if name == "eval_loss" or name.startswith("eval_decision")
-            }
-    return figures | {"steps": float(max(line["step"] for line in metrics))}
+    last = max(line["step"] for line in metrics)
+    step = int(checkpoint.rpartition("-")[2]) if checkpoint else last
+    logged = {name: value for line in metrics if line["step"] == step for name, value in line.items()}
+    figures = {name: value for name, value in logged.items() if name == "eval_loss" or name.startswith("eval_decision")}
+    return {
+        "step": float(step),
+        **{name.removeprefix("eval_"): figures[name] for name in figures},
+        "steps": float(last),
+    }
 
 
 # ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -284,10 +272,8 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
     """Writes every metric down, and tells how far the training is; ends it once `stopping`."""
 
     metrics_file: Path
-    tokens_seen: Callable[[], int]
-    on_standing: Callable[[TrainingStanding], None] = lambda standing: None
-    stopping: Callable[[], bool] = lambda: False
-    clock: Callable[[], float] = time.monotonic
+    on_standing: Callable[[TrainingStanding], None]
+    stopping: Callable[[], bool]
     _began: tuple[float, int, int] = (0.0, 0, 0)
     _latest: dict[str, float] = field(default_factory=dict)
 
@@ -295,7 +281,7 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
         """Start the clock. What was written after the checkpoint that is gone on from will be written again."""
-        self._began = (self.clock(), state.global_step, self.tokens_seen())
+        self._began = (time.monotonic(), state.global_step, state.num_input_tokens_seen)
         if state.is_world_process_zero and self.metrics_file.exists():
             kept = [line for line in read_metrics(self.metrics_file) if line["step"] <= state.global_step]
             replace_file(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -319,8 +305,7 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         # It also logs what is no figure.
-        given: Mapping[str, object] = logs or {}
-        figures = {name: value for name, value in given.items() if isinstance(value, int | float)}
+        figures = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
         self._latest.update(figures)
         line: dict[str, float] = {"step": state.global_step, **figures}
         if "loss" in figures and (speed := self.standing(state).tokens_per_second) is not None:
@@ -331,13 +316,13 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
     def standing(self, state: TrainerState) -> TrainingStanding:
         """How far it is, at the pace since it was begun or gone on with."""
         began, first_step, first_tokens = self._began
-        elapsed, steps = self.clock() - began, state.global_step - first_step
+        elapsed, steps = time.monotonic() - began, state.global_step - first_step
         return TrainingStanding(
             step=state.global_step,
             steps=state.max_steps,
             loss=self._latest.get("loss"),
             learning_rate=self._latest.get("learning_rate"),
-            tokens_per_second=(self.tokens_seen() - first_tokens) / elapsed if steps and elapsed else None,
+            tokens_per_second=(state.num_input_tokens_seen - first_tokens) / elapsed if steps and elapsed else None,
             seconds_left=(state.max_steps - state.global_step) * elapsed / steps if steps else None,
         )
 
