@@ -164,7 +164,7 @@ async def main() -> None:
     parser.add_argument("--contract", default="v2")
     options = parser.parse_args()
     capacity = AT_ONCE / SERVICE_SECONDS
-    with private_redis() as redis_url:
+    with private_redis() as (redis_url, _):
         async with StandIn.running() as server:
             limiter = shared_limiter(redis_url)
             arena = await measure(

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -53,7 +53,7 @@ class LocalStack:
         self._trainers = trainers
         self._folder = folder
         self._exit = ExitStack()
-        self._children: list[Child] = []
+        self._children: dict[str, Child] = {}
         self._redis: Child | None = None
         self._ending = threading.Event()
         self._broken: str | None = None
@@ -106,21 +106,23 @@ class LocalStack:
         self._exit.callback(self._stop_children)
         address = private / ADDRESS_FILE
         api = ["deploy.api", "--address-file", str(address)]
-        commands = [("api", api), ("reporter", ["deploy.worker", "reporter"])]
+        commands = {"api": api, "reporter": ["deploy.worker", "reporter"]}
         for queue, workers in (
             ("arena", self._arena_workers),
             ("scraper", self._settings.scraper_workers),
             ("train", self._trainers),
         ):
-            commands += [(f"{queue}-{number}", ["deploy.worker", queue]) for number in range(1, workers + 1)]
-        for name, command in commands:
-            command = [sys.executable, "-m", *command]
-            child = Child(name, command, log=logs / f"{name}.log", environment=environment)
-            self._children.append(child)
-            child.start()
-        for child in self._children:
+            commands |= {f"{queue}-{number}": ["deploy.worker", queue] for number in range(1, workers + 1)}
+
+        def start(name: str) -> None:
+            command = [sys.executable, "-m", *commands[name]]
+            self._children[name] = Child(name, command, log=logs / f"{name}.log", environment=environment)
+
+        for name in commands:
+            start(name)
+        for child in self._children.values():
             child.wait_until(partial(self._is_known, child, address), START_SECONDS)
-        watcher = threading.Thread(target=self._watch, daemon=True)
+        watcher = threading.Thread(target=self._watch, args=(start,), daemon=True)
         watcher.start()
         self._exit.callback(watcher.join)
         # A Redis that the settings name may have a password in its address, and whoever needs it has those settings.
@@ -132,7 +134,7 @@ class LocalStack:
         if self._settings.redis_url is not None:
             Queues(connect(self._settings.redis_url, self._settings.redis_password_file)).ping()
             return self._settings.redis_url
-        url, self._redis = self._exit.enter_context(redis_process())
+        url, self._redis = self._exit.enter_context(private_redis())
         return url
 
     def _environment(self, redis_url: str) -> dict[str, str]:
@@ -153,24 +155,24 @@ class LocalStack:
             return False
         return child.name == "api" or child.pid in pids
 
-    def _watch(self) -> None:
+    def _watch(self, start: Callable[[str], None]) -> None:
         restarts: Counter[str] = Counter()
         while not self._ending.wait(_LOOK_SECONDS):
-            if self._redis is not None and not self._redis.alive:
+            if self._redis is not None and self._redis.poll() is not None:
                 self._broken = (
                     "Redis ended unexpectedly; what was played is stored, and the next start goes on from there"
                 )
                 return
-            for child in self._children:
-                if child.alive or self._ending.is_set():
+            for name, child in list(self._children.items()):
+                if child.poll() is None or self._ending.is_set():
                     continue
-                what = f"{child.name} ended unexpectedly: {child.last_words()}"
-                if child.name == "api" or restarts[child.name] >= RESTARTS:
+                what = f"{name} ended unexpectedly: {child.last_words()}"
+                if name == "api" or restarts[name] >= RESTARTS:
                     self._broken = what
                     return
                 log.error("%s\nIt is started again.", what)
-                restarts[child.name] += 1
-                child.start()
+                restarts[name] += 1
+                start(name)
 
     def _stop_children(self) -> None:
         def stop(child: Child) -> None:
@@ -179,7 +181,7 @@ class LocalStack:
             child.end(grace_seconds + STOP_SECONDS)
 
         with ThreadPoolExecutor(len(self._children) or 1) as pool:
-            list(pool.map(stop, self._children))
+            list(pool.map(stop, self._children.values()))
 
 
 @contextmanager
@@ -218,18 +220,12 @@ def find_redis_server() -> Path:
 
 
 @contextmanager
-def private_redis(*options: str) -> Iterator[str]:
-    """The URL of a Redis that lives as long as the context, or as this process, whichever ends first.
+def private_redis(*options: str) -> Iterator[tuple[str, Child]]:
+    """The URL of a Redis that lives as long as the context, or as this process; and what ends when Redis does.
 
-    It keeps nothing on disk: the results are in the store, and the queue is made again from there.
+    It keeps nothing on disk: the results are in the store, and the queue is made again from there. It is reached by a
+    socket in a folder that only its owner may enter.
     """
-    with redis_process(*options) as (url, _):
-        yield url
-
-
-@contextmanager
-def redis_process(*options: str) -> Iterator[tuple[str, Child]]:
-    """The same, with the process that ends when Redis does. Only its owner may enter the folder of its socket."""
     with tempfile.TemporaryDirectory(prefix="alphastral-", ignore_cleanup_errors=True) as folder:
         url = f"unix://{folder}/redis.sock"
         settings = ["--port", "0", "--unixsocket", f"{folder}/redis.sock", "--unixsocketperm", "700", "--dir", folder]

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -39,8 +39,8 @@ _AHEAD = 2
 _PR_SET_PDEATHSIG = 1
 
 
-class Child:
-    """One process that this one starts, and may start again, in a session of its own: Ctrl-C does not reach it.
+class Child(subprocess.Popen[bytes]):
+    """A process that this one started, in a session of its own: Ctrl-C does not reach it.
 
     Its standard input ends when this process does. With `watches_input=False` it is told by SIGTERM, on Linux alone.
     """
@@ -55,52 +55,23 @@ class Child:
         folder: Path | None = None,
         watches_input: bool = True,
     ) -> None:
-        """`log` is the file that its output is added to; without one, it goes where this process's does."""
+        """`log` is the file that its output is added to; without one, it goes where this process's does.
+
+        Raises OSError where there is no such program.
+        """
         self.name = name
-        self._command = command
         self._log = log
-        self._environment = environment
-        self._folder = folder
-        self._watches_input = watches_input
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, or start it again. Raises OSError where there is no such program."""
-        log = self._log.open("ab") if self._log else None
-        try:
-            self._process = subprocess.Popen(
-                self._command,
+        with log.open("ab") if log else nullcontext() as output:
+            super().__init__(
+                command,
                 stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=self._environment,
-                cwd=self._folder,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd=folder,
                 start_new_session=True,
-                preexec_fn=None if self._watches_input else partial(_end_with, os.getpid()),
+                preexec_fn=None if watches_input else partial(_end_with, os.getpid()),
             )
-        finally:
-            if log:
-                log.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process id; 0 before it was started."""
-        return self._process.pid if self._process else 0
-
-    @property
-    def status(self) -> int | None:
-        """How it ended: its exit code, or minus the signal that ended it. None while it runs."""
-        return self._process.poll() if self._process else None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it was started and runs."""
-        return self._process is not None and self.status is None
-
-    def wait(self) -> None:
-        """Until it ends."""
-        if self._process is not None:
-            self._process.wait()
 
     def said(self, lines: int = _SHOWN_LINES) -> list[str]:
         """The last lines of its log."""
@@ -110,7 +81,7 @@ class Child:
 
     def last_words(self) -> str:
         """How it ended, and the end of its log."""
-        return f"status {self.status}; {self._log} ends with\n" + "\n".join(f"  {line}" for line in self.said())
+        return f"status {self.poll()}; {self._log} ends with\n" + "\n".join(f"  {line}" for line in self.said())
 
     def wait_until(self, ready: Callable[[], object], within_seconds: float) -> None:
         """Until `ready()` neither is False nor raises Unreachable.
@@ -122,36 +93,33 @@ class Child:
             with suppress(Unreachable):
                 if ready() is not False:
                     return
-            if not self.alive:
+            if self.poll() is not None:
                 raise Unreachable(f"{self.name} did not start: {self.last_words()}")
             if time.monotonic() > deadline:
                 raise Unreachable(f"{self.name} was not ready after {within_seconds:.0f} s: {self.last_words()}")
             time.sleep(_LOOK_SECONDS)
 
-    @contextmanager
-    def running(self, grace_seconds: float) -> Iterator["Child"]:
-        """Started, while the context lasts; then `end`."""
-        self.start()
-        try:
-            yield self
-        finally:
-            self.end(grace_seconds)
-
     def end(self, grace_seconds: float) -> None:
         """End it and all that it started: told to, told again when the grace is over, and killed a second later."""
-        if self._process is None:
-            return
         for seconds in (grace_seconds, _AGAIN_SECONDS):
-            self._process.terminate()
+            self.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(seconds)
+                self.wait(seconds)
                 break
         # Also where it has ended: what it started and left behind may hold a GPU, or a port.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self.wait()
+        assert self.stdin is not None
+        self.stdin.close()
+
+    @contextmanager
+    def running(self, grace_seconds: float) -> Iterator["Child"]:
+        """It, which is ended when the context is."""
+        try:
+            yield self
+        finally:
+            self.end(grace_seconds)
 
 
 # ── ending with the parent ──────────────────────────────────────────────────────────────────────────

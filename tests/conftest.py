@@ -54,5 +54,5 @@ def redis_url(contained_redis: str | None) -> Iterator[str]:
             connection.flushall()
         yield contained_redis
         return
-    with private_redis() as url:
+    with private_redis() as (url, _):
         yield url

@@ -303,8 +303,8 @@ def _served(
     """One built-in server with the tuned model and its base, while the context lasts."""
     command = [sys.executable, "-m", "deploy.serving", plan.base, model, "--port", str(port), "--dtype", plan.dtype]
     environment = child_environment(ALPHASTRAL_STORE=settings.store)
-    server = Child("the built-in server", command, log=folder / "server.log", environment=environment)
     let_go()
+    server = Child("the built-in server", command, log=folder / "server.log", environment=environment)
     with server.running(_STOP_SECONDS):
         server.wait_until(partial(answers, f"http://127.0.0.1:{port}/v1/models", 5.0), SERVED_WITHIN_SECONDS)
         yield

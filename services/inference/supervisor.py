@@ -189,7 +189,6 @@ class Supervisor:
             if published and engine in IN_A_FOLDER_OF_LINKS:
                 folder = folder_of_links(place.folder / "links", model, published.folder)
             child = Child(engine, command, folder=folder, watches_input=False)
-            child.start()
         except (UsageError, OSError) as error:
             self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
             return
@@ -207,7 +206,7 @@ class Supervisor:
         return f"{self._name}@{version}" if version != STAND_IN else str(self._place.stand_in)
 
     def _look_at(self, engine: EngineProcess) -> None:
-        status, now, timing = engine.child.status, self._clock(), self._timing
+        status, now, timing = engine.child.poll(), self._clock(), self._timing
         if status is not None:
             self._lose(engine, f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}")
         elif engine.healthy_since is None:

@@ -77,7 +77,6 @@ class ShowdownServer:
             # Nothing of this process's environment is needed there, least of all its secrets.
             environment={"PATH": os.defpath, "NODE_ENV": "production"},
         )
-        self._child.start()
         try:
             await asyncio.to_thread(self._child.wait_until, self._greets, START_TIMEOUT_SECONDS)
         except BaseException as error:
@@ -100,8 +99,8 @@ class ShowdownServer:
         return self._failure("ended")
 
     def _failure(self, what: str) -> SimulatorError:
-        if self._child.status is not None:
-            what = f"ended with status {self._child.status}"
+        if (status := self._child.poll()) is not None:
+            what = f"ended with status {status}"
         said = " / ".join(self._child.said(5))
         return SimulatorError(f"the Showdown server on port {self.port} {what}" + (f": {said}" if said else ""))
 

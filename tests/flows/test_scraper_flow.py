@@ -72,7 +72,7 @@ def test_a_scrape_goes_through_the_queue_and_becomes_a_dataset(tmp_path: Path, p
         scrape = http.post("/scrapes", json=asked, headers={"Idempotency-Key": "first"}).json()
         again = http.post("/scrapes", json=asked, headers={"Idempotency-Key": "first"}).json()
         eventually(lambda: len(stored(tmp_path)) > 30)
-        victim = next(child for child in stack._children if child.name == "scraper-1")
+        victim = stack._children["scraper-1"]
         os.kill(victim.pid, signal.SIGKILL)
         eventually(lambda: http.get(f"/scrapes/{scrape['id']}").json()["state"] == "finished", 60)
         status = http.get(f"/scrapes/{scrape['id']}").json()

@@ -106,8 +106,7 @@ def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
 def test_a_dead_api_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     with make_stack(tmp_path, arena_workers=1) as stack:
         stack.check()
-        (api,) = [child for child in stack._children if child.name == "api"]
-        os.kill(api.pid, signal.SIGKILL)
+        os.kill(stack._children["api"].pid, signal.SIGKILL)
 
         def is_reported() -> bool:
             with pytest.raises(AlphaStralError, match=r"(?s)api ended unexpectedly: status -9.*The API listens at"):
@@ -120,10 +119,11 @@ def test_a_dead_api_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
 
 def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
     with make_stack(tmp_path, arena_workers=1) as stack, stack.client() as client:
-        (arena,) = [child for child in stack._children if child.name == "arena-1"]
-        dead = arena.pid
+        dead = stack._children["arena-1"].pid
         os.kill(dead, signal.SIGKILL)
-        eventually(lambda: arena.pid != dead and arena.pid in [worker["pid"] for worker in client.health()["workers"]])
+        eventually(lambda: stack._children["arena-1"].pid != dead)
+        arena = stack._children["arena-1"].pid
+        eventually(lambda: arena in [worker["pid"] for worker in client.health()["workers"]])
         stack.check()
 
 
@@ -140,7 +140,7 @@ def test_a_redis_that_does_not_answer_is_told_before_anything_starts(tmp_path: P
     stack = make_stack(tmp_path, redis_url="redis://127.0.0.1:9")
     with pytest.raises(Unreachable, match="Redis does not answer"):
         stack.__enter__()
-    assert stack._children == []
+    assert stack._children == {}
 
 
 def test_a_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
