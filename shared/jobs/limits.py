@@ -125,21 +125,23 @@ class SharedLimiter:
                 # Granted, and nobody waits for it any more.
                 await slots.free.acquire()
                 slots.held -= 1
+            granted, others = 0, 0
             try:
-                wants = min(slots.waiting, slots.most)
-                about: list[str | int] = [self.name, slots.held, wants, slots.most, *durations]
-                granted = int(await self._claim(keys=[_KEY + endpoint], args=about))
+                counts = (slots.held, min(slots.waiting, slots.most), slots.most)
+                granted, others = await self._claim(keys=[_KEY + endpoint], args=[self.name, *counts, *durations])
                 away = False
             except RedisError as error:
                 if not away:
                     log.warning("Redis does not renew the slots at model servers: %s. Waiting for it.", error)
-                away, granted = True, 0
+                away = True
                 await asyncio.sleep(_RENEW_SECONDS)
             slots.held += granted
             for _ in range(granted):
                 slots.free.release()
+            # Of what others give back, nobody tells.
+            asks_again = others and slots.waiting > granted
             with suppress(TimeoutError):
-                async with asyncio.timeout(_ASK_AGAIN_SECONDS if slots.waiting > granted else _RENEW_SECONDS):
+                async with asyncio.timeout(_ASK_AGAIN_SECONDS if asks_again else _RENEW_SECONDS):
                     await slots.changed.wait()
 
 

@@ -57,9 +57,9 @@ class WorkerSeen:
 class Queues:
     """The queues at one Redis. Every method raises Unreachable when it does not answer."""
 
-    def __init__(self, connection: redis.Redis, routes: Mapping[str, Route] | None = None) -> None:
+    def __init__(self, connection: redis.Redis, routes: Mapping[str, Route] = ROUTES) -> None:
         self._connection = connection
-        self._routes = ROUTES if routes is None else routes
+        self._routes = routes
 
     def enqueue(self, payload: Payload) -> bool:
         """Put a payload on its queue. False, and nothing done, when the same job waits or runs already."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -70,9 +69,9 @@ class Worker:
         queue: str,
         connection: redis.Redis,
         settings: Settings,
-        routes: Mapping[str, Route] | None = None,
+        routes: Mapping[str, Route] = ROUTES,
     ) -> None:
-        self._routes = ROUTES if routes is None else routes
+        self._routes = routes
         self._connection = connection
         self._settings = settings
         self._leases = Leases(connection, queue, self._routes)
@@ -90,7 +89,7 @@ class Worker:
         signal.signal(signal.SIGINT, self._note_signal)
         for route in self._routes.values():
             if route.queue == self._queue:
-                import_module(route.function.partition(":")[0])
+                called(route.function)
         log.info("Worker %s takes jobs from the queue %s.", self.name, self._queue)
         away = False
         while not self._signals:
