@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 10.0
 _RENEW_SECONDS = 2.0
-_ASK_AGAIN_SECONDS = 0.01
+_ASK_AGAIN_SECONDS = 0.02
 """How soon a process that waits for a slot of another one asks again."""
 _TURN_SECONDS = 1.0
 """A process that waits, and did not ask again for this long, is passed over."""
