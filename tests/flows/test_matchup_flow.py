@@ -64,7 +64,7 @@ def busy_workers(client: ApiClient) -> list[int]:
 
 
 def worker_in_play(client: ApiClient) -> tuple[int, set[int]]:
-    """A worker that plays, and its family: a horse and its simulator at least."""
+    """A worker that plays, and its family: a job and its simulator at least."""
 
     def look() -> tuple[int, set[int]] | None:
         families = ((worker, descendants(worker)) for worker in busy_workers(client))

@@ -54,7 +54,7 @@ def test_a_job_past_its_time_is_ended_whatever_it_catches(yard: Yard) -> None:
     assert len(yard.journal) == 3
 
 
-def test_a_horse_that_is_killed_costs_one_attempt(yard: Yard) -> None:
+def test_a_job_whose_process_is_killed_costs_one_attempt(yard: Yard) -> None:
     yard.send("dies", kind="suicide")
     yard.start_worker()
     yard.await_line("dies given up: its process was ended by signal 9")
@@ -90,11 +90,11 @@ def test_a_failure_that_cannot_be_recorded_stops_nobody(yard: Yard) -> None:
 def test_a_worker_that_is_killed_takes_its_processes_along_and_another_takes_its_job(yard: Yard) -> None:
     yard.send("family", kind="parent")
     killed = yard.start_worker()
-    horse = int(yard.await_line("family begins").rpartition(" ")[2])
+    job = int(yard.await_line("family begins").rpartition(" ")[2])
     child = int(yard.await_line("family has child").rpartition(" ")[2])
     killed.kill()
     killed.wait()
-    eventually(lambda: not is_running(horse) and not is_running(child))
+    eventually(lambda: not is_running(job) and not is_running(child))
     yard.start_worker()
     yard.await_line("family begins", times=2)
 
