@@ -42,7 +42,8 @@ from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.simulator.node import find_node, find_simulator
 from shared.simulator.showdown_server import ShowdownServer
-from shared.store import Store, new_matchup_id
+from shared.store import Store
+from shared.work import new_id
 
 FORMAT = "gen9randombattle"
 CONCURRENCY = MatchupRequest.model_fields["concurrency"].default
@@ -184,7 +185,7 @@ class Ours:
         self._seed += 1
         self._records.clear()
         request = MatchupRequest(p1="random", p2="random", battles=battles, format=FORMAT, seed=self._seed)
-        matchup_id = new_matchup_id()
+        matchup_id = new_id()
 
         def record(battle: BattleRecord) -> None:
             Matchups(self._store).record(matchup_id, battle)

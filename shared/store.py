@@ -32,11 +32,6 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def new_matchup_id() -> str:
-    """An id that sorts by time: 20261122-142501-3f9c2a."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-
-
 def replace_file(path: Path, raw: bytes) -> None:
     """Write or replace a file of this machine: whoever reads it sees all of it, or what was there before.
 

@@ -25,7 +25,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from peft import get_peft_model, prepare_model_for_kbit_training
 from peft.helpers import disable_input_dtype_casting
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTConfig
 
@@ -277,35 +277,26 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
     _began: tuple[float, int, int] = (0.0, 0, 0)
     _latest: dict[str, float] = field(default_factory=dict)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **more: Any) -> None:
         """Start the clock. What was written after the checkpoint that is gone on from will be written again."""
         self._began = (time.monotonic(), state.global_step, state.num_input_tokens_seen)
         if state.is_world_process_zero and self.metrics_file.exists():
             kept = [line for line in read_metrics(self.metrics_file) if line["step"] <= state.global_step]
             replace_file(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """After each step: tell how far it is, and save before ending where somebody said stop."""
         if state.is_world_process_zero:
             self.on_standing(self.standing(state))
         if self.stopping():
             control.should_save = control.should_training_stop = True
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, object] | None = None,
-        **more: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Mapping[str, Any], **more: Any) -> None:
         """Write what the trainer logs; of several processes, one."""
         if not state.is_world_process_zero:
             return
         # It also logs what is no figure.
-        figures = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        figures = {name: value for name, value in logs.items() if isinstance(value, int | float)}
         self._latest.update(figures)
         line: dict[str, float] = {"step": state.global_step, **figures}
         if "loss" in figures and (speed := self.standing(state).tokens_per_second) is not None:

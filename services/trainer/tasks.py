@@ -26,9 +26,10 @@ def train_model(payload: TrainModel, context: Context) -> None:
     from services.trainer.sft import train
 
     trainings, id = Trainings(context.store), payload.training_id
-    if trainings.state(id) in ENDED:
+    if trainings.status(id).state in ENDED:
         return
     asked = trainings.request(id)
+    recipe = asked.resolved(context.settings.recipes)
     if asked.push is not None and context.settings.hf_token is None:
         raise UsageError("pushing needs a key that may write: set HF_TOKEN where the trainer runs", field="push")
     told, cancelled = 0.0, False
@@ -42,10 +43,9 @@ def train_model(payload: TrainModel, context: Context) -> None:
     registry = Registry(context.store)
     with tempfile.TemporaryDirectory(prefix="alphastral-dataset-") as copy:
         try:
-            dataset = stored_dataset(context.store, asked.dataset, Path(copy))
             trained = train(
-                asked.resolved(context.settings.recipes),
-                dataset,
+                recipe,
+                stored_dataset(context.store, asked.dataset, Path(copy)),
                 trainings.checkpoints(id),
                 resume=True,
                 on_standing=tell,
@@ -59,7 +59,7 @@ def train_model(payload: TrainModel, context: Context) -> None:
             raise
         version = trainings.version(id)
         if version is None:
-            version = publish(registry, asked.name, asked.resolved(context.settings.recipes), trained)
+            version = publish(registry, asked.name, recipe, trained)
             trainings.published(id, version)
     where = None
     if asked.push is not None:

@@ -20,7 +20,7 @@ from shared.errors import NotFound, UsageError
 from shared.jobs.payloads import TrainModel
 from shared.settings import Settings
 from shared.store import Store, is_id
-from shared.work import State, WorkKind, WorkStatus
+from shared.work import ENDED, State, WorkKind, WorkStatus
 
 _NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
@@ -102,10 +102,6 @@ class Trainings(Asked[NewTraining]):
         """Store how far it is."""
         self.files.write(self.path(id, "standing.json"), standing.model_dump_json().encode())
 
-    def standing(self, id: str) -> TrainingStanding | None:
-        """How far it is; None before its first step. Raises BrokenRecord."""
-        return self.read(id, "standing.json", TrainingStanding)
-
     def version(self, id: str) -> str | None:
         """The version that was published of it, where one was."""
         return self._text(id, "version.txt")
@@ -118,20 +114,27 @@ class Trainings(Asked[NewTraining]):
         """Store what it came to."""
         self.files.write(self.path(id, "result.json"), result.model_dump_json().encode())
 
-    def result(self, id: str) -> TrainingResult | None:
-        """What it came to; None before its end. Raises BrokenRecord."""
-        return self.read(id, "result.json", TrainingResult)
-
-    def state(self, id: str) -> State:
+    def status(self, id: str) -> TrainingStatus:
         """How it stands. Raises NotFound, and BrokenRecord."""
-        self.request(id)
-        if self.result(id):
-            return State.FINISHED
-        if self.cancelled(id) is not None:
-            return State.CANCELLED
-        if self.failures(id):
-            return State.FAILED
-        return State.RUNNING if self.standing(id) else State.QUEUED
+        request, failures = self.request(id), self.failures(id)
+        standing = self.read(id, "standing.json", TrainingStanding)
+        result = self.read(id, "result.json", TrainingResult)
+        state = State.RUNNING if standing else State.QUEUED
+        if result:
+            state = State.FINISHED
+        elif self.cancelled(id) is not None:
+            state = State.CANCELLED
+        elif failures:
+            state = State.FAILED
+        return TrainingStatus(
+            id=id,
+            state=state,
+            created_at=self.created_at(id),
+            request=request,
+            standing=standing,
+            result=result,
+            failure=failures.get(0),
+        )
 
     def checkpoints(self, id: str) -> Path:
         """Where it keeps its checkpoints: beside its request on a disk; where the store is a bucket, on this machine,
@@ -158,19 +161,11 @@ class TrainingWork(WorkKind[NewTraining, NewTraining]):
         return body
 
     def jobs(self, id: str) -> Iterator[TrainModel]:
-        if self.asked.state(id) in (State.QUEUED, State.RUNNING):
+        if self.asked.status(id).state not in ENDED:
             yield TrainModel(training_id=id)
 
     def standing(self, id: str) -> TrainingStatus:
-        return TrainingStatus(
-            id=id,
-            state=self.asked.state(id),
-            created_at=self.asked.created_at(id),
-            request=self.asked.request(id),
-            standing=self.asked.standing(id),
-            result=self.asked.result(id),
-            failure=next(iter(self.asked.failures(id).values()), None),
-        )
+        return self.asked.status(id)
 
 
 def stored_dataset(store: Store, name: str, into: Path) -> Path:

@@ -15,7 +15,8 @@ import pytest
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
-from shared.store import Store, new_matchup_id
+from shared.store import Store
+from shared.work import new_id
 from tests.standins.bucket import Bucket, serving
 
 REQUEST = MatchupRequest(p1="heuristic", p2="random", battles=4)
@@ -279,4 +280,4 @@ def test_a_bucket_works_like_a_folder() -> None:
 
 
 def test_ids_sort_by_time_and_do_not_repeat() -> None:
-    assert len({new_matchup_id() for _ in range(100)}) == 100
+    assert len({new_id() for _ in range(100)}) == 100

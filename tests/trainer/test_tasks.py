@@ -66,7 +66,7 @@ def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path)
 
     store = Store(str(tmp_path / "store"))
     [version] = Registry(store).versions("mine")
-    status = TrainingWork(store, Settings(_env_file=None)).standing("once")
+    status = Trainings(store).status("once")
     assert status.state is State.FINISHED and status.result is not None
     assert (status.result.version, "me/mine" in (status.result.pushed_to or "")) == (version, True)
     assert "adapter_model.safetensors" in there.repos["models", "me/mine"].files
@@ -93,9 +93,9 @@ def test_what_failed_before_failures_had_a_folder_has_failed_and_may_be_tried_ag
     trainings.create("old", NewTraining(recipe="tiny", dataset="small", name="mine"))
     store.write("trainings/old/failure.txt", b"the disk was full")
 
-    assert (trainings.state("old"), trainings.failures("old")) == (State.FAILED, {0: "the disk was full"})
+    assert (trainings.status("old").state, trainings.failures("old")) == (State.FAILED, {0: "the disk was full"})
     trainings.forget("old")
-    assert trainings.state("old") is State.QUEUED
+    assert trainings.status("old").state is State.QUEUED
 
 
 def test_a_training_that_is_cancelled_ends_where_it_is_and_publishes_nothing(tmp_path: Path) -> None:
@@ -106,7 +106,8 @@ def test_a_training_that_is_cancelled_ends_where_it_is_and_publishes_nothing(tmp
     Trainings(store).cancel(training)
     train_model(TrainModel(training_id=training), where)
 
-    assert Trainings(store).state(training) is State.CANCELLED and Trainings(store).standing(training) is None
+    status = Trainings(store).status(training)
+    assert status.state is State.CANCELLED and status.standing is None
     assert Registry(store).names() == []
 
 
