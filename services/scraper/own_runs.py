@@ -8,7 +8,7 @@ from services.scraper.replay import MAX_ID_CHARACTERS, Replay, Unfit, UnfitBattl
 from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat, other
 from shared.errors import BrokenRecord
-from shared.records import BattleRecord, RunBattle, parse_run
+from shared.records import AnyBattle, BattleRecord, parse_run
 from shared.text import one_line
 
 Substituted = frozenset[tuple[Seat, int, str]]
@@ -62,7 +62,7 @@ def replay_of(record: BattleRecord, stem: str, policies: Mapping[Seat, str] | No
 
 
 def _replay(
-    battle: RunBattle | BattleRecord,
+    battle: AnyBattle,
     id: str,
     policies: Mapping[Seat, str],
     substituted: Substituted,
