@@ -37,8 +37,6 @@ class Replay:
     """Seeds and choices, where the source tells them: a way to run the battle again."""
     rating: int | None = None
     """The lower of both players' after the battle; None where it was not rated."""
-    uploaded_at: int | None = None
-    """Seconds since 1970, UTC."""
     source: str = "replay"
     """`replay` for a stranger's battle, `run` for one of our own."""
     policies: Mapping[Seat, str] = field(default_factory=dict)
@@ -77,7 +75,6 @@ class BattleRead:
     """The names at the beginning, before anybody left or was renamed."""
     winner: Seat | None = None
     """None for a tie, and where the log does not tell."""
-    turns: int = 0
 
 
 def action_kind(action: Action, state: BattleState) -> ActionKind:

@@ -233,7 +233,6 @@ def _replay(document: Mapping[str, Any], log: str, stem: str) -> Replay:
         log=lines,
         inputlog=lines_of(inputlog) if isinstance(inputlog, str) and inputlog else None,
         rating=whole(document.get("rating"), 10_000),
-        uploaded_at=whole(document.get("uploadtime"), 1 << 40),
     )
 
 

@@ -15,6 +15,7 @@ LONGER: dict[str, str] = {
     "deploy/cli/loop.py": "one run, read from its first step to its last",
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/reporter/charts.py": "one function a chart",
+    "services/scraper/datasets.py": "a dataset: what is asked for, what was collected, what is written of it",
     "shared/simulator/simulator.py": "one process, and the battles on it",
     "shared/tournaments.py": "a tournament and what its matchups say, as both are stored",
     "shared/records.py": "the shapes of what is stored, and two lines to read them",

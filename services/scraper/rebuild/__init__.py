@@ -60,7 +60,7 @@ def _read(lines: Sequence[Line], header: Header) -> BattleRead:
             else:
                 unknown[result] += 1
     made.sort(key=lambda each: (each[0], each[1].seat))
-    return BattleRead(tuple(each for _, each in made), unknown, header.names, header.winner, header.turns)
+    return BattleRead(tuple(each for _, each in made), unknown, header.names, header.winner)
 
 
 class _Rebuilder:

@@ -158,7 +158,7 @@ class _Walk:
         self._chosen: dict[Seat, str] = {}
         self._made: list[MadeDecision] = []
         self._unknown: Counter[str] = Counter()
-        self._block = self._turns = 0
+        self._block = 0
         self._winner: Seat | None = None
 
     def through(self, frames: Sequence[Frame]) -> BattleRead:
@@ -179,7 +179,7 @@ class _Walk:
                     self._asked[asked] = request
                 else:
                     self._asked.pop(asked, None)
-        return BattleRead(tuple(self._made), self._unknown, self._names, self._winner, self._turns)
+        return BattleRead(tuple(self._made), self._unknown, self._names, self._winner)
 
     def _decide(self) -> None:
         for seat in SEATS:
@@ -205,8 +205,6 @@ class _Walk:
         for line in lines:
             if line.startswith("|t:|"):
                 self._block += 1
-            elif line.startswith("|turn|"):
-                self._turns += 1
             elif line.startswith("|win|"):
                 self._winner = self._called.get(line[5:])
 
