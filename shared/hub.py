@@ -51,17 +51,11 @@ class Hub:
             raise UsageError("pushing needs a key that may write: set HF_TOKEN")
         with _told(repo):
             made = self._api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
-            _, before = self._look(repo, kind, None)
-            stale = [name for name in before if replaces(name) and name not in files]
-            self._api.create_commit(
-                repo,
-                [
-                    *(CommitOperationAdd(name, content) for name, content in files.items()),
-                    *(CommitOperationDelete(name) for name in stale),
-                ],
-                commit_message=message,
-                repo_type=kind,
-            )
+            look = self._api.model_info if kind == "model" else self._api.dataset_info
+            there = {file.rfilename for file in look(repo).siblings or []}
+            new = [CommitOperationAdd(name, content) for name, content in files.items()]
+            gone = [CommitOperationDelete(name) for name in there - files.keys() if replaces(name)]
+            self._api.create_commit(repo, [*new, *gone], commit_message=message, repo_type=kind)
         return str(made)
 
     def pull(
@@ -71,15 +65,15 @@ class Hub:
         accepts: Callable[[str], bool],
         *,
         max_bytes: int,
-        kind: Kind = "model",
         revision: str | None = None,
     ) -> str:
-        """Fetch the files whose names `accepts` takes, and return the commit that they are of.
+        """Fetch a model's files whose names `accepts` takes, and return the commit that they are of.
 
         Raises UsageError where there is none of them, or more than may be.
         """
         with _told(repo):
-            commit, found = self._look(repo, kind, revision)
+            info = self._api.model_info(repo, revision=revision, files_metadata=True)
+            found = {file.rfilename: file.size for file in info.siblings or []}
             sizes = {name: size for name, size in found.items() if PurePosixPath(name).name == name and accepts(name)}
             if not sizes:
                 raise UsageError(f"{repo} holds none of the files that are wanted")
@@ -91,14 +85,8 @@ class Hub:
                     f"{repo} holds {total / 1e9:.1f} GB, which is more than the {max_bytes / 1e9:.1f} GB allowed"
                 )
             wanted = list(map(glob.escape, sizes))
-            self._api.snapshot_download(repo, repo_type=kind, revision=commit, local_dir=into, allow_patterns=wanted)
-            return commit
-
-    def _look(self, repo: str, kind: Kind, revision: str | None) -> tuple[str, dict[str, int | None]]:
-        """The commit that a revision is, and its files' names and sizes."""
-        look = self._api.model_info if kind == "model" else self._api.dataset_info
-        info = look(repo, revision=revision, files_metadata=True)
-        return str(info.sha), {one.rfilename: one.size for one in info.siblings or []}
+            self._api.snapshot_download(repo, revision=info.sha, local_dir=into, allow_patterns=wanted)
+            return str(info.sha)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The trainer's job: published once, sent where it is to be sent; what is broken in the store harms nothing else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +96,25 @@ def test_what_failed_before_failures_had_a_folder_has_failed_and_may_be_tried_ag
     assert (trainings.status("old").state, trainings.failures("old")) == (State.FAILED, {0: "the disk was full"})
     trainings.forget("old")
     assert trainings.status("old").state is State.QUEUED
+
+
+def test_a_training_that_is_cancelled_while_it_runs_ends_with_a_checkpoint_and_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.trainer.tasks.TOLD_EVERY_SECONDS", 0)
+    training, store = asked(tmp_path), Store(str(tmp_path / "store"))
+
+    def cancel_and_go_on() -> bool:
+        Trainings(store).cancel(training)
+        return False
+
+    train_model(
+        TrainModel(training_id=training), replace(context(tmp_path, "http://127.0.0.1:9"), stopping=cancel_and_go_on)
+    )
+
+    status = Trainings(store).status(training)
+    assert status.state is State.CANCELLED and status.standing is not None and status.standing.step == 2
+    assert (Trainings(store).checkpoints(training) / "checkpoint-2").is_dir() and Registry(store).names() == []
 
 
 def test_a_training_that_is_cancelled_ends_where_it_is_and_publishes_nothing(tmp_path: Path) -> None:
