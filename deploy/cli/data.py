@@ -21,7 +21,7 @@ from rich.table import Table
 from deploy.cli.options import check_push
 from deploy.cli.show import err, out, steps
 from services.scraper.pokeapi import URL, Compared, PokeApi, compare, written
-from services.scraper.scrapes import BROKEN, FETCHED, GONE, STORED, Scrapes
+from services.scraper.scrapes import BROKEN, FETCHED, GONE, STORED, RangeProgress, Scrapes
 from services.scraper.views import NewScrape
 from services.scraper.website import Website
 from shared.battle.pokedex import SNAPSHOT
@@ -59,10 +59,11 @@ def scrape(
     try:
         with steps("replays", max_replays) as advance:
 
-            def tell(told: tuple[int, Mapping[str, int]]) -> None:
-                ranges[told[0]] = Counter(told[1])
-                outcomes = sum(ranges.values(), Counter[str]())
-                advance(sum(outcomes[name] for name in (FETCHED, STORED, GONE, BROKEN)), outcomes)
+            def tell(told: object) -> None:
+                if isinstance(told, RangeProgress):
+                    ranges[told.number] = Counter(told.outcomes)
+                    outcomes = sum(ranges.values(), Counter[str]())
+                    advance(sum(outcomes[name] for name in (FETCHED, STORED, GONE, BROKEN)), outcomes)
 
             store = Store(settings.store)
             here = Inline(store, settings, tell=tell)

@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -66,6 +66,13 @@ class Done(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    outcomes: Mapping[str, int]
+
+
+class RangeProgress(NamedTuple):
+    """What became of a range's replays so far, for whoever watches."""
+
+    number: int
     outcomes: Mapping[str, int]
 
 

@@ -9,7 +9,7 @@ from time import monotonic
 
 from services.scraper.datasets import Datasets, build
 from services.scraper.rows import Reader, Wanted
-from services.scraper.scrapes import Scrapes, StoredReplays, fetch_range
+from services.scraper.scrapes import RangeProgress, Scrapes, StoredReplays, fetch_range
 from services.scraper.sources import find_sources
 from services.scraper.website import replay_site
 from shared.errors import Conflict, UsageError
@@ -42,7 +42,7 @@ async def _scrape_pages(id: str, number: int, context: Context) -> None:
         return
 
     def advance(outcomes: Mapping[str, int]) -> None:
-        context.tell((number, outcomes))
+        context.tell(RangeProgress(number, outcomes))
         go_on()
 
     limiter = shared_limiter(settings.redis_url, settings.redis_password_file) if settings.redis_url else LocalLimiter()
