@@ -16,6 +16,7 @@ LONGER: dict[str, str] = {
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/reporter/charts.py": "one function a chart",
     "services/scraper/datasets.py": "a dataset: what is asked for, what was collected, what is written of it",
+    "services/trainer/sft.py": "a training, read from top to bottom, and whose folder and how far it is",
     "shared/simulator/simulator.py": "one process, and the battles on it",
     "shared/tournaments.py": "a tournament and what its matchups say, as both are stored",
     "shared/records.py": "the shapes of what is stored, and two lines to read them",
