@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,22 +54,12 @@ class Step:
     lines: tuple[str, ...]
     """Log lines with their `|split|` blocks still in; see shared.battle.protocol.seen_by."""
     requests: Mapping[Seat, dict[str, Any]]
+    """They come after the lines, whatever the order in which the simulator said them."""
     private: tuple[tuple[Seat, str], ...] = ()
     """Lines for one seat alone."""
     errors: tuple[tuple[Seat, str], ...] = ()
     """Choices that the simulator refused, and why."""
     end: BattleEnd | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What the simulator said to one input of a battle that is run again."""
-
-    lines: tuple[str, ...]
-    """Log lines with their `|split|` blocks still in."""
-    requests: Mapping[Seat, dict[str, Any]]
-    """They come after the lines, whatever the order in which the simulator said them."""
-    errors: tuple[tuple[Seat, str], ...] = ()
 
 
 class Host(asyncio.SubprocessProtocol):
@@ -243,10 +233,11 @@ class Simulator:
     async def open(self, format_id: str, dice_seed: str, seats: Mapping[Seat, SeatSetup]) -> SimulatedBattle:
         """Start a battle. Its first step holds both sides' first requests. Raises SimulatorError."""
         host = await self._running()
-        self._next_id += 1
-        battle_id = self._next_id
-        host.answers[battle_id] = asyncio.Queue()
-        sides: dict[str, Any] = {seat: _present(seats[seat]) for seat in SEATS}
+        battle_id = self._number(host)
+        given = {seat: asdict(seats[seat]).items() for seat in SEATS}
+        sides: dict[str, Any] = {
+            seat: {key: value for key, value in given[seat] if value is not None} for seat in SEATS
+        }
         host.send({"start": battle_id, "format": format_id, "seed": dice_seed, **sides})
         return SimulatedBattle(host, battle_id, self._step_timeout_seconds)
 
@@ -260,8 +251,8 @@ class Simulator:
             raise InvalidTeam(f"this team may not be used in {format_id}:", frame["problems"])
         return str(frame["team"])
 
-    async def run_again(self, start: Mapping[str, Any], inputs: Sequence[Sequence[Any]]) -> tuple[Frame, ...]:
-        """Run a battle from its input log, one frame for each input: see again.js for what they may be.
+    async def run_again(self, start: Mapping[str, Any], inputs: Sequence[Sequence[Any]]) -> tuple[Step, ...]:
+        """Run a battle from its input log, one step for each input: see again.js for what they may be.
 
         Raises InputRefused when the host does not run what is asked for, and SimulatorError.
         """
@@ -269,7 +260,7 @@ class Simulator:
         if "refused" in answer:
             raise InputRefused(str(answer["refused"]))
         return tuple(
-            Frame(
+            Step(
                 lines=tuple(frame["log"]),
                 requests={seat: frame[seat] for seat in SEATS if seat in frame},
                 errors=tuple((seat, line) for seat, line in frame["errors"]),
@@ -280,14 +271,18 @@ class Simulator:
     async def _ask(self, command: str, **more: object) -> Mapping[str, Any]:
         """The one answer to a command that opens no battle. Raises SimulatorError."""
         host = await self._running()
-        self._next_id += 1
-        asked = self._next_id
-        host.answers[asked] = asyncio.Queue()
+        asked = self._number(host)
         host.send({command: asked, **more})
         try:
             return await host.answer(asked, self._step_timeout_seconds)
         finally:
             host.answers.pop(asked, None)
+
+    def _number(self, host: Host) -> int:
+        """A new one, and where its answers will be."""
+        self._next_id += 1
+        host.answers[self._next_id] = asyncio.Queue()
+        return self._next_id
 
     async def _running(self) -> Host:
         async with self._starting:
@@ -296,11 +291,6 @@ class Simulator:
                     log.warning("The simulator host ended unexpectedly; starting another.")
                 self._host = await Host.start(find_node(self._node), self._build)
             return self._host
-
-
-def _present(setup: SeatSetup) -> dict[str, str]:
-    given = {"name": setup.name, "team": setup.team, "seed": setup.seed}
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _step(frame: Mapping[str, Any]) -> Step:

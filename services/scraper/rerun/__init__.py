@@ -22,7 +22,7 @@ from shared.battle.protocol import SEATS, Seat, seen_by
 from shared.battle.tracking.tracker import Tracker
 from shared.errors import AlphaStralError, InputRefused, SimulatorError, UnknownFormat, UsageError
 from shared.policies import check_format
-from shared.simulator.simulator import Frame, Simulator
+from shared.simulator.simulator import Simulator, Step
 
 __all__ = ["Differs", "Simulators", "Why", "rerun"]
 
@@ -103,7 +103,7 @@ async def rerun(replay: Replay, simulators: Simulators) -> BattleRead:
     return _Walk(generation, played).through(frames)
 
 
-def compare(log: Sequence[str], frames: Sequence[Frame]) -> None:
+def compare(log: Sequence[str], frames: Sequence[Step]) -> None:
     """Hold the replay's log beside that of the repetition. Raises Differs, naming the first line.
 
     A site shows HP as spectators see it, or, once a battle with random teams is over, as the players do.
@@ -161,7 +161,7 @@ class _Walk:
         self._block = 0
         self._winner: Seat | None = None
 
-    def through(self, frames: Sequence[Frame]) -> BattleRead:
+    def through(self, frames: Sequence[Step]) -> BattleRead:
         """What was decided, from the first frame to the last. Raises Differs when a choice was refused."""
         for (kind, seat, *rest), frame in zip(self._played.inputs, frames, strict=True):
             if kind == "choose":
