@@ -45,6 +45,11 @@ def percent(share: float, decimals: int = 0) -> str:
     return f"{text}{_NO_BREAK_SPACE}%"
 
 
+def percent_range(low: float, high: float, decimals: int = 0) -> str:
+    """`42 % to 67 %`."""
+    return f"{percent(low, decimals)} to {percent(high, decimals)}"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 battle`, `1,000 battles`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -25,7 +25,7 @@ from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
 
 if TYPE_CHECKING:
     from services.arena.policies import View
-    from services.reporter.standings import Table
+    from services.reporter.leaderboard import Leaderboard
     from services.scraper.skew import Skew
 
 
@@ -106,11 +106,10 @@ def ratings(
 ) -> None:
     """Rate the policies of any set of runs, and write the leaderboard."""
     from deploy.cli.play import write_file
-    from services.reporter.leaderboard import render_leaderboard
-    from services.reporter.standings import Source, table
+    from services.reporter.leaderboard import RatedRun, render_leaderboard, table
 
     folder = output.parent if output else Path()
-    sources = [Source.of(read_run(path), _report_beside(path, folder)) for path in _all_runs(run_files)]
+    sources = [RatedRun.of(read_run(path), _report_beside(path, folder)) for path in _all_runs(run_files)]
     found = table(sources, anchor=anchor, anchor_rating=anchor_rating, format=format_name, seed=seed)
     print_table(found)
     if found.repeated:
@@ -176,7 +175,7 @@ def tournament(
         raise typer.Exit(1)
 
 
-def print_table(found: "Table") -> None:
+def print_table(found: "Leaderboard") -> None:
     """The table of ratings, on standard output."""
     from services.reporter.leaderboard import cost, place, told
     from shared.text import milliseconds

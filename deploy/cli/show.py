@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from services.arena.views import MatchupStatus
-from services.reporter import models
+from services.reporter.figures import Figures
+from services.reporter.sections import model_lines
 from services.reporter.verdict import verdict
 from shared.records import MatchupRequest, Run
 from shared.text import count, duration, usd
@@ -146,10 +147,11 @@ def print_status(status: MatchupStatus) -> None:
 
 def print_result(run: Run, run_path: Path, report_path: Path) -> None:
     """The verdict and where the files are, on standard output."""
-    said = verdict(run)
+    figures = Figures.of(run)
+    said = verdict(figures)
     for line in (said.result, said.judgement, said.substitutions, *said.notes, *said.caveats):
         out.print(escape(line))
-    for line in models.lines(run):
+    for line in model_lines(figures):
         out.print(escape(line))
     summary = run.summary
     if summary.total_duration_s:

@@ -24,9 +24,8 @@ from services.arena.matchups import Progress
 from services.arena.play import play
 from services.arena.policies import Connect
 from services.arena.tournaments import check_suite, go_on, pinned_suite
-from services.reporter.leaderboard import render_leaderboard
-from services.reporter.standings import Table
-from services.reporter.writing import notes, tournament_table, write_run_and_report
+from services.reporter.leaderboard import Leaderboard, render_leaderboard
+from services.reporter.tasks import notes, tournament_table, write_run_and_report
 from shared.errors import Conflict, UsageError, first_fault
 from shared.matchups import Matchups
 from shared.process import interruptible_in_loop
@@ -65,7 +64,7 @@ def read_suite(path: Path, named: Mapping[str, str] | None = None) -> Suite:
 class Played:
     """What a tournament came to."""
 
-    table: Table
+    table: Leaderboard
     notes: tuple[str, ...]
     """What was spent, and what did not end as it should: a sentence each."""
     over: bool

@@ -1,24 +1,22 @@
-"""The charts of a report, drawn by plotly: each a pure function from figures to a figure.
+"""The charts of a report, drawn by plotly: each a pure function of the report's figures.
 
 Colours are names of CSS variables (`var(--p1)`): the page puts the values in, and again when it goes from light to
 dark, so that a palette stands in one place. Blue and orange (after Okabe and Ito) stay apart for all common kinds of
 colour blindness, and no chart tells by colour alone. There is no drag and no zoom: a finger on a chart scrolls.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import floor, log10
 
 import plotly.graph_objects as go
 
-from services.reporter.decisions import EFFECTIVENESS_CLASSES, DecisionTimes, SwitchRate
-from services.reporter.numbers import MAX_LABEL_CHARACTERS, CurvePoint, GameLengths, LengthBin, Side
+from services.reporter.figures import EFFECTIVENESS_CLASSES, MAX_LABEL_CHARACTERS, Figures, LengthBin, Side
+from services.reporter.sections import OUTCOME_NAMES
 from shared.battle.decision import Outcome
-from shared.text import as_name, percent
+from shared.text import as_name, percent, percent_range
 from shared.verdicts.scores import Winner
-
-Labels = Mapping[Side, str]
 
 _INK, _QUIET, _RULE, _RAISED = "var(--ink)", "var(--quiet)", "var(--rule)", "var(--raised)"
 _CLEAR = "rgba(0,0,0,0)"
@@ -27,13 +25,6 @@ _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-se
 _ROW_PIXELS = 62
 _SHORTEST_MS = 0.001
 """A clock's grain: what took less stands here on the logarithmic axis."""
-
-OUTCOME_NAMES: Mapping[Outcome, str] = {
-    Outcome.CHOSEN: "chosen",
-    Outcome.CHOSEN_AFTER_SECOND_ASK: "chosen when asked again",
-    Outcome.ONLY_ACTION: "only one action",
-    Outcome.SUBSTITUTED: "substituted",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +53,40 @@ def label(text: str, characters: int = MAX_LABEL_CHARACTERS) -> str:
     return escape(as_name(text, characters), quote=False)
 
 
-def win_rate(points: Sequence[CurvePoint], name: str) -> go.Figure:
+def win_rate(figures: Figures) -> go.Figure:
     """p1's win rate after each finished battle, with the 95 % interval at each point."""
-    battles = [point.battles for point in points]
-    told = [
-        f"{percent(point.rate)} ({percent(point.interval.low)} to {percent(point.interval.high)})" for point in points
-    ]
+    points = figures.curve
+    battles, rates = [point.battles for point in points], [point.estimate for point in points]
+    lows, highs = [point.interval.low for point in points], [point.interval.high for point in points]
+    told = [f"{percent(point.estimate)} ({percent_range(*point.interval)})" for point in points]
     few = len(points) <= 40
     band = {"line": {"width": 0}, "mode": "lines", "hoverinfo": "skip", "showlegend": False, "line_shape": "linear"}
     figure = go.Figure(layout=_layout(height=300))
-    figure.add_scatter(x=battles, y=[point.interval.low for point in points], **band)
-    figure.add_scatter(
-        x=battles, y=[point.interval.high for point in points], fill="tonexty", fillcolor="var(--p1-band)", **band
-    )
+    figure.add_scatter(x=battles, y=lows, **band)
+    figure.add_scatter(x=battles, y=highs, fill="tonexty", fillcolor="var(--p1-band)", **band)
     figure.add_scatter(
         x=battles,
-        y=[point.rate for point in points],
+        y=rates,
         mode="lines+markers" if few else "lines",
         line={"color": "var(--p1)", "width": 2.5},
         marker={"color": "var(--p1)", "size": 6},
         customdata=told,
         hovertemplate="%{customdata}<br>after battle %{x}<extra></extra>",
-        name=label(name),
+        name=label(figures.names["p1"]),
     )
     if len(points) == 1:
         # A band needs two points; one is drawn as an error bar.
-        (point,) = points
-        figure.data[2].error_y = {
-            "type": "data",
-            "array": [point.interval.high - point.rate],
-            "arrayminus": [point.rate - point.interval.low],
-            "color": "var(--p1)",
-            "thickness": 2,
-        }
+        figure.data[2].error_y = _whiskers(rates[0], lows[0], highs[0]) | {"color": "var(--p1)", "thickness": 2}
     figure.add_hline(y=0.5, line={"color": _QUIET, "width": 1, "dash": "dash"})
     figure.update_yaxes(range=[-0.02, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%")
     figure.update_xaxes(title_text="finished battles", range=_battle_range(battles[-1]), **_whole_ticks(battles[-1]))
     return figure
 
 
-def switch_rate(rates: Mapping[Side, SwitchRate], labels: Labels) -> go.Figure:
+def switch_rate(figures: Figures) -> go.Figure:
     """Share of free choices that were a switch, with its interval, a bar a policy."""
-    figure = _rows(list(rates), labels)
+    rates = figures.switches
+    figure = _rows(figures, list(rates))
     for row, (side, rate) in enumerate(rates.items()):
         figure.add_bar(
             x=[rate.rate],
@@ -111,14 +94,7 @@ def switch_rate(rates: Mapping[Side, SwitchRate], labels: Labels) -> go.Figure:
             width=0.42,
             orientation="h",
             marker={"color": _SIDE_COLOURS[side]},
-            error_x={
-                "type": "data",
-                "array": [rate.interval.high - rate.rate],
-                "arrayminus": [rate.rate - rate.interval.low],
-                "color": _INK,
-                "thickness": 1.5,
-                "width": 5,
-            },
+            error_x=_whiskers(rate.rate, *rate.interval) | {"color": _INK, "thickness": 1.5, "width": 5},
             hovertemplate=f"{percent(rate.rate, 1)} of {rate.choices:,} choices<extra></extra>",
             showlegend=False,
         )
@@ -127,43 +103,41 @@ def switch_rate(rates: Mapping[Side, SwitchRate], labels: Labels) -> go.Figure:
     return figure
 
 
-def game_length(lengths: GameLengths, labels: Labels) -> go.Figure:
+def game_length(figures: Figures) -> go.Figure:
     """Finished battles by their number of turns, and who won them."""
+    bins = figures.lengths.bins if figures.lengths else ()
     figure = go.Figure(layout=_layout(height=280, showlegend=True))
     figure.update_layout(barmode="stack", bargap=0.08)
-    centres = [(length.first + length.last) / 2 for length in lengths.bins]
-    names = [
-        str(length.first) if length.first == length.last else f"{length.first} to {length.last}"
-        for length in lengths.bins
-    ]
+    centres = [(length.first + length.last) / 2 for length in bins]
     series: tuple[tuple[Winner, str, str, str], ...] = (
-        ("p1", f"{label(labels['p1'], 20)} won", "var(--p1)", ""),
-        ("p2", f"{label(labels['p2'], 20)} won", "var(--p2)", "/"),
+        ("p1", f"{label(figures.names['p1'], 20)} won", "var(--p1)", ""),
+        ("p2", f"{label(figures.names['p2'], 20)} won", "var(--p2)", "/"),
         ("draw", "draw", "var(--quiet)", "."),
     )
     for winner, name, colour, hatching in series:
-        battles = [length.battles.get(winner, 0) for length in lengths.bins]
+        battles = [length.battles.get(winner, 0) for length in bins]
         if any(battles):
             figure.add_bar(
                 x=centres,
                 y=battles,
-                customdata=names,
+                customdata=[length.turns for length in bins],
                 name=name,
                 marker=_filled(colour, hatching),
                 hovertemplate="%{y} after %{customdata} turns",
             )
-    first, last = lengths.bins[0].first, lengths.bins[-1].last
+    first, last = bins[0].first, bins[-1].last
     # A single bar would otherwise fill the chart.
-    room = max(0.5, 4 * (lengths.bins[0].last - first + 1) - (last - first) / 2)
+    room = max(0.5, 4 * (bins[0].last - first + 1) - (last - first) / 2)
     figure.update_xaxes(title_text="turns", showgrid=False, **_whole_ticks(last + 2 * room, first))
     figure.update_xaxes(range=[first - room, last + room])
-    figure.update_yaxes(title_text="battles", rangemode="tozero", **_whole_ticks(max(map(_battles_in, lengths.bins))))
+    figure.update_yaxes(title_text="battles", rangemode="tozero", **_whole_ticks(max(map(_battles_in, bins))))
     return figure
 
 
-def decision_time(times: Mapping[Side, DecisionTimes], labels: Labels) -> go.Figure:
+def decision_time(figures: Figures) -> go.Figure:
     """The distribution of decision times, a violin a policy, on a logarithmic axis."""
-    figure = _rows(list(times), labels, row_pixels=92)
+    times = figures.times
+    figure = _rows(figures, list(times), pixels=92)
     # The density is estimated on the logarithms: on the times themselves, one slow answer would flatten all others.
     logarithms = {side: [log10(max(point, _SHORTEST_MS)) for point in found.points] for side, found in times.items()}
     for row, (side, values) in enumerate(logarithms.items()):
@@ -189,19 +163,35 @@ def decision_time(times: Mapping[Side, DecisionTimes], labels: Labels) -> go.Fig
     return figure
 
 
-def effectiveness(classes: Mapping[Side, Sequence[int]], labels: Labels) -> go.Figure:
-    """Shares of damaging moves by type multiplier, a bar a policy; counts in the order of EFFECTIVENESS_CLASSES."""
-    return _shares(classes, _EFFECTIVENESS_SEGMENTS, labels)
+def effectiveness(figures: Figures) -> go.Figure:
+    """Shares of damaging moves by type multiplier, a bar a policy."""
+    return _shares(figures, figures.effectiveness, _EFFECTIVENESS_SEGMENTS)
 
 
-def outcomes(counts: Mapping[Side, Mapping[Outcome, int]], labels: Labels) -> go.Figure:
+def outcomes(figures: Figures) -> go.Figure:
     """How decisions came about, a bar a policy."""
-    in_order = {side: [of_side.get(outcome, 0) for outcome in OUTCOME_NAMES] for side, of_side in counts.items()}
-    return _shares(in_order, _OUTCOME_SEGMENTS, labels)
+    counts = {side: [found.get(outcome, 0) for outcome in OUTCOME_NAMES] for side, found in figures.outcomes.items()}
+    return _shares(figures, counts, _OUTCOME_SEGMENTS)
 
 
-def _shares(rows: Mapping[Side, Sequence[int]], segments: Sequence[_Segment], labels: Labels) -> go.Figure:
-    figure = _rows(list(rows), labels, legend=True)
+CHARTS: Mapping[str, Callable[[Figures], go.Figure]] = {
+    "win-rate": win_rate,
+    "switch-rate": switch_rate,
+    "game-length": game_length,
+    "decision-time": decision_time,
+    "effectiveness": effectiveness,
+    "outcomes": outcomes,
+}
+"""By the name of the section that shows it."""
+
+
+def charts(figures: Figures, sections: Sequence[str]) -> dict[str, object]:
+    """The charts of these sections, as plotly.js takes them."""
+    return {name: CHARTS[name](figures).to_plotly_json() for name in sections}
+
+
+def _shares(figures: Figures, rows: Mapping[Side, Sequence[int]], segments: Sequence[_Segment]) -> go.Figure:
+    figure = _rows(figures, list(rows), legend=True)
     figure.update_layout(barmode="stack")
     for index, segment in enumerate(segments):
         if not any(counts[index] for counts in rows.values()):
@@ -228,12 +218,18 @@ def _shares(rows: Mapping[Side, Sequence[int]], segments: Sequence[_Segment], la
     return figure
 
 
-def _rows(sides: Sequence[Side], labels: Labels, *, row_pixels: int = _ROW_PIXELS, legend: bool = False) -> go.Figure:
+def _rows(figures: Figures, sides: Sequence[Side], *, pixels: int = _ROW_PIXELS, legend: bool = False) -> go.Figure:
     """A chart of one horizontal row a policy, its name above the row, where a phone has room for it."""
-    figure = go.Figure(layout=_layout(height=40 + row_pixels * len(sides) + (60 if legend else 0), showlegend=legend))
+    figure = go.Figure(layout=_layout(height=40 + pixels * len(sides) + (60 if legend else 0), showlegend=legend))
     for row, side in enumerate(sides):
         figure.add_annotation(
-            x=0, xref="paper", xanchor="left", y=row - 0.36, yanchor="bottom", text=label(labels[side]), showarrow=False
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=row - 0.36,
+            yanchor="bottom",
+            text=label(figures.names[side]),
+            showarrow=False,
         )
     figure.update_layout(margin_l=16)  # room for the first tick's label, which plotly else leaves out
     figure.update_yaxes(range=[len(sides) - 0.55, -0.78], visible=False)
@@ -275,6 +271,10 @@ def _layout(*, height: int, showlegend: bool = False) -> go.Layout:
         xaxis=axis,
         yaxis=axis,
     )
+
+
+def _whiskers(value: float, low: float, high: float) -> dict[str, object]:
+    return {"type": "data", "array": [high - value], "arrayminus": [value - low]}
 
 
 def _filled(colour: str, hatching: str) -> dict[str, object]:

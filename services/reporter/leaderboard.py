@@ -1,18 +1,24 @@
-"""How a table of ratings becomes the leaderboard: one HTML page that opens offline, without scripts.
+"""A leaderboard: what every policy did in a set of runs, how strong that makes it, and the page that says so.
 
-As in a report, text from models and players is hostile until shown.
+The page is one HTML file that opens offline, without scripts. As in a report, text from models and players is hostile
+until shown.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from services.reporter.page import environment, template_text
-from services.reporter.standings import Line, Table
-from shared import text as words
-from shared.tournaments import DecisionTotals
-from shared.verdicts.intervals import WinRate
-from shared.verdicts.ratings import Rating, RatingKnown
+from services.reporter.figures import played_of, scores_of
+from services.reporter.page import page, template_text
+from shared.battle.protocol import Seat
+from shared.errors import UsageError
+from shared.records import Run, TurnStat
+from shared.text import as_name, count, one_line, percent, percent_range, usd
+from shared.tournaments import DecisionTotals, MatchupResult
+from shared.verdicts.intervals import WinRate, win_rate
+from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, RatingKnown, pairings_of, rate
+from shared.verdicts.scores import Scores, own_choices
 
 _MAX_NAME_CHARACTERS = 60
 _MAX_NOTE_CHARACTERS = 400
@@ -21,7 +27,163 @@ _EDGE_POINTS = 40.0
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RatedRun:
+    """A matchup's result, and where it is told of: its report, or its file."""
+
+    result: MatchupResult
+    link: str | None = None
+    identity: str = ""
+    """What makes it this result: another source of the same counts once."""
+
+    @classmethod
+    def of(cls, run: Run, link: str | None = None) -> "RatedRun":
+        """A run as a source."""
+        return cls(result_of(run), link, _identity(run))
+
+    @property
+    def rate(self) -> WinRate | None:
+        """Of the first policy; None where no battle finished."""
+        return win_rate(self.result.as_played)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderboardLine:
+    """One policy's line of the table."""
+
+    policy: str
+    as_played: Rating
+    own_choices: Rating | None
+    """From the battles in which nobody's decision was substituted; None where it has none."""
+    battles: int
+    """Those recorded, finished or broken."""
+    decisions: DecisionTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """A leaderboard. The same runs give the same one, whatever their order."""
+
+    format: str | None
+    anchor: str
+    anchor_rating: float
+    lines: tuple[LeaderboardLine, ...]
+    """Strongest first."""
+    matrix: Mapping[tuple[str, str], WinRate]
+    """(a, b) → a's win rate against b."""
+    runs: tuple[RatedRun, ...]
+    repeated: int
+    """Runs that were given more than once, and count once."""
+
+
+def table(
+    sources: Iterable[RatedRun],
+    *,
+    anchor: str = ANCHOR,
+    anchor_rating: float = ANCHOR_RATING,
+    format: str | None = None,
+    seed: int = 0,
+) -> Leaderboard:
+    """Rate the policies of these runs.
+
+    Raises UsageError where they are of several formats and none is chosen, where nothing is left to rate, or where
+    the anchor never played.
+    """
+    given = list(sources)
+    once = {source.identity or source.result.matchup_id: source for source in given}
+    chosen = _of_one_format([once[key] for key in sorted(once)], format)
+    results = [source.result for source in chosen]
+    if not any(result.as_played.battles and result.p1 != result.p2 for result in results):
+        raise UsageError("no battle between two different policies was finished in these runs")
+    ratings = rate([result.meeting for result in results], anchor=anchor, anchor_rating=anchor_rating, seed=seed)
+    own_ratings = _own_ratings(results, anchor, anchor_rating, seed)
+    pairings = pairings_of(result.meeting for result in results)
+    return Leaderboard(
+        format=format or results[0].format,
+        anchor=anchor,
+        anchor_rating=anchor_rating,
+        lines=tuple(_line(rating, own_ratings.get(rating.policy), results) for rating in ratings),
+        matrix={pairing: found for pairing, scores in pairings.items() if (found := win_rate(scores))},
+        runs=tuple(chosen),
+        repeated=len(given) - len(once),
+    )
+
+
+def result_of(run: Run) -> MatchupResult:
+    """What a run says in a table. A file that lists no battles has its results from the summary, and no more."""
+    summary = run.summary
+    played, decisions = played_of(run), _decisions(run)
+    return MatchupResult(
+        matchup_id=run.matchup_id or "",
+        p1=summary.p1_agent,
+        p2=summary.p2_agent,
+        format=run.request.format if run.request else None,
+        as_played=scores_of(run, played),
+        own_choices=Scores.of(own_choices(played)),
+        broken=sum(battle.winner is None for battle in played) if played else summary.broken,
+        p1_decisions=decisions["p1"],
+        p2_decisions=decisions["p2"],
+    )
+
+
+def _identity(run: Run) -> str:
+    """What makes a run this run: its battles and how they were decided, not when or where it was written."""
+    battles = [(battle.battle_tag, battle.pair, battle.winner, battle.n_turns) for battle in run.battles]
+    told = (run.summary.p1_agent, run.summary.p2_agent, battles, run.summary.n_games, run.summary.p1_wins)
+    return f"{run.matchup_id or ''}/{hashlib.sha256(repr(told).encode()).hexdigest()}"
+
+
+def _of_one_format(sources: Sequence[RatedRun], format: str | None) -> Sequence[RatedRun]:
+    formats = sorted({source.result.format or "unknown" for source in sources})
+    if format is None and len(formats) > 1:
+        raise UsageError(
+            f"these runs are of several formats, which do not make one scale; choose one: {', '.join(formats)}",
+            field="format",
+        )
+    chosen = [source for source in sources if format is None or (source.result.format or "unknown") == format]
+    if not chosen:
+        raise UsageError(f"no run of {format}" if format else "no runs", field="format" if format else None)
+    return chosen
+
+
+def _own_ratings(
+    results: Sequence[MatchupResult], anchor: str, anchor_rating: float, seed: int
+) -> Mapping[str, Rating]:
+    own = [Meeting(result.p1, result.p2, result.own_choices) for result in results]
+    try:
+        found = rate(own, anchor=anchor, anchor_rating=anchor_rating, seed=seed)
+    except UsageError:
+        # The anchor has no battle without a substitution, so this column has no scale.
+        return {}
+    return {rating.policy: rating for rating in found}
+
+
+def _line(rating: Rating, own: Rating | None, results: Sequence[MatchupResult]) -> LeaderboardLine:
+    name = rating.policy
+    sides = [side for each in results for side in ((each.p1, each.p1_decisions), (each.p2, each.p2_decisions))]
+    return LeaderboardLine(
+        policy=name,
+        as_played=rating,
+        own_choices=own,
+        battles=sum(result.battles for result in results if name in (result.p1, result.p2)),
+        decisions=sum((totals for agent, totals in sides if agent == name), DecisionTotals()),
+    )
+
+
+def _decisions(run: Run) -> Mapping[Seat, DecisionTotals]:
+    """Those that a policy was asked for. Where a policy met itself and an old file tells no sides, all are p1's."""
+    found: dict[Seat, list[TurnStat]] = {"p1": [], "p2": []}
+    agents = (run.summary.p1_agent, run.summary.p2_agent)
+    for stat in run.turn_stats:
+        if stat.agent in agents:
+            found[stat.policy or "p1"].append(stat)
+    return {seat: DecisionTotals.of(stats) for seat, stats in found.items()}
+
+
+# ── the page ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class RatingSpan:
     """Where a rating lies on the page's scale, in percent of its width."""
 
     low: float
@@ -29,27 +191,23 @@ class Span:
     estimate: float | None
 
 
-def render_leaderboard(table: Table, notes: Sequence[str] = ()) -> str:
+def render_leaderboard(table: Leaderboard, notes: Sequence[str] = ()) -> str:
     """The leaderboard. The same table gives the same page. `notes` are sentences that stand beside our own."""
     first, last = _scale(table)
-    return (
-        environment()
-        .get_template("leaderboard.html.j2")
-        .render(
-            table=table,
-            names={line.policy: words.as_name(line.policy, _MAX_NAME_CHARACTERS) for line in table.lines},
-            spans={line.policy: _span(line.as_played, first, last) for line in table.lines},
-            ends=(f"{first:,.0f}", f"{last:,.0f}"),
-            anchor_at=100 * (table.anchor_rating - first) / (last - first),
-            told=told,
-            places=_places(table.lines),
-            cells={pairing: _cell(rate) for pairing, rate in table.matrix.items()},
-            notes=[*_notes(table), *(words.one_line(note, _MAX_NOTE_CHARACTERS) for note in notes)],
-            cost=cost,
-            links=[_safe(run.link) for run in table.runs],
-            style=template_text("report.css") + template_text("leaderboard.css"),
-            words=words,
-        )
+    return page(
+        "leaderboard.html.j2",
+        table=table,
+        names={line.policy: as_name(line.policy, _MAX_NAME_CHARACTERS) for line in table.lines},
+        spans={line.policy: _span(line.as_played, first, last) for line in table.lines},
+        ends=(f"{first:,.0f}", f"{last:,.0f}"),
+        anchor_at=100 * (table.anchor_rating - first) / (last - first),
+        told=told,
+        places=_places(table.lines),
+        cells={pairing: _cell(rate) for pairing, rate in table.matrix.items()},
+        notes=[*_notes(table), *(one_line(note, _MAX_NOTE_CHARACTERS) for note in notes)],
+        cost=cost,
+        links=[_safe(run.link) for run in table.runs],
+        style=template_text("report.css") + template_text("leaderboard.css"),
     )
 
 
@@ -75,7 +233,7 @@ def cost(decisions: DecisionTotals, number: int) -> str:
         return "–"
     if decisions.asks_without_cost == decisions.asks:
         return "unknown"
-    return words.usd(decisions.cost_usd / number) + (" or more" if decisions.asks_without_cost else "")
+    return usd(decisions.cost_usd / number) + (" or more" if decisions.asks_without_cost else "")
 
 
 def place(rating: Rating, shared: bool) -> str:
@@ -83,19 +241,18 @@ def place(rating: Rating, shared: bool) -> str:
     return "–" if rating.rank is None else f"{rating.rank}{'=' if shared else ''}"
 
 
-def _places(lines: Sequence[Line]) -> dict[str, str]:
+def _places(lines: Sequence[LeaderboardLine]) -> dict[str, str]:
     ranks = [line.as_played.rank for line in lines]
     return {line.policy: place(line.as_played, ranks.count(line.as_played.rank) > 1) for line in lines}
 
 
-def _scale(table: Table) -> tuple[float, float]:
-    ends = [end for line in table.lines for end in (line.as_played.low, line.as_played.high) if end is not None] + [
-        table.anchor_rating
-    ]
+def _scale(table: Leaderboard) -> tuple[float, float]:
+    ends = [end for line in table.lines for end in (line.as_played.low, line.as_played.high) if end is not None]
+    ends.append(table.anchor_rating)
     return min(ends) - _EDGE_POINTS, max(ends) + _EDGE_POINTS
 
 
-def _span(rating: Rating, first: float, last: float) -> Span | None:
+def _span(rating: Rating, first: float, last: float) -> RatingSpan | None:
     """None where nothing is known. An end that nothing bounds runs to the edge."""
     if rating.known is RatingKnown.NO_LINK:
         return None
@@ -103,31 +260,32 @@ def _span(rating: Rating, first: float, last: float) -> Span | None:
     def at(value: float | None, otherwise: float) -> float:
         return otherwise if value is None else 100 * (value - first) / (last - first)
 
-    return Span(at(rating.low, 0), at(rating.high, 100), None if rating.estimate is None else at(rating.estimate, 0))
+    estimate = None if rating.estimate is None else at(rating.estimate, 0)
+    return RatingSpan(at(rating.low, 0), at(rating.high, 100), estimate)
 
 
 def _cell(rate: WinRate) -> tuple[str, str, str]:
     """What a cell of the matrix shows, what stands behind it, and whether it is clear."""
-    low, high = rate.interval.low, rate.interval.high
+    low, high = rate.interval
     clear = "won" if low > 0.5 else "lost" if high < 0.5 else ""
-    return words.percent(rate.estimate), f"{words.percent(low)} to {words.percent(high)}, {rate.battles:,}", clear
+    return percent(rate.estimate), f"{percent_range(low, high)}, {rate.battles:,}", clear
 
 
-def _notes(table: Table) -> list[str]:
+def _notes(table: Leaderboard) -> list[str]:
     """What a reader must know beside the numbers."""
     notes = []
     for line in table.lines:
-        name = words.as_name(line.policy, _MAX_NAME_CHARACTERS)
+        name = as_name(line.policy, _MAX_NAME_CHARACTERS)
         if line.as_played.known is not RatingKnown.RATED:
             notes.append(f"{name}: {told(line.as_played)}.")
         share = line.decisions.substituted_share
         if share is not None and share > 0.05:
-            notes.append(f"{name}: {words.percent(share)} of its decisions were its substitute's; see own choices.")
-    broken = sum(run.broken for run in table.runs)
+            notes.append(f"{name}: {percent(share)} of its decisions were its substitute's; see own choices.")
+    broken = sum(run.result.broken for run in table.runs)
     if broken:
-        notes.append(f"{words.count(broken, 'battle')} broke and {'counts' if broken == 1 else 'count'} for neither.")
+        notes.append(f"{count(broken, 'battle')} broke and {'counts' if broken == 1 else 'count'} for neither.")
     if table.repeated:
-        notes.append(f"Given more than once, and counted once: {words.count(table.repeated, 'run')}.")
+        notes.append(f"Given more than once, and counted once: {count(table.repeated, 'run')}.")
     return notes
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.reporter import numbers
-from services.reporter.page import environment, template_text
+from services.reporter.figures import Figures
+from services.reporter.page import page, template_text
 from services.reporter.verdict import verdict
-from shared import text as words
 from shared.records import Run
+from shared.text import percent, percent_range
+from shared.verdicts.intervals import Interval
 
 KINDS = ("all", "move", "voluntary switch", "forced switch", "tera")
 SHOWN = {"tuned": "the tuned model", "base": "its base"}
@@ -31,20 +32,19 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Fought:
+class LoopMatchup:
     """One matchup's line."""
 
     question: str
     battles: int
     rate: float
-    low: float
-    high: float
+    interval: Interval
     sentence: str
     substitutions: str
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class LoopPage:
     """The page, and the same in figures and in lines for a terminal."""
 
     html: str
@@ -52,54 +52,50 @@ class Rendered:
     lines: tuple[str, ...]
 
 
-def render_loop(loop: Loop) -> Rendered:
+def render_loop(loop: Loop) -> LoopPage:
     """The report of a loop."""
     fought = [_fought(question, run) for question, run in loop.runs.items()]
     counts = loop.accuracy["tuned"]
     heads = [f"{kind} ({counts[kind][1] if kind in counts else 0})" for kind in KINDS]
     rows = [
-        (SHOWN.get(who, who), [words.percent(_share(kinds, kind), 1) if kind in kinds else "–" for kind in KINDS])
+        (SHOWN.get(who, who), [percent(_share(kinds, kind), 1) if kind in kinds else "–" for kind in KINDS])
         for who, kinds in sorted(loop.accuracy.items(), key=lambda each: (each[0] not in SHOWN, each[0] != "tuned"))
     ]
     substitutions: dict[str, list[str]] = {}
     for each in fought:
         substitutions.setdefault(each.substitutions, []).append(each.question)
-    html = (
-        environment()
-        .get_template("loop.html.j2")
-        .render(
-            found=loop,
-            fought=fought,
-            substitutions=substitutions,
-            heads=heads,
-            rows=rows,
-            shown=SHOWN,
-            words=words,
-            style=template_text("report.css") + template_text("leaderboard.css"),
-        )
+    html = page(
+        "loop.html.j2",
+        found=loop,
+        fought=fought,
+        substitutions=substitutions,
+        heads=heads,
+        rows=rows,
+        shown=SHOWN,
+        style=template_text("report.css") + template_text("leaderboard.css"),
     )
-    return Rendered(html, _figures(loop, fought), tuple(_lines(loop, fought)))
+    return LoopPage(html, _figures(loop, fought), tuple(_lines(loop, fought)))
 
 
-def _fought(question: str, run: Run) -> Fought:
-    found, said = numbers.rate(run), verdict(run)
-    return Fought(
+def _fought(question: str, run: Run) -> LoopMatchup:
+    figures = Figures.of(run)
+    found, said = figures.rate, verdict(figures)
+    return LoopMatchup(
         question=question,
         battles=found.battles if found else 0,
         rate=found.estimate if found else 0.0,
-        low=found.interval.low if found else 0.0,
-        high=found.interval.high if found else 1.0,
+        interval=found.interval if found else Interval(0.0, 1.0),
         sentence=f"{said.result} {said.judgement}",
         substitutions=said.substitutions,
     )
 
 
-def _figures(loop: Loop, fought: list[Fought]) -> dict[str, Any]:
+def _figures(loop: Loop, fought: list[LoopMatchup]) -> dict[str, Any]:
     return {
         "model": loop.model,
         "recipe": loop.recipe,
         "matchups": {
-            each.question: {"battles": each.battles, "win_rate": each.rate, "interval": [each.low, each.high]}
+            each.question: {"battles": each.battles, "win_rate": each.rate, "interval": list(each.interval)}
             for each in fought
         },
         "decision_accuracy": {
@@ -110,10 +106,9 @@ def _figures(loop: Loop, fought: list[Fought]) -> dict[str, Any]:
     }
 
 
-def _lines(loop: Loop, fought: list[Fought]) -> list[str]:
+def _lines(loop: Loop, fought: list[LoopMatchup]) -> list[str]:
     lines = [
-        f"{each.question}: {words.percent(each.rate, 1)} of {each.battles} "
-        f"({words.percent(each.low, 1)} to {words.percent(each.high, 1)})"
+        f"{each.question}: {percent(each.rate, 1)} of {each.battles} ({percent_range(*each.interval, 1)})"
         for each in fought
     ]
     for who, kinds in loop.accuracy.items():

@@ -10,22 +10,21 @@ import gzip
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
-from typing import Any
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from services.reporter import decisions, models, numbers, sections
-from services.reporter.charts import OUTCOME_NAMES
-from services.reporter.page import environment, template_text
-from services.reporter.sections import Section
-from services.reporter.verdict import decimals_for, verdict
-from shared import text as words
-from shared.records import MatchupRequest, Run, RunBattle, Unsubstituted
+from services.reporter.charts import charts
+from services.reporter.figures import MAX_CELLS, Figures, Side
+from services.reporter.page import page, template_text
+from services.reporter.sections import OUTCOME_NAMES, charted, model_table, models
+from services.reporter.verdict import verdict
+from shared.records import MatchupRequest, Run, RunBattle
+from shared.text import as_name, count, duration, several
 
 _MAX_TITLE_CHARACTERS = 300
 _MAX_BROKEN_LISTED = 20
@@ -43,80 +42,51 @@ class _Cell:
 
 def render(run: Run) -> str:
     """The report of a run. The same run gives the same page, whatever the day."""
-    tally = numbers.tally(run)
-    names = numbers.labels(run)
-    charted = tuple(
-        section
-        for section in (
-            sections.win_rate(run),
-            sections.switch_rate(run),
-            sections.game_length(run),
-            sections.decision_time(run),
-            sections.effectiveness(run),
-            sections.outcomes(run),
-        )
-        if section is not None
+    figures = Figures.of(run)
+    sections = charted(figures)
+    return page(
+        "report.html.j2",
+        run=run,
+        figures=figures,
+        titles=[as_name(name, _MAX_TITLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)],
+        verdict=verdict(figures),
+        models=models(run),
+        asking=model_table(figures),
+        charted=sections,
+        charts=_inside_a_script(charts(figures, [section.name for section in sections])),
+        grid=[[_cell(battle, figures.names) for battle in group] for group in figures.grid],
+        few_cells=len(run.battles) <= _FEW_CELLS,
+        cells_left_out=max(0, len(run.battles) - MAX_CELLS),
+        broken=[battle for battle in run.battles if battle.winner is None][:_MAX_BROKEN_LISTED],
+        outcome_names=OUTCOME_NAMES,
+        facts=tuple(_facts(run)),
+        command=command_line(run.request) if run.request else None,
+        style=template_text("report.css"),
+        script=template_text("report.js"),
+        plotly=_plotly().gzipped if sections else None,
+        policy=_content_security_policy(),
     )
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            run=run,
-            titles=[
-                words.as_name(name, _MAX_TITLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)
-            ],
-            names=names,
-            verdict=verdict(run),
-            tally=tally,
-            rate=numbers.rate(run),
-            decimals=decimals_for(numbers.rate(run)),
-            substitutions=decisions.substitutions(run),
-            own=_own(run),
-            models=models.models(run),
-            asking=models.table(run),
-            charted=charted,
-            figures=_figures(charted),
-            grid=[[_cell(battle, names) for battle in group] for group in numbers.grid(run)],
-            few_cells=len(run.battles) <= _FEW_CELLS,
-            cells_left_out=max(0, len(run.battles) - numbers.MAX_CELLS),
-            pairs=numbers.pairs(run),
-            broken=[battle for battle in run.battles if battle.winner is None][:_MAX_BROKEN_LISTED],
-            reasoning=decisions.reasoning_log(run),
-            outcome_names=OUTCOME_NAMES,
-            facts=tuple(_facts(run)),
-            command=command_line(run.request) if run.request else None,
-            style=template_text("report.css"),
-            script=template_text("report.js"),
-            plotly=_plotly().gzipped if charted else None,
-            policy=_content_security_policy(),
-            words=words,
-        )
-    )
-
-
-def _own(run: Run) -> Unsubstituted | None:
-    """The figures without substitutions, where they are others than those with them."""
-    substituted = run.summary.p1_substitutions or run.summary.p2_substitutions
-    return run.summary.unsubstituted if substituted else None
 
 
 def command_line(request: MatchupRequest) -> str:
     """The command that plays this matchup again."""
-    words_of_it = ["alphastral", "battle", "--p1", request.p1, "--p2", request.p2]
-    if until := request.until_decided:
-        words_of_it += ["--until-decided", "--margin", f"{until.margin:g}", "--error", f"{until.error:g}"]
-        words_of_it += ["--max-battles", str(request.battles)]
-    else:
-        words_of_it += ["--n", str(request.battles)]
-    words_of_it += ["--format", request.format, "--seed", str(request.seed)]
-    words_of_it += [] if request.pairs else ["--no-pairs"]
-    words_of_it += ["--move-delay", f"{request.move_delay:g}"] if request.move_delay else []
-    words_of_it += ["--team1", "team1.txt"] if request.team1 else []
-    words_of_it += ["--team2", "team2.txt"] if request.team2 else []
-    words_of_it += ["--max-cost", f"{request.max_cost_usd:g}"] if request.max_cost_usd else []
-    words_of_it += ["--max-tokens", str(request.max_tokens)] if request.max_tokens else []
-    words_of_it += ["--battlefield", request.battlefield] if request.battlefield != "simulator" else []
-    return shlex.join(words_of_it)
+    until = request.until_decided
+    options: dict[str, object] = {"p1": request.p1, "p2": request.p2}
+    if until:
+        options |= {"until-decided": "", "margin": f"{until.margin:g}", "error": f"{until.error:g}"}
+    options |= {"max-battles" if until else "n": request.battles, "format": request.format, "seed": request.seed}
+    seldom = {
+        "no-pairs": "" if not request.pairs else None,
+        "move-delay": f"{request.move_delay:g}" if request.move_delay else None,
+        "team1": "team1.txt" if request.team1 else None,
+        "team2": "team2.txt" if request.team2 else None,
+        "max-cost": f"{request.max_cost_usd:g}" if request.max_cost_usd else None,
+        "max-tokens": request.max_tokens,
+        "battlefield": request.battlefield if request.battlefield != "simulator" else None,
+    }
+    options |= {name: value for name, value in seldom.items() if value is not None}
+    given = [word for name, value in options.items() for word in (f"--{name}", str(value)) if word]
+    return shlex.join(["alphastral", "battle", *given])
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
@@ -136,28 +106,27 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "Sample teams", "; ".join(teams)
     seconds = run.summary.total_duration_s
     if seconds and isfinite(seconds):
-        yield "Wall clock", words.duration(seconds)
+        yield "Wall clock", duration(seconds)
     workers = len({battle.worker for battle in run.battles if battle.worker})
     if workers:
-        yield "Played by", words.count(workers, "worker")
+        yield "Played by", count(workers, "worker")
     for title, mapping in (("Contract", run.contract), ("Versions", run.versions)):
         if mapping:
-            yield title, words.several(mapping)
+            yield title, several(mapping)
 
 
-def _cell(battle: RunBattle, names: Mapping[numbers.Side, str]) -> _Cell:
+def _cell(battle: RunBattle, names: Mapping[Side, str]) -> _Cell:
     pair = f", pair {battle.pair + 1}" if battle.pair is not None else ""
     which = f"Battle {battle.game_id}{pair}"
     if battle.winner is None:
         return _Cell("broken", f"{which}: broken")
-    after = f"after {words.count(battle.n_turns, 'turn')}"
+    after = f"after {count(battle.n_turns, 'turn')}"
     ended = f"draw {after}" if battle.winner == "draw" else f"{names[battle.winner]} won {after}"
     return _Cell(battle.winner, f"{which}: {ended}")
 
 
-def _figures(charted: Iterable[Section]) -> Markup:
-    """The figures as JSON that is safe inside a script element: nothing in it can close the element."""
-    document: Mapping[str, Any] = {section.name: section.figure.to_plotly_json() for section in charted}
+def _inside_a_script(document: object) -> Markup:
+    """JSON that is safe inside a script element: nothing in it can close the element."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 

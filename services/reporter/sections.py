@@ -1,4 +1,4 @@
-"""The charted sections of a report: what each says in words, its chart, and the same numbers as a table.
+"""The sections of a report: what each says in words, and its numbers as a table. charts.py draws the charted ones.
 
 A section whose figures a run does not have is None, and the report goes without it. The sentence and the table are
 not decoration: they are what a screen reader, a printer and a browser without JavaScript get.
@@ -7,15 +7,22 @@ not decoration: they are what a screen reader, a printer and a browser without J
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-
-from services.reporter import charts, decisions, numbers
-from services.reporter.verdict import decimals_for
+from services.reporter.figures import EFFECTIVENESS_CLASSES, MAX_VIOLIN_POINTS, Figures, Side
 from shared.battle.decision import Outcome, Reason
-from shared.records import Run
-from shared.text import count, milliseconds, percent
+from shared.battle.protocol import SEATS, Seat
+from shared.records import Asking, Run
+from shared.text import as_name, count, milliseconds, percent, percent_range, usd
 
+OUTCOME_NAMES: Mapping[Outcome, str] = {
+    Outcome.CHOSEN: "chosen",
+    Outcome.CHOSEN_AFTER_SECOND_ASK: "chosen when asked again",
+    Outcome.ONLY_ACTION: "only one action",
+    Outcome.SUBSTITUTED: "substituted",
+}
 _CURVE_ROWS = 12
+_MAX_MODEL_CHARACTERS = 60
+_INTERVAL = "95\u00a0% interval"
+_UNKNOWN = "unknown"
 _REASON_NAMES: Mapping[Reason, str] = {
     Reason.UNPARSABLE: "the answer could not be read",
     Reason.ILLEGAL: "not a legal action",
@@ -28,7 +35,7 @@ _REASON_NAMES: Mapping[Reason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Rows of text under a head. The first column is words, the others are figures."""
 
     head: tuple[str, ...]
@@ -37,59 +44,51 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One charted section. `name` is its anchor."""
+    """One charted section. `name` is its anchor, and its chart's name."""
 
     name: str
     title: str
     sentence: str
-    figure: go.Figure
-    table: Table
+    table: ReportTable
     note: str = ""
-    more: Table | None = None
+    more: ReportTable | None = None
 
 
-def win_rate(run: Run) -> Section | None:
+def charted(figures: Figures) -> tuple[Section, ...]:
+    """The charted sections of this run, in the order of the page."""
+    every = (win_rate, switch_rate, game_length, decision_time, effectiveness, outcomes)
+    return tuple(section for made in every if (section := made(figures)) is not None)
+
+
+def win_rate(figures: Figures) -> Section | None:
     """The cumulative win rate."""
-    points = numbers.curve(run)
+    points, decimals = figures.curve, figures.decimals
     if not points:
         return None
-    name, last, decimals = numbers.labels(run)["p1"], points[-1], decimals_for(numbers.rate(run))
     wanted = sorted({round(step * (len(points) - 1) / _CURVE_ROWS) for step in range(_CURVE_ROWS + 1)})
     rows = tuple(
-        (
-            f"{points[index].battles:,}",
-            percent(points[index].rate, decimals),
-            f"{percent(points[index].interval.low, decimals)} to {percent(points[index].interval.high, decimals)}",
-        )
-        for index in wanted
+        (f"{point.battles:,}", percent(point.estimate, decimals), percent_range(*point.interval, decimals))
+        for point in (points[index] for index in wanted)
     )
+    ends = percent(points[-1].estimate, decimals)
     return Section(
         "win-rate",
         "Win rate, battle by battle",
-        f"{name}'s win rate after each finished battle. It ends at {percent(last.rate, decimals)}.",
-        charts.win_rate(points, name),
-        Table(("After battle", "Win rate", "95\u00a0% interval"), rows),
-        "The band is the 95\u00a0% interval at each point by itself; it does not promise that the whole line "
-        "stays inside.",
+        f"{figures.names['p1']}'s win rate after each finished battle. It ends at {ends}.",
+        ReportTable(("After battle", "Win rate", _INTERVAL), rows),
+        f"The band is the {_INTERVAL} at each point by itself; it does not promise that the whole line stays inside.",
     )
 
 
-def switch_rate(run: Run) -> Section | None:
+def switch_rate(figures: Figures) -> Section | None:
     """How often each policy switched by choice."""
-    rates = decisions.switch_rates(run)
+    rates, names = figures.switches, figures.names
     if not rates:
         return None
-    names = numbers.labels(run)
     told = " and ".join(f"{names[side]} switched in {percent(rate.rate)}" for side, rate in rates.items())
     rows = tuple(
-        (
-            names[side],
-            f"{rate.switches:,}",
-            f"{rate.choices:,}",
-            percent(rate.rate, 1),
-            f"{percent(rate.interval.low, 1)} to {percent(rate.interval.high, 1)}",
-        )
-        for side, rate in rates.items()
+        (names[side], f"{of.switches:,}", f"{of.choices:,}", percent(of.rate, 1), percent_range(*of.interval, 1))
+        for side, of in rates.items()
     )
     counted = (
         "This file does not tell which side decided, so switches after a faint count too."
@@ -100,78 +99,58 @@ def switch_rate(run: Run) -> Section | None:
         "switch-rate",
         "Switching",
         f"Free to attack or switch, {told} of {'its' if len(rates) == 1 else 'their'} choices.",
-        charts.switch_rate(rates, names),
-        Table(("Policy", "Switches", "Choices", "Rate", "95\u00a0% interval"), rows),
-        f"{counted} The whiskers are 95\u00a0% intervals.",
+        ReportTable(("Policy", "Switches", "Choices", "Rate", _INTERVAL), rows),
+        f"{counted} The whiskers are {_INTERVAL}s.",
     )
 
 
-def game_length(run: Run) -> Section | None:
+def game_length(figures: Figures) -> Section | None:
     """How many turns the battles took."""
-    lengths = numbers.game_lengths(run)
+    lengths, names = figures.lengths, figures.names
     if lengths is None:
         return None
-    names = numbers.labels(run)
     rows = tuple(
-        (
-            f"{length.first}" if length.first == length.last else f"{length.first} to {length.last}",
-            *(f"{length.battles.get(winner, 0):,}" for winner in ("p1", "p2", "draw")),
-        )
-        for length in lengths.bins
+        (each.turns, *(f"{each.battles.get(winner, 0):,}" for winner in ("p1", "p2", "draw"))) for each in lengths.bins
     )
     if lengths.shortest == lengths.longest:
-        every = "The battle" if numbers.tally(run).finished == 1 else "Every battle"
+        every = "The battle" if figures.tally.finished == 1 else "Every battle"
         told = f"{every} took {count(lengths.longest, 'turn')}."
     else:
         told = (
             f"A battle took {lengths.mean:.1f} turns on average; half of them took at most {lengths.median:g}, "
             f"the shortest {lengths.shortest:,} and the longest {lengths.longest:,}."
         )
-    return Section(
-        "game-length",
-        "Length of battles",
-        told,
-        charts.game_length(lengths, names),
-        Table(("Turns", f"{names['p1']} won", f"{names['p2']} won", "Draws"), rows),
-    )
+    table = ReportTable(("Turns", f"{names['p1']} won", f"{names['p2']} won", "Draws"), rows)
+    return Section("game-length", "Length of battles", told, table)
 
 
-def decision_time(run: Run) -> Section | None:
+def decision_time(figures: Figures) -> Section | None:
     """How long decisions took."""
-    times = decisions.decision_times(run)
+    times, names = figures.times, figures.names
     if not times:
         return None
-    names = numbers.labels(run)
     told = ", ".join(f"{milliseconds(of_side.median)} for {names[side]}" for side, of_side in times.items())
     rows = tuple(
-        (
-            names[side],
-            f"{of_side.decisions:,}",
-            *(milliseconds(value) for value in (of_side.median, of_side.p90, of_side.p99, of_side.longest)),
-        )
-        for side, of_side in times.items()
+        (names[side], f"{of.decisions:,}", *map(milliseconds, (of.median, of.p90, of.p99, of.longest)))
+        for side, of in times.items()
     )
-    table = Table(("Policy", "Decisions", "Median", "90\u00a0%", "99\u00a0%", "Longest"), rows)
-    thinned = any(of_side.decisions > len(of_side.points) for of_side in times.values())
     note = "The scale is logarithmic. Waiting for other battles played at the same time can be part of it."
-    if thinned:
-        note += f" The shapes are drawn from {decisions.MAX_VIOLIN_POINTS} quantiles a policy, the table is from all."
+    if any(of_side.decisions > len(of_side.points) for of_side in times.values()):
+        note += f" The shapes are drawn from {MAX_VIOLIN_POINTS} quantiles a policy, the table is from all."
     return Section(
         "decision-time",
         "Time for a decision",
         f"The median decision took {told}.",
-        charts.decision_time(times, names),
-        table,
+        ReportTable(("Policy", "Decisions", "Median", "90\u00a0%", "99\u00a0%", "Longest"), rows),
         note,
     )
 
 
-def effectiveness(run: Run) -> Section | None:
+def effectiveness(figures: Figures) -> Section | None:
     """How well the chosen moves' types fitted the opponent."""
-    classes = decisions.effectiveness(run)
+    classes, names = figures.effectiveness, figures.names
     if not classes:
         return None
-    names = numbers.labels(run)
     told = " and ".join(
         f"{percent(sum(counts[4:]) / sum(counts))} of {names[side]}'s" for side, counts in classes.items()
     )
@@ -179,46 +158,136 @@ def effectiveness(run: Run) -> Section | None:
         "effectiveness",
         "Type effectiveness of chosen moves",
         f"At least doubled by type: {told} damaging moves.",
-        charts.effectiveness(classes, names),
-        _shares(classes, decisions.EFFECTIVENESS_CLASSES, names),
+        _shares(classes, EFFECTIVENESS_CLASSES, names),
         "Against the opponent in sight when the move was chosen, by its types alone.",
     )
 
 
-def outcomes(run: Run) -> Section | None:
+def outcomes(figures: Figures) -> Section | None:
     """How decisions came about, and why some could not be used."""
-    found = decisions.outcomes(run)
+    found, names = figures.outcomes, figures.names
     if not found:
         return None
-    names = numbers.labels(run)
-    total = sum(sum(of_side.values()) for of_side in found.values())
-    own = sum(
-        of_side.get(Outcome.CHOSEN, 0) + of_side.get(Outcome.CHOSEN_AFTER_SECOND_ASK, 0) for of_side in found.values()
-    )
-    counts = {side: [of_side.get(outcome, 0) for outcome in charts.OUTCOME_NAMES] for side, of_side in found.items()}
+    counts = {side: [of_side.get(outcome, 0) for outcome in OUTCOME_NAMES] for side, of_side in found.items()}
+    total, own = sum(map(sum, counts.values())), sum(sum(of_side[:2]) for of_side in counts.values())
     why = tuple(
-        (names[side], charts.OUTCOME_NAMES[outcome], _REASON_NAMES[reason], f"{number:,}")
-        for side, of_side in decisions.reasons(run).items()
+        (names[side], OUTCOME_NAMES[outcome], _REASON_NAMES[reason], f"{number:,}")
+        for side, of_side in figures.reasons.items()
         for (outcome, reason), number in of_side.items()
     )
     return Section(
         "outcomes",
         "How decisions came about",
         f"Of {count(total, 'decision')}, the policies chose {own:,} themselves ({percent(own / total)}).",
-        charts.outcomes(found, names),
-        _shares(counts, tuple(charts.OUTCOME_NAMES.values()), names),
+        _shares(counts, tuple(OUTCOME_NAMES.values()), names),
         "Where one action was legal, nobody was asked. Substituted: the policy gave no usable answer, and a "
         "substitute played.",
-        Table(("Policy", "Decision", "What was wrong with the answer", "Times"), why) if why else None,
+        ReportTable(("Policy", "Decision", "What was wrong with the answer", "Times"), why) if why else None,
     )
 
 
-def _shares(rows: Mapping[numbers.Side, Sequence[int]], head: Sequence[str], names: charts.Labels) -> Table:
+def _shares(rows: Mapping[Side, Sequence[int]], head: Sequence[str], names: Mapping[Side, str]) -> ReportTable:
     used = [index for index in range(len(head)) if any(counts[index] for counts in rows.values())]
-    return Table(
+    return ReportTable(
         ("Policy", *(head[index] for index in used)),
         tuple(
             (names[side], *(f"{counts[index]:,} ({percent(counts[index] / sum(counts))})" for index in used))
             for side, counts in rows.items()
         ),
     )
+
+
+# ── what asking models took ─────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFigures:
+    """What asking one policy's model took, in words."""
+
+    side: Seat
+    cost: str
+    per: str
+    """What one decision cost, or why that is not known."""
+    latency: str
+    latency_of: str
+
+
+def models(run: Run) -> tuple[ModelFigures, ...]:
+    """Cost and latency of each policy that asked a model."""
+    return tuple(
+        ModelFigures(
+            side=seat,
+            cost=_cost(asking),
+            per=_per_battle(run, asking),
+            latency=_time(asking.median_answer_ms),
+            latency_of=f"median of {count(asking.asks, 'ask')}",
+        )
+        for seat, asking in _asking(run).items()
+    )
+
+
+def model_lines(figures: Figures) -> tuple[str, ...]:
+    """The same in a sentence each, for a terminal."""
+    return tuple(
+        f"{figures.names[model.side]}: cost {model.cost} ({model.per}), {model.latency} to answer ({model.latency_of})."
+        for model in models(figures.run)
+    )
+
+
+def model_table(figures: Figures) -> ReportTable | None:
+    """Everything that is known of the asks; None where no model was asked."""
+    run, of_side = figures.run, _asking(figures.run)
+    if not of_side:
+        return None
+    columns = [_column(run, seat, asking) for seat, asking in of_side.items()]
+    rows = tuple((name, *(column[name] for column in columns)) for name in columns[0])
+    return ReportTable(("", *(figures.names[seat] for seat in of_side)), rows)
+
+
+def _column(run: Run, seat: Seat, asking: Asking) -> dict[str, str]:
+    forfeits = run.summary.p1_forfeits if seat == "p1" else run.summary.p2_forfeits
+    models = ", ".join(as_name(model, _MAX_MODEL_CHARACTERS) for model in asking.models[:5])
+    column = {
+        "Model, as its server names it": models or _UNKNOWN,
+        "Asks": f"{asking.asks:,}",
+        "of them after an answer that could not be used": f"{asking.second_asks:,}",
+        "Requests that were not answered": f"{asking.retries:,}",
+        "Tokens in": _tokens(asking.tokens_in, asking),
+        "Tokens out": _tokens(asking.tokens_out, asking),
+        "Cost": _cost(asking),
+        "Median time to the first token": _time(asking.median_first_token_ms),
+        "Median time to the last token": _time(asking.median_answer_ms),
+        "Waited for a place or a server": f"{asking.waited_s:,.1f}\u00a0s",
+        "Battles given up": f"{forfeits or 0:,}",
+    }
+    if run.cards:
+        checked = run.cards.get(seat) == "checked"
+        column["Contract"] = "as the model's card says" if checked else "assumed: its server shows no card"
+    return column
+
+
+def _asking(run: Run) -> Mapping[Seat, Asking]:
+    found = {"p1": run.summary.p1_asking, "p2": run.summary.p2_asking}
+    return {seat: asking for seat in SEATS if (asking := found[seat]) is not None}
+
+
+def _tokens(tokens: int | None, asking: Asking) -> str:
+    without = f", without {count(asking.asks_without_tokens, 'ask')}" if asking.asks_without_tokens else ""
+    return _UNKNOWN if tokens is None else f"{tokens:,}{without}"
+
+
+def _cost(asking: Asking) -> str:
+    return _UNKNOWN if asking.cost_usd is None else usd(asking.cost_usd) + " or more" * bool(asking.asks_without_cost)
+
+
+def _per_battle(run: Run, asking: Asking) -> str:
+    if asking.cost_usd is None:
+        return "no price is known"
+    if asking.asks_without_cost:
+        return f"of {count(asking.asks_without_cost, 'ask')} it is unknown"
+    battles = run.summary.n_games + run.summary.broken
+    return f"{usd(asking.cost_usd / battles)} a battle" if battles else ""
+
+
+def _time(value: float | None) -> str:
+    return _UNKNOWN if value is None else milliseconds(value)

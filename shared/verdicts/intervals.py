@@ -7,6 +7,7 @@ of as many independent battles. N. Dean and M. Pagano (Journal of Survey Statist
 variance is estimated. benchmarks/verdicts.py measures how often it covers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -48,15 +49,25 @@ def win_rate(scores: Scores, confidence: float = 0.95) -> WinRate | None:
 
     Without any whole pair it is the plain Wilson interval.
     """
-    if not scores.battles:
-        return None
-    estimate = scores.wins / scores.battles
-    if not sum(scores.pairs):
-        return WinRate(scores.battles, estimate, wilson_interval(scores.wins, scores.battles, confidence), None)
-    low, high, effect = pair_interval(scores.pairs, scores.singles, confidence)
-    # Rounding may put an end a hair inside the estimate.
-    interval = Interval(min(estimate, float(low)), max(estimate, float(high)))
-    return WinRate(scores.battles, estimate, interval, 1 - float(effect))
+    return next(iter(win_rates([scores], confidence)), None)
+
+
+def win_rates(many: Sequence[Scores], confidence: float = 0.95) -> list[WinRate]:
+    """The same for many at once; of scores without a finished battle there is none."""
+    paired = [scores for scores in many if sum(scores.pairs)]
+    of_pairs = pair_interval([s.pairs for s in paired], [s.singles for s in paired], confidence) if paired else ()
+    intervals = zip(*of_pairs, strict=True)
+    rates: list[WinRate] = []
+    for scores in (scores for scores in many if scores.battles):
+        estimate, removed = scores.wins / scores.battles, None
+        if sum(scores.pairs):
+            low, high, effect = map(float, next(intervals))
+            # Rounding may put an end a hair inside the estimate.
+            interval, removed = Interval(min(estimate, low), max(estimate, high)), 1 - effect
+        else:
+            interval = wilson_interval(scores.wins, scores.battles, confidence)
+        rates.append(WinRate(scores.battles, estimate, interval, removed))
+    return rates
 
 
 def pair_interval(

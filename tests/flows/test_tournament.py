@@ -13,7 +13,7 @@ from services.arena.backends import ServedModel
 from services.arena.policies import no_models
 from services.arena.policies.language_model import LanguageModel
 from services.arena.tournaments import Over, Pairing, go_on, next_matchup
-from services.reporter.standings import Table
+from services.reporter.leaderboard import Leaderboard
 from shared.errors import Conflict, UsageError
 from shared.matchups import Matchups
 from shared.policies import PolicySpec
@@ -207,7 +207,7 @@ def test_a_suite_that_cannot_be_played_is_refused_with_the_reason(text: str, sai
 # ── in one process ──────────────────────────────────────────────────────────────────────────────────
 
 
-def play(suite: Suite, folder: Path) -> Table:
+def play(suite: Suite, folder: Path) -> Leaderboard:
     played = play_tournament(suite, folder, settings=Settings(_env_file=None), connect=no_models)
     assert played.over
     return played.table

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.reporter.models import lines, models, table
+from services.reporter.figures import Figures
 from services.reporter.report import render
+from services.reporter.sections import model_lines, model_table, models
 from services.reporter.verdict import verdict
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
@@ -58,7 +59,7 @@ def test_the_second_win_rate_is_over_battles_without_any_substitution() -> None:
     assert summary.unsubstituted is not None
     assert (summary.unsubstituted.n_games, summary.unsubstituted.p1_win_rate) == (2, 1.0)
     assert summary.p1_win_rate == 0.75
-    (caveat,) = verdict(model_run()).caveats
+    (caveat,) = verdict(Figures.of(model_run())).caveats
     assert plain(caveat).startswith(
         "Without any substitution, on either side, 2 of 4 battles were decided; of those, mistral:m won 100 %"
     )
@@ -67,12 +68,12 @@ def test_the_second_win_rate_is_over_battles_without_any_substitution() -> None:
 def test_a_run_without_substitutions_has_one_win_rate() -> None:
     run = run_of([battle(0, "p1", [asked("p1", 1, ASK)])], p1="mistral:m")
 
-    assert verdict(run).caveats == ()
+    assert verdict(Figures.of(run)).caveats == ()
     assert "Without substitutions" not in render(run)
 
 
 def test_what_the_contract_cannot_express_is_not_called_the_models_doing() -> None:
-    told = plain(verdict(model_run()).substitutions)
+    told = plain(verdict(Figures.of(model_run())).substitutions)
 
     assert told.startswith("Of mistral:m's 5 decisions, 2 or 40.0 % were substituted")
     assert told.endswith("1 of these was not the model's doing: its contract cannot express the legal actions.")
@@ -91,13 +92,13 @@ def test_an_unknown_price_is_unknown_and_not_zero() -> None:
     run = run_of([battle(0, "p1", [asked("p1", 1, replace(ASK, cost_usd=None))])], p1="mistral:m")
 
     assert models(run)[0].cost == "unknown"
-    assert "$" not in "".join(lines(run))
+    assert "$" not in "".join(model_lines(Figures.of(run)))
 
 
 def test_a_run_of_baselines_says_nothing_of_models() -> None:
     run = run_of([battle(0, "p1", [move("p1", 1)])])
 
-    assert (models(run), table(run)) == ((), None)
+    assert (models(run), model_table(Figures.of(run))) == ((), None)
     assert "Asking the models" not in render(run)
 
 
@@ -111,7 +112,9 @@ def test_what_a_model_says_is_text_on_the_page() -> None:
 def test_a_matchup_that_its_budget_ended_says_so() -> None:
     run = run_of([battle(0)], asked=10).model_copy(update={"stopped": "the budget of 1 USD is spent"})
 
-    assert verdict(run).caveats == ("The matchup ended with 9 battles not played: the budget of 1 USD is spent.",)
+    assert verdict(Figures.of(run)).caveats == (
+        "The matchup ended with 9 battles not played: the budget of 1 USD is spent.",
+    )
 
 
 def test_a_run_written_before_there_were_models_still_reads() -> None:

@@ -2,11 +2,19 @@
 
 import pytest
 
-from services.reporter.verdict import battles_needed, verdict
+from services.reporter import verdict as verdicts
+from services.reporter.figures import Figures
+from services.reporter.report import render
+from services.reporter.verdict import Verdict, battles_needed
 from shared.battle.decision import Outcome
+from shared.records import Run
 from shared.text import milliseconds, percent
 from shared.verdicts.scores import Winner
 from tests.services.made import battle, battles, move, run_of
+
+
+def verdict(run: Run) -> Verdict:
+    return verdicts.verdict(Figures.of(run))
 
 
 def winners(p1: int, p2: int, draws: int = 0, broken: int = 0) -> list[Winner | None]:
@@ -58,7 +66,7 @@ def test_the_interval_respects_pairs_and_the_report_says_what_they_were_worth() 
     )
 
 
-def test_the_win_rate_without_substitutions_stands_beside_the_one_as_played() -> None:
+def test_the_win_rate_without_substitutions_is_said_once_beside_the_one_as_played() -> None:
     records = [
         battle(
             index, winner, [move("p1", 1, outcome=Outcome.SUBSTITUTED if index < 2 else Outcome.CHOSEN)], paired=False
@@ -70,17 +78,21 @@ def test_the_win_rate_without_substitutions_stands_beside_the_one_as_played() ->
 
     # 8 of 12 as played; the two with a substitution were won, so 6 of 10 are left: Wilson, 31 % to 83 %.
     assert plain(told.result).startswith("heuristic won 8 of 12 battles: 67 %")
-    assert [plain(note) for note in told.notes] == [
-        "In the 10 battles without any substitution, heuristic won 60 % (31 % to 83 %)."
-    ]
+    (caveat,) = told.caveats
+    assert plain(caveat) == (
+        "Without any substitution, on either side, 10 of 12 battles were decided; of those, heuristic won "
+        "60 % (31 % to 83 %). Which battles those are is no accident, so read it beside the other."
+    )
+    assert told.notes == ()
+    assert plain(render(run_of(records))).count("60 % (31 % to 83 %)") == 1
 
 
 def test_a_policy_that_always_substitutes_has_no_battle_of_its_own_choices() -> None:
     records = [battle(index, "p1", [move("p1", 1, outcome=Outcome.SUBSTITUTED)], paired=False) for index in range(4)]
 
-    (note,) = verdict(run_of(records)).notes
+    (caveat,) = verdict(run_of(records)).caveats
 
-    assert note == "No battle was finished without a substitution, so nothing is known of the policies' own choices."
+    assert caveat == "No battle was finished without a substitution, so nothing is known of the policies' own choices."
 
 
 def test_few_battles_are_not_extrapolated() -> None:

@@ -10,9 +10,8 @@ import pytest
 
 import tests.standins.models as standins
 from services.arena.standings import Standings
-from services.reporter.leaderboard import render_leaderboard
+from services.reporter.leaderboard import Leaderboard, RatedRun, render_leaderboard, result_of, table
 from services.reporter.run import assemble
-from services.reporter.standings import Source, Table, result_of, table
 from shared.battle.decision import Outcome
 from shared.errors import UsageError
 from shared.matchups import Matchups
@@ -55,8 +54,8 @@ B_TO_C = run_of("b", "c", pairs(*[WON] * 4, *[SPLIT] * 4, *[LOST] * 2), matchup_
 ALL_WON = run_of("d", "c", pairs(*[WON] * 5), matchup_id="m3")
 
 
-def table_of(*runs: Run, **more: str) -> Table:
-    return table([Source.of(run) for run in runs], **more)  # type: ignore[arg-type]
+def table_of(*runs: Run, **more: str) -> Leaderboard:
+    return table([RatedRun.of(run) for run in runs], **more)  # type: ignore[arg-type]
 
 
 def test_every_policy_has_its_rating_its_battles_and_its_decisions() -> None:
@@ -180,7 +179,7 @@ def test_the_page_needs_nothing_beside_it_and_runs_nothing() -> None:
 
 def test_names_are_text_and_links_lead_to_pages_alone() -> None:
     hostile = run_of("<script>alert(1)</script>", "heuristic", pairs(*[SPLIT] * 3), matchup_id="m9")
-    sources = [Source.of(hostile, "javascript:alert(1)"), Source.of(A_TO_B, "reports/m1.html")]
+    sources = [RatedRun.of(hostile, "javascript:alert(1)"), RatedRun.of(A_TO_B, "reports/m1.html")]
 
     page = Page(render_leaderboard(table(sources)))
 
@@ -216,7 +215,7 @@ async def test_the_arena_and_the_reporter_say_the_same_of_a_matchup(tmp_path: Pa
     of_run = result_of(assemble(request, records, matchup_id="m", created_at="2026-01-02T03:04:05+00:00"))
     assert rounded(of_records) == rounded(of_run)
     assert of_run.p1_decisions.substituted == 2 and (of_run.cost_usd or 0) > 0.1
-    page = render_leaderboard(table([Source(of_run)], anchor="random"))
-    line = next(line for line in table([Source(of_run)], anchor="random").lines if line.policy == request.p1)
+    page = render_leaderboard(table([RatedRun(of_run)], anchor="random"))
+    line = next(line for line in table([RatedRun(of_run)], anchor="random").lines if line.policy == request.p1)
     assert f"${of_run.p1_decisions.cost_usd / 2:.2f}" in page, "the cost of a battle"
     assert line.battles == 2 and "–" in page, "random asks no model"
