@@ -1,11 +1,15 @@
 """Settings come from variables, and a bad one is told by its name."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from shared.errors import UsageError
-from shared.settings import Settings
+from shared.settings import Settings, child_environment
+
+ROOT = Path(__file__).parents[2]
 
 
 def settings(folder: Path, *variables: str) -> Settings:
@@ -35,3 +39,12 @@ def test_a_log_level_may_be_written_small(tmp_path: Path) -> None:
 def test_a_setting_that_cannot_be_is_told_by_its_variable(tmp_path: Path, variable: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"the setting {variable} cannot be"):
         settings(tmp_path, f"{variable}={value}")
+
+
+@pytest.mark.parametrize("entry", ["deploy.worker", "deploy.serving", "deploy.cli", "services.inference.supervisor"])
+def test_torch_is_told_how_long_its_threads_spin_before_anything_loads_it(entry: str) -> None:
+    code = f"import os, sys, {entry}; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    environment = {name: value for name, value in child_environment().items() if name != "GOMP_SPINCOUNT"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+
+    assert told.stdout == "False 3000\n"
