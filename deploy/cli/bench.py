@@ -1,117 +1,36 @@
 """`alphastral bench`: a suite of matchups, played in this process, battle by battle into a store, and its table.
 
-A suite is a TOML file: `title`, defaults for all matchups (`battles`, `format`, `seed`, `concurrency`, `pairs`), a
-budget (`max_cost_usd`, `max_tokens`), `[policies.NAME]` tables as in a policy file, and a `[[matchup]]` for each
-matchup with `p1`, `p2`, and defaults of its own. What is played is kept, so a bench that is stopped goes on where it
-was, and one whose matchups changed plays the changed ones anew.
+What is played is kept, so a bench that is stopped goes on where it was, and one whose matchups changed plays the
+changed ones anew.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.show import err, out, progress
-from deploy.cli.suites import policies_of, read_toml
+from deploy.cli.suites import Bench, BenchMatchup
 from services.arena.budget import MatchupBudget, Spent
-from services.arena.checks import check_matchup
 from services.arena.play import play
 from services.arena.policies import Connect
 from services.arena.policies.language_model import connector
 from services.reporter.report import render
 from services.reporter.run import assemble
-from shared.errors import Conflict, UsageError, first_fault
+from shared.errors import Conflict
 from shared.jobs.limits import LocalLimiter
 from shared.matchups import Matchups
 from shared.process import interruptible_in_loop
-from shared.records import MAX_BATTLES, MAX_CONCURRENCY, BattleRecord, MatchupRequest, Run
+from shared.records import BattleRecord, Run
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import one_line, percent, usd
 from shared.verdicts.scores import Tally
 
 
-class _Matchup(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    p1: str
-    p2: str
-    battles: int | None = Field(default=None, ge=1, le=MAX_BATTLES)
-    format: str | None = None
-    seed: int | None = Field(default=None, ge=0)
-
-
-class _Suite(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
-    battles: int = Field(default=100, ge=1, le=MAX_BATTLES)
-    format: str = "gen9randombattle"
-    seed: int = Field(default=1, ge=0)
-    concurrency: int = Field(default=8, ge=1, le=MAX_CONCURRENCY)
-    pairs: bool = True
-    max_cost_usd: float | None = Field(default=None, gt=0)
-    max_tokens: int | None = Field(default=None, gt=0)
-    policies: dict[str, dict[str, str | int | float | bool]] = Field(default_factory=dict)
-    matchup: tuple[_Matchup, ...] = Field(min_length=1)
-
-
-class Row(BaseModel):
-    """A matchup of a suite: what it is called in the table, under which id it is kept, and what is played."""
-
-    model_config = ConfigDict(frozen=True)
-
-    label: str
-    matchup_id: str
-    request: MatchupRequest
-
-
-class Suite(BaseModel):
-    """A suite, its policies resolved."""
-
-    model_config = ConfigDict(frozen=True)
-
-    rows: tuple[Row, ...]
-    max_cost_usd: float | None
-    max_tokens: int | None
-
-
-def read_suite(path: Path, pin: Callable[[MatchupRequest], MatchupRequest] = lambda request: request) -> Suite:
-    """The suite in a file, each matchup as `pin` makes it. Raises UsageError, naming the file and what is wrong."""
-    where = f"the suite {path}"
-    try:
-        written = _Suite.model_validate(read_toml(path, "the suite"))
-    except ValidationError as error:
-        at, why = first_fault(error)
-        raise UsageError(f"{where}: {at}: {why}") from error
-    named = policies_of(written.policies, where)
-    rows = []
-    for matchup in written.matchup:
-        request = MatchupRequest(
-            p1=named.get(matchup.p1, matchup.p1),
-            p2=named.get(matchup.p2, matchup.p2),
-            battles=matchup.battles or written.battles,
-            format=matchup.format or written.format,
-            seed=written.seed if matchup.seed is None else matchup.seed,
-            pairs=written.pairs,
-            concurrency=written.concurrency,
-        )
-        try:
-            check_matchup(request)
-            request = pin(request)
-        except UsageError as error:
-            raise UsageError(f"{where}: {error.message}") from error
-        rows.append(Row(label=f"{matchup.p1} vs {matchup.p2}", matchup_id=_id(written.title, request), request=request))
-    if len({row.matchup_id for row in rows}) < len(rows):
-        raise UsageError(f"{where}: a matchup stands there twice; give one of the two another seed")
-    return Suite(rows=tuple(rows), max_cost_usd=written.max_cost_usd, max_tokens=written.max_tokens)
-
-
 async def play_suite(
-    suite: Suite,
+    suite: Bench,
     folder: Path,
     settings: Settings,
     *,
@@ -154,7 +73,7 @@ async def play_suite(
     return not any(run.summary.not_played for run in runs)
 
 
-def table(suite: Suite, runs: Iterable[Run]) -> list[str]:
+def table(suite: Bench, runs: Iterable[Run]) -> list[str]:
     """The table of the project that asked this question first, with what it takes to trust it."""
     lines = [
         "| Matchup | Battles | Win rate | 95 % interval | Substituted | Without substitutions | Broken | Cost |",
@@ -177,7 +96,13 @@ def table(suite: Suite, runs: Iterable[Run]) -> list[str]:
 
 
 async def _play_row(
-    row: Row, store: Store, connect: Connect, budget: MatchupBudget, stopping: Callable[[], bool], *, retry_broken: bool
+    row: BenchMatchup,
+    store: Store,
+    connect: Connect,
+    budget: MatchupBudget,
+    stopping: Callable[[], bool],
+    *,
+    retry_broken: bool,
 ) -> None:
     """Play a matchup's missing battles."""
     records = {record.index: record for record in Matchups(store).battles(row.matchup_id)}
@@ -206,7 +131,7 @@ async def _play_row(
         )
 
 
-def _sum_up(row: Row, store: Store) -> Run:
+def _sum_up(row: BenchMatchup, store: Store) -> Run:
     run = assemble(
         row.request,
         Matchups(store).battles(row.matchup_id),
@@ -217,12 +142,6 @@ def _sum_up(row: Row, store: Store) -> Run:
         Matchups(store).write_run(row.matchup_id, run)
         Matchups(store).write_report(row.matchup_id, render(run))
     return run
-
-
-def _id(title: str, request: MatchupRequest) -> str:
-    """Of what is played and nothing else, so that a changed matchup is another one, and a changed budget is not."""
-    played = request.model_dump_json(exclude={"concurrency", "max_cost_usd", "max_tokens"})
-    return f"{title}-{hashlib.sha256(played.encode()).hexdigest()[:12]}"
 
 
 def _cost(run: Run) -> str:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from deploy.cli.options import PolicyFile
 from deploy.cli.queue import api_client
 from deploy.cli.show import err, out
-from deploy.cli.suites import read_policies
+from deploy.cli.suites import read_policies, read_tournament
 from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
 from shared.errors import UsageError
@@ -151,13 +151,13 @@ def tournament(
     enqueue: Annotated[bool, typer.Option("--enqueue", help="Ask the API for it instead, and show its id.")] = False,
 ) -> None:
     """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
-    from deploy.cli.tournament import play_tournament, read_suite
+    from deploy.cli.tournament import play_tournament
     from services.arena.policies.language_model import connector
     from shared.text import one_line
 
     configure_logging("WARNING")
     settings = Settings()
-    suite = read_suite(suite_file, read_policies(policies) if policies else None)
+    suite = read_tournament(suite_file, read_policies(policies) if policies else None)
     if enqueue:
         with api_client() as client:
             told = client.enqueue_tournament(NewTournament.model_validate(suite.model_dump()))

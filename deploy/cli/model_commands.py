@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from deploy.cli.options import LogLevel, MaxCost, MaxTokens, PolicyFile
 from deploy.cli.show import err, out
-from deploy.cli.suites import read_policies
+from deploy.cli.suites import read_bench, read_policies
 from services.arena.checks import pinned
 from shared.jobs.limits import LocalLimiter
 from shared.registry import Registry
@@ -49,13 +49,13 @@ def bench(
     log_level: LogLevel = None,
 ) -> None:
     """Play a suite's matchups, those battles that are not played yet, and print its table."""
-    from deploy.cli.bench import play_suite, read_suite
+    from deploy.cli.bench import play_suite
     from deploy.local_models import local_models
     from services.arena.policies.language_model import connector
 
     configure_logging(log_level or "WARNING")
     settings = Settings()
-    asked = read_suite(suite, lambda request: pinned(request, Registry(Store(settings.store)), settings))
+    asked = read_bench(suite, lambda request: pinned(request, Registry(Store(settings.store)), settings))
     policies = [policy for row in asked.rows for policy in (row.request.p1, row.request.p2)]
     with local_models(policies, lambda sentence: err.print(escape(sentence))) as reach:
         playing = play_suite(

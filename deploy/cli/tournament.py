@@ -9,12 +9,9 @@ interrupted, or killed, goes on with the very battle that was missing, and no mo
 """
 
 import asyncio
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.markup import escape
 
 from deploy.cli.play import write_file
@@ -23,10 +20,10 @@ from services.arena.budget import MatchupBudget
 from services.arena.matchups import Progress
 from services.arena.play import play
 from services.arena.policies import Connect
-from services.arena.tournaments import check_suite, go_on, pinned_suite
+from services.arena.tournaments import go_on, pinned_suite
 from services.reporter.leaderboard import Leaderboard, render_leaderboard
 from services.reporter.tasks import notes, tournament_table, write_run_and_report
-from shared.errors import Conflict, UsageError, first_fault
+from shared.errors import Conflict
 from shared.matchups import Matchups
 from shared.process import interruptible_in_loop
 from shared.records import BattleRecord
@@ -36,28 +33,6 @@ from shared.store import Store
 from shared.text import one_line
 from shared.tournaments import Suite, Tournaments
 from shared.verdicts.scores import Tally
-
-
-def read_suite(path: Path, named: Mapping[str, str] | None = None) -> Suite:
-    """A suite from its TOML file, with the policies that `named` has other names for.
-
-    Raises UsageError, naming the field, when it is not one or cannot be played.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        for field in ("policies", "anchors"):
-            if named and isinstance(document.get(field), list):
-                document[field] = [named.get(name, name) for name in document[field]]
-        suite = Suite.model_validate(document)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the suite {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML file: {error}") from error
-    except ValidationError as error:
-        where, why = first_fault(error)
-        raise UsageError(f"{path}: {where or 'the suite'}: {why}") from error
-    check_suite(suite)
-    return suite
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.bench import Suite, play_suite, read_suite, table
+from deploy.cli.bench import play_suite, table
+from deploy.cli.suites import Bench, read_bench
 from services.reporter.run import assemble
 from shared.errors import UsageError
 from shared.matchups import Matchups
@@ -35,14 +36,14 @@ battles = 4
 """
 
 
-def suite(folder: Path, text: str = SUITE) -> Suite:
+def suite(folder: Path, text: str = SUITE) -> Bench:
     path = folder / "suite.toml"
     path.write_text(text, encoding="utf-8")
-    return read_suite(path)
+    return read_bench(path)
 
 
 def test_the_shipped_suite_is_the_published_model_against_three_of_mistral() -> None:
-    shipped = read_suite(PUBLISHED)
+    shipped = read_bench(PUBLISHED)
 
     assert [row.request.p2 for row in shipped.rows] == [
         "mistral:ministral-3b-latest",

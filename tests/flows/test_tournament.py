@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.cli.tournament import play_tournament, read_suite
+from deploy.cli.suites import read_tournament
+from deploy.cli.tournament import play_tournament
 from services.arena.backends import ServedModel
 from services.arena.policies import no_models
 from services.arena.policies.language_model import LanguageModel
@@ -38,7 +39,7 @@ MONEY = SUITE.replace('"random"', '"tgi:small"') + "cost_usd = 1.0\n"
 def suite_of(text: str, folder: Path, **named: str) -> Suite:
     path = folder / "suite.toml"
     path.write_text(text)
-    return read_suite(path, named)
+    return read_tournament(path, named)
 
 
 def ended(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.bench import read_suite
+from deploy.cli.suites import read_bench
 from services.arena.checks import pin, pinned
 from shared.errors import UnknownPolicy, UsageError
 from shared.records import MatchupRequest
@@ -110,7 +110,7 @@ def test_a_suite_is_played_at_the_versions_of_its_reading(place: Place) -> None:
     suite.write_text('title = "s"\n[[matchup]]\np1 = "tgi:smol"\np2 = "random"\n')
 
     def read() -> MatchupRequest:
-        return read_suite(suite, lambda asked: pinned(asked, place.registry, place.settings)).rows[0].request
+        return read_bench(suite, lambda asked: pinned(asked, place.registry, place.settings)).rows[0].request
 
     assert read().p1 == "tgi:smol@1"
     promote(place.folder, "smol", "2")
