@@ -59,16 +59,11 @@ class Parameters(_Asked):
 
 
 class GenerateRequest(_Asked):
-    """/generate and /generate_stream."""
+    """/generate, /generate_stream, and /, which alone heeds `stream`."""
 
     inputs: str
     parameters: Parameters = Parameters()
-
-
-class CompatGenerateRequest(GenerateRequest):
-    """/, which says itself whether it wants a stream."""
-
-    stream: bool = False
+    stream: bool | None = None
 
 
 class Chunk(_Asked):

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -24,7 +25,6 @@ from services.inference.engine import Engine, GenerationFailed, Overloaded, Tick
 from services.inference.metrics import Metrics
 from services.inference.requests import (
     ChatRequest,
-    CompatGenerateRequest,
     GenerateRequest,
     Invalid,
     ServedModel,
@@ -60,28 +60,18 @@ class Server:
 
     # ── generation ──────────────────────────────────────────────────────────────────────────────────
 
-    async def compat(self, request: Request) -> Response:
-        """`POST /`: /generate, its answer in a list, or /generate_stream."""
-        asked = await _body_of(request, CompatGenerateRequest)
-        return await self._text(request, asked, streamed=asked.stream, in_list=True)
+    async def text(self, request: Request, *, streamed: bool | None = None) -> Response:
+        """`POST /generate` and `/generate_stream`; and `POST /`, which says itself whether it wants a stream.
 
-    async def generate(self, request: Request) -> Response:
-        """`POST /generate`."""
-        return await self._text(request, await _body_of(request, GenerateRequest), streamed=False)
-
-    async def generate_stream(self, request: Request) -> Response:
-        """`POST /generate_stream`."""
-        return await self._text(request, await _body_of(request, GenerateRequest), streamed=True)
-
-    async def _text(
-        self, request: Request, asked: GenerateRequest, *, streamed: bool, in_list: bool = False
-    ) -> Response:
+        What `POST /` answers in one piece stands in a list.
+        """
+        asked = await _body_of(request, GenerateRequest)
         began = time.perf_counter()
         work = self.validation.generation(asked, meant(self.served, asked.parameters.adapter_id))
         answer = TextAnswer(asked, work)
-        if streamed:
+        if asked.stream if streamed is None else streamed:
             return self._streamed("generate_stream", answer)
-        return await self._whole(request, "generate", answer, began, in_list=in_list)
+        return await self._whole(request, "generate", answer, began, in_list=streamed is None)
 
     async def chat(self, request: Request) -> Response:
         """`POST /v1/chat/completions`."""
@@ -286,9 +276,9 @@ async def _unexpected(request: Request, failure: Exception) -> Response:
 def create_app(server: Server) -> Starlette:
     """The app of a server whose engine has been started, or is by the time that it is asked."""
     routes: Sequence[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = (
-        ("POST", "/", server.compat),
-        ("POST", "/generate", server.generate),
-        ("POST", "/generate_stream", server.generate_stream),
+        ("POST", "/", server.text),
+        ("POST", "/generate", partial(server.text, streamed=False)),
+        ("POST", "/generate_stream", partial(server.text, streamed=True)),
         ("POST", "/v1/chat/completions", server.chat),
         ("POST", "/tokenize", server.tokenize),
         ("POST", "/chat_tokenize", server.chat_tokenize),

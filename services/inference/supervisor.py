@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
@@ -71,7 +71,6 @@ class EngineProcess:
     """An engine that was started. It counts as healthy from its first good answer on."""
 
     version: str
-    engine: str
     child: Child
     started_at: float
     """On the supervisor's clock."""
@@ -80,39 +79,33 @@ class EngineProcess:
     bad_looks: int = 0
 
 
+@dataclass(eq=False)
 class Supervisor:
     """Serves what `name` stands for. `step` looks once and acts; `run` does so until told to stop."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        name: str,
-        place: Place,
-        timing: Timing | None = None,
-        commands: Mapping[str, Command] = COMMANDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._registry = registry
-        self._name = name
-        self._place = place
-        self._timing = timing or Timing()
-        self._commands = commands
-        self._clock = clock
+    registry: Registry
+    name: str
+    place: Place
+    timing: Timing = Timing()
+    commands: Mapping[str, Command] = field(default_factory=lambda: COMMANDS)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         self._engine: EngineProcess | None = None
         self._current: str | None = None
         self._given_up: str | None = None
         """A version that `current` names all the same: the registry could not be written."""
         self._vain_starts: dict[str, int] = {}
-        self._pause = self._timing.first_pause_seconds
+        self._pause = self.timing.first_pause_seconds
         self._not_before = 0.0
         self._restarts = 0
         self._failure: str | None = None
         self._unread: str | None = None
         """Why the registry does not say what to serve."""
-        self._copies = place.folder / "models"
-        self._asked_at = "127.0.0.1" if place.host in ("0.0.0.0", "") else place.host
+        self._copies = self.place.folder / "models"
+        self._asked_at = "127.0.0.1" if self.place.host in ("0.0.0.0", "") else self.place.host
         """The engine's host: it may listen everywhere."""
-        self._healthy_file = place.folder / f"{name}.healthy"
+        self._healthy_file = self.place.folder / f"{self.name}.healthy"
         self._last_healthy = self._remembered()
         self._state: SupervisorState | None = None
         self._say()
@@ -126,7 +119,7 @@ class Supervisor:
         try:
             while not stopping.is_set():
                 self.step()
-                stopping.wait(self._timing.poll_seconds)
+                stopping.wait(self.timing.poll_seconds)
         finally:
             self._end()
 
@@ -136,7 +129,7 @@ class Supervisor:
         if self._engine is not None:
             self._look_at(self._engine)
         running = self._engine.version if self._engine else None
-        if wanted not in (None, running) and self._clock() >= self._not_before:
+        if wanted not in (None, running) and self.clock() >= self._not_before:
             self._start(wanted)
         self._say()
 
@@ -146,13 +139,13 @@ class Supervisor:
         """The version to serve. What runs goes on running while the registry cannot be read or names nothing."""
         standing = self._engine.version if self._engine else self._last_healthy
         try:
-            current = self._registry.current(self._name)
+            current = self.registry.current(self.name)
         except (AlphaStralError, OSError) as error:
             self._unread = one_line(error)
             return self._otherwise if standing is None and isinstance(error, NotFound) else standing
         self._unread = None
         if current != self._current:
-            log.info("%s stands for %s", self._name, current)
+            log.info("%s stands for %s", self.name, current)
             self._current = current
             self._not_before = 0.0
         if current == self._given_up and self._otherwise is not None:
@@ -163,13 +156,13 @@ class Supervisor:
     @property
     def _otherwise(self) -> str | None:
         """What to serve where the name stands for nothing that can be."""
-        return STAND_IN if self._last_healthy is None and self._place.stand_in else self._last_healthy
+        return STAND_IN if self._last_healthy is None and self.place.stand_in else self._last_healthy
 
     # ── the engine ──────────────────────────────────────────────────────────────────────────────────
 
     def _start(self, version: str) -> None:
         """Fetch a version, end the engine that runs, and start one for it. What cannot be started disturbs nothing."""
-        place, model = self._place, self._called(version)
+        place, model = self.place, self._called(version)
         try:
             published = self._fetched(version)
         except (BrokenRecord, NotFound) as error:
@@ -180,7 +173,7 @@ class Supervisor:
             return
         engine = place.engine or choose(published)
         try:
-            command = self._commands[engine](model, published, place)
+            command = self.commands[engine](model, published, place)
             self._end()
             if is_taken(self._asked_at, place.port):
                 self._try_later(f"somebody else listens on port {place.port}")
@@ -192,21 +185,21 @@ class Supervisor:
         except (UsageError, OSError) as error:
             self._started_in_vain(version, f"{engine} cannot be started for {model}: {error}")
             return
-        self._engine = EngineProcess(version, engine, child, self._clock())
+        self._engine = EngineProcess(version, child, self.clock())
         log.info("starting %s for %s: %s", engine, model, shlex.join(command))
 
     def _fetched(self, version: str) -> Published | None:
         if version == STAND_IN:
             return None
-        folder = self._registry.fetch(self._name, version, self._copies)
-        return Published(self._registry.card(self._name, version), folder)
+        folder = self.registry.fetch(self.name, version, self._copies)
+        return Published(self.registry.card(self.name, version), folder)
 
     def _called(self, version: str) -> str:
         """What an engine calls a version, or what stands in for one."""
-        return f"{self._name}@{version}" if version != STAND_IN else str(self._place.stand_in)
+        return f"{self.name}@{version}" if version != STAND_IN else str(self.place.stand_in)
 
     def _look_at(self, engine: EngineProcess) -> None:
-        status, now, timing = engine.child.poll(), self._clock(), self._timing
+        status, now, timing = engine.child.poll(), self.clock(), self.timing
         if status is not None:
             self._lose(engine, f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}")
         elif engine.healthy_since is None:
@@ -221,11 +214,11 @@ class Supervisor:
                 self._lose(engine, "no longer answers /health")
 
     def _answers(self) -> bool:
-        return answers(f"http://{in_url(self._asked_at)}:{self._place.port}/health", self._timing.answer_seconds)
+        return answers(f"http://{in_url(self._asked_at)}:{self.place.port}/health", self.timing.answer_seconds)
 
     def _healthy(self, engine: EngineProcess) -> None:
-        log.info("%s is served by %s", self._called(engine.version), engine.engine)
-        engine.healthy_since = engine.looked_at = self._clock()
+        log.info("%s is served by %s", self._called(engine.version), engine.child.name)
+        engine.healthy_since = engine.looked_at = self.clock()
         self._vain_starts.pop(engine.version, None)
         if self._given_up is None:
             self._failure = None
@@ -241,7 +234,7 @@ class Supervisor:
 
     def _prune(self, keep: Set[str | None]) -> None:
         """Delete the copies of other versions, and what is left of downloads that never ended."""
-        for copy in sorted((self._copies / self._name).glob("*")):
+        for copy in sorted((self._copies / self.name).glob("*")):
             is_copy = (copy / CARD).is_file() or copy.name.startswith(".")
             if is_copy and copy.is_dir() and not copy.is_symlink() and copy.name not in keep:
                 shutil.rmtree(copy, ignore_errors=True)
@@ -254,47 +247,47 @@ class Supervisor:
             self._started_in_vain(engine.version, why)
             return
         self._restarts += 1
-        if self._clock() - engine.healthy_since > self._timing.longest_pause_seconds:
-            self._pause = self._timing.first_pause_seconds
+        if self.clock() - engine.healthy_since > self.timing.longest_pause_seconds:
+            self._pause = self.timing.first_pause_seconds
         self._try_later(why)
 
     def _started_in_vain(self, version: str, why: str) -> None:
         self._vain_starts[version] = self._vain_starts.get(version, 0) + 1
         self._try_later(why)
-        if self._vain_starts[version] >= self._timing.starts and version not in (self._last_healthy, STAND_IN):
+        if self._vain_starts[version] >= self.timing.starts and version not in (self._last_healthy, STAND_IN):
             self._vain_starts.pop(version)
             self._give_up(version, why)
 
     def _give_up(self, version: str, why: str) -> None:
         """Let the name go back to the last version that became healthy, or at least serve that one."""
-        self._fail(f"{self._name}@{version} is given up: {why}")
+        self._fail(f"{self.name}@{version} is given up: {why}")
         goals = [self._last_healthy, None] if self._last_healthy not in (None, version) else [None]
         for goal in goals:
             try:
-                back = self._registry.rollback(self._name, leaving=version, to=goal)
+                back = self.registry.rollback(self.name, leaving=version, to=goal)
             except Conflict as error:
                 log.warning("%s", error.message)
             except (AlphaStralError, OSError) as error:
                 log.warning("the name cannot go back: %s", error)
             else:
-                log.warning("%s goes back to %s", self._name, back)
+                log.warning("%s goes back to %s", self.name, back)
                 self._not_before = 0.0
                 return
         self._given_up = version
-        self._not_before = max(self._not_before, self._clock() + self._timing.first_pause_seconds)
+        self._not_before = max(self._not_before, self.clock() + self.timing.first_pause_seconds)
 
     def _end(self) -> None:
         if self._engine is not None:
             engine, self._engine = self._engine, None
             self._say()
-            engine.child.end(self._timing.grace_seconds)
+            engine.child.end(self.timing.grace_seconds)
 
     # ── what is said ────────────────────────────────────────────────────────────────────────────────
 
     def _try_later(self, why: str) -> None:
         self._fail(why)
-        self._not_before = self._clock() + self._pause
-        self._pause = min(self._pause * 2, self._timing.longest_pause_seconds)
+        self._not_before = self.clock() + self._pause
+        self._pause = min(self._pause * 2, self.timing.longest_pause_seconds)
 
     def _fail(self, why: str) -> None:
         if why != self._failure:
@@ -309,13 +302,13 @@ class Supervisor:
         if state != self._state:
             self._state, self._since = state, datetime.now(UTC)
         self._status = SupervisorStatus(
-            model=self._name,
+            model=self.name,
             state=state,
             version=(engine.version or None) if engine else None,
             serves=self._called(engine.version) if engine else None,
             current=self._current,
             last_healthy=self._last_healthy,
-            engine=engine.engine if engine else None,
+            engine=engine.child.name if engine else None,
             pid=engine.child.pid if engine else None,
             restarts=self._restarts,
             failure=self._failure or self._unread,
@@ -325,7 +318,7 @@ class Supervisor:
     def _remembered(self) -> str | None:
         with suppress(AlphaStralError, OSError):
             version = self._healthy_file.read_text(encoding="utf-8").strip()
-            return version if version in self._registry.versions(self._name) else None
+            return version if version in self.registry.versions(self.name) else None
         return None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from huggingface_hub import AsyncInferenceClient, InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, ValidationError
-from openai import AsyncOpenAI, OpenAI
+from openai import OpenAI
 
 from shared.language.chat import completions_ids, prompt_ids
 from tests.inference.conftest import Running, Start
@@ -30,18 +30,6 @@ def test_text_is_generated_with_and_without_details_and_streamed(tiny_server: Ru
     assert events[-1].details is not None
     assert events[-1].details.finish_reason == detailed.details.finish_reason
     assert client.text_generation("move", max_new_tokens=6, return_full_text=True) == f"move{text}"
-
-
-async def test_text_is_generated_for_the_async_client(tiny_server: Running) -> None:
-    client = AsyncInferenceClient(tiny_server.url)
-    text = await client.text_generation("move", max_new_tokens=6)
-    detailed = await client.text_generation("move", max_new_tokens=6, details=True)
-    pieces = [piece async for piece in await client.text_generation("move", max_new_tokens=6, stream=True)]
-    streaming = await client.text_generation("move", max_new_tokens=6, stream=True, details=True)
-    events = [event async for event in streaming]
-
-    assert "".join(pieces) == text == detailed.generated_text == events[-1].generated_text
-    assert events[-1].details is not None and events[-1].details.generated_tokens == len(events)
 
 
 async def test_the_async_client_chats_whole_and_streamed(tiny_server: Running) -> None:
@@ -129,15 +117,6 @@ def test_openais_client_chats_whole_and_streamed(tiny_server: Running) -> None:
     assert whole.choices[0].logprobs is not None
     assert all(len(each.top_logprobs) == 2 for each in whole.choices[0].logprobs.content or ())
     assert [model.id for model in client.models.list()] == ["tiny@1"]
-
-
-async def test_openais_async_client_chats(tiny_server: Running) -> None:
-    async with AsyncOpenAI(base_url=f"{tiny_server.url}/v1", api_key="none") as client:
-        answer = await client.chat.completions.create(
-            model="tiny", messages=CHAT, temperature=0, extra_body={"response_format": REGEX}
-        )
-
-    assert answer.choices[0].message.content in TEXTS
 
 
 def test_what_is_not_supported_is_said(tiny_server: Running) -> None:
