@@ -11,13 +11,15 @@ import tests.standins.models as standins
 from deploy.cli.verify import verify
 from services.arena.backends.chat import DIALECTS, make_backend
 from services.arena.budget import MatchupBudget
+from services.reporter.report import render
 from services.reporter.run import assemble, records_of
 from shared.battle.contract import CONTRACTS
 from shared.battle.decision import Outcome
 from shared.jobs.limits import LocalLimiter
 from shared.policies import KINDS, parse_policy
-from shared.records import MatchupRequest, Run
+from shared.records import BattleRecord, MatchupRequest, Run
 from shared.settings import Settings
+from shared.text import milliseconds
 from tests.services.test_model_matchups import played, plays_on, policy
 from tests.standins.models import MISTRAL, OPENAI, TGI, StandIn
 
@@ -137,6 +139,22 @@ CHANGES: dict[Callable[[dict[str, Any]], None], str] = {
     leave_the_contract_out: "hash of the contract v2",
     say_that_nothing_held_it: "asked",
 }
+
+
+def test_a_run_whose_answers_were_streamed_is_accepted_and_reported_as_before() -> None:
+    model = StandIn(TGI, [plays_on])
+    records = [
+        BattleRecord.model_validate_json(
+            record.model_dump_json().replace('"first_token_ms":null', '"first_token_ms":250.0')
+        )
+        for record in asyncio.run(played(model, battles=1))
+    ]
+    request = MatchupRequest(p1=policy(model, "?stream=yes"), p2="random", battles=1, seed=5, concurrency=2)
+    run = assemble(request, records, matchup_id="m", created_at=CREATED_AT)
+
+    assert verify(run).difference is None
+    page = render(run)
+    assert "stream=yes" in page and "Median time to the first token" in page and milliseconds(250) in page
 
 
 @pytest.fixture(scope="module")
