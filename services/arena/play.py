@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,6 @@ from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.budget import MatchupBudget
 from services.arena.checks import check_matchup
-from services.arena.matchups import shards_of
 from services.arena.player import Player
 from services.arena.policies import Connect, Policy, make_policy, no_models
 from services.arena.policies.baselines import Person
@@ -59,11 +58,10 @@ async def play(
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
     A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true or the budget
-    does not reach for another, no new battle begins; the call returns when those in play have ended. A matchup that is
-    played until decided is played shard by shard, so that no battle begins which a look at those before it would make
-    unnecessary. The policies are those that the request names, unless `policies_of` gives others. Raises UsageError
-    (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked, and
-    NotServed when a model's server does not come to serve the version asked for.
+    does not reach for another, no new battle begins; the call returns when those in play have ended. The policies are
+    those that the request names, unless `policies_of` gives others. Raises UsageError (among them InvalidTeam,
+    UnknownPolicy) before the first battle when the request cannot be played as asked, and NotServed when a model's
+    server does not come to serve the version asked for.
     """
     budget = budget or MatchupBudget.of(request)
     async with AsyncExitStack() as closing:
@@ -74,11 +72,11 @@ async def play(
                 return
         field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
         teams = await resolve_teams(request, field)
-        versions = {**software_versions(), **await field.versions()}
+        versions = {name: version(name) for name in ("alphastral", "poke-env")} | {"python": python_version()}
+        versions |= await field.versions()
         names = _log_names(request)
         battles = _Battles(request, matchup_id, worker, field, policies_of, names, teams, versions)
-        for together in _played_together(request, indices):
-            await battles.play(together, on_record, stopping, budget)
+        await battles.play(indices, on_record, stopping, budget)
 
 
 async def _prepare(model: LanguageModel, budget: MatchupBudget, stopping: Callable[[], bool], *, field: str) -> None:
@@ -104,11 +102,6 @@ def make_battlefield(
     if settings.showdown_url is None:
         raise UsageError("no Showdown server is given to play on; set ALPHASTRAL_SHOWDOWN_URL", field="battlefield")
     return ServerBattlefield(settings.showdown_url, person=person_behind(request.p2), node=settings.node, tell=tell)
-
-
-def software_versions() -> Mapping[str, str]:
-    """Versions of what decides here how a battle goes."""
-    return {name: version(name) for name in ("alphastral", "poke-env")} | {"python": python_version()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,16 +262,6 @@ class _Battles:
             input_log=fought.input_log if fought else (),
             public_log=public_log,
         )
-
-
-def _played_together(request: MatchupRequest, indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    if request.until_decided is None:
-        yield indices
-        return
-    wanted = frozenset(indices)
-    for shard in shards_of(request):
-        if together := [index for index in shard if index in wanted]:
-            yield together
 
 
 async def _named(
