@@ -36,6 +36,8 @@ from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store
 
 _T = TypeVar("_T")
+_TICK_SECONDS = 0.01
+"""CPU time is told no finer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def _cpu(work: Callable[[], _T]) -> tuple[_T, float]:
     """What it gives, and the CPU seconds of this process and of those that it waited for."""
     began = _spent()
     result = work()
-    return result, _spent() - began
+    return result, max(_TICK_SECONDS, _spent() - began)
 
 
 def _spent() -> float:
