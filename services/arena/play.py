@@ -35,9 +35,7 @@ from shared.text import one_line
 log = logging.getLogger(__name__)
 
 SAMPLE_TEAMS = Path(__file__).with_name("sample_teams")
-_NAME_CHARACTERS = 18
-"""Showdown's limit."""
-
+_NAME_CHARACTERS = 18  # Showdown's limit.
 PoliciesOf = Callable[[int], Mapping[Seat, Policy]]
 """Index of a battle → the policies that play it as p1 and p2."""
 
@@ -119,12 +117,11 @@ async def resolve_teams(request: MatchupRequest, field: Battlefield) -> Teams:
     """
     if not check_format(request.format).needs_team:
         return Teams()
-    given = {"p1": request.team1, "p2": request.team2}
     samples = sorted(SAMPLE_TEAMS.glob(f"{request.format}-*.txt"))
     packed: dict[Seat, str] = {}
     names: list[str] = []
-    for seat, name, sample in zip(SEATS, ("team1", "team2"), samples, strict=True):
-        team = given[seat]
+    for seat, team, sample in zip(SEATS, (request.team1, request.team2), samples, strict=True):
+        name = f"team{seat[1]}"
         try:
             packed[seat] = await field.validate_team(request.format, team or sample.read_text())
         except InvalidTeam as error:
@@ -210,14 +207,13 @@ class _Battles:
         plays: Mapping[Seat, Seat] = {seat_of_p1: "p1", other(seat_of_p1): "p2"}
         seeds = battle_seeds(request.seed, index, pairs=request.pairs)
         names = {seat: self.names[plays[seat]] for seat in SEATS}
-        randomness = {"p1": seeds.p1_policy, "p2": seeds.p2_policy}
         players = {
             seat: Player(
                 policies[plays[seat]],
                 plays=plays[seat],
                 seat=seat,
                 tracker=Tracker(generation, seat, names),
-                rng=Random(randomness[seat]),
+                rng=Random(seeds.p1_policy if seat == "p1" else seeds.p2_policy),
                 move_delay_seconds=request.move_delay,
             )
             for seat in SEATS

@@ -18,6 +18,7 @@ LONGER: dict[str, str] = {
     "services/reporter/charts.py": "one function a chart",
     "services/scraper/datasets.py": "a dataset: what is asked for, what was collected, what is written of it",
     "services/trainer/sft.py": "a training, read from top to bottom, and whose folder and how far it is",
+    "shared/policies.py": "a policy's name: its kinds, its options, and how they are read",
     "shared/simulator/simulator.py": "one process, and the battles on it",
     "shared/tournaments.py": "a tournament and what its matchups say, as both are stored",
     "shared/records.py": "the shapes of what is stored, and two lines to read them",

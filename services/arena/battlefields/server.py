@@ -92,7 +92,6 @@ class ServerBattlefield:
             return await simulator.validate_team(format_id, team)
 
     async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
-        """Fight one battle to its end. Raises BattleBroken or Unreachable."""
         turn_of_person: AbstractAsyncContextManager[Any] = self._person_is_free if self._person else nullcontext()
         async with turn_of_person:
             async with self._opening:
@@ -187,7 +186,6 @@ class _Account(PSClient):
             raise Unreachable(f"the Showdown server at {self._url} lets nobody in as {self.username!r}") from error
 
     async def close(self) -> None:
-        """Disconnect."""
         if not self.lost:
             await self.websocket.close()
         await self._listening
@@ -204,17 +202,14 @@ class _Account(PSClient):
         return news.removeprefix(start)
 
     def forget_news(self) -> None:
-        """Start afresh."""
         while not self._news.empty():
             self._news.get_nowait()
 
     async def enter(self, room: str) -> None:
-        """Watch a battle."""
         self._rooms[room] = asyncio.Queue()
         await self.say(f"/join {room}")
 
     async def lines(self, room: str) -> list[str]:
-        """What is said next in a room."""
         return self._unless_lost(await self._rooms[room].get())
 
     async def say(self, text: str, room: str = "") -> None:
@@ -223,7 +218,6 @@ class _Account(PSClient):
             await self.send_message(text, room)
 
     async def leave(self, room: str) -> None:
-        """Leave a room and hear no more of it."""
         self._rooms.pop(room, None)
         await self.say(f"/leave {room}")
 

@@ -29,15 +29,12 @@ class SimulatorBattlefield:
         await self.simulator.__aexit__(kind, error, trace)
 
     async def versions(self) -> Mapping[str, str]:
-        """Versions of the simulator and of Node.js."""
         return await self.simulator.versions()
 
     async def validate_team(self, format_id: str, team: str) -> str:
-        """The packed form of an exported team. Raises InvalidTeam."""
         return await self.simulator.validate_team(format_id, team)
 
     async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
-        """Fight one battle to its end. Raises SimulatorError or BattleBroken."""
         if setup.seeds is None:
             raise BattleBroken("a battle on the simulator needs seeds")
         team_seeds = {"p1": setup.seeds.p1_team, "p2": setup.seeds.p2_team}
