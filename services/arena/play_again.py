@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from services.arena.backends import Question, Reply, ServedModel
+from services.arena.backends import ListedModel, Question, Reply
 from services.arena.backends.chat import DIALECTS, take_out
 from services.arena.battlefields import Battlefield
 from services.arena.play import play
@@ -143,7 +143,7 @@ class _Recorded:
         problem = recorded.reason if recorded.reason in _SAID_BY_THE_SERVER else None
         return Reply(text, problem, reasoning, raw=recorded.answer)
 
-    async def models(self) -> tuple[ServedModel, ...]:
+    async def models(self) -> tuple[ListedModel, ...]:
         return ()
 
     async def aclose(self) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from deploy.cli.suites import read_tournament
 from deploy.cli.tournament import play_tournament
-from services.arena.backends import ServedModel
+from services.arena.backends import ListedModel
 from services.arena.policies import no_models
 from services.arena.policies.language_model import LanguageModel
 from services.arena.tournaments import Over, Pairing, go_on, next_matchup
@@ -244,7 +244,7 @@ def test_a_tournament_keeps_to_the_versions_of_the_day_it_began(tmp_path: Path) 
 
     def connect(spec: PolicySpec) -> LanguageModel:
         asked.append(spec.text)
-        return LanguageModel(spec, Scripted(first_legal, served=[ServedModel(spec.model or "")]))
+        return LanguageModel(spec, Scripted(first_legal, served=[ListedModel(spec.model or "")]))
 
     def play_one(folder: Path) -> None:
         play_tournament(suite, folder, settings=settings, connect=connect)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from services.arena.backends import Form, Question, Reply, ServedModel
+from services.arena.backends import Form, ListedModel, Question, Reply
 from services.arena.budget import Price
 from services.arena.policies.language_model import LanguageModel
 from shared.policies import PolicySpec, parse_policy
@@ -21,7 +21,7 @@ class Scripted:
     model = "scripted"
 
     def __init__(
-        self, replies: Sequence[Reply] | Answering, *, form: Form = Form.REGEX, served: Sequence[ServedModel] = ()
+        self, replies: Sequence[Reply] | Answering, *, form: Form = Form.REGEX, served: Sequence[ListedModel] = ()
     ) -> None:
         self.questions: list[Question] = []
         self.form = form
@@ -35,7 +35,7 @@ class Scripted:
             return self._replies(question)
         return self._replies[min(len(self.questions), len(self._replies)) - 1]
 
-    async def models(self) -> tuple[ServedModel, ...]:
+    async def models(self) -> tuple[ListedModel, ...]:
         return self._served
 
     async def aclose(self) -> None:

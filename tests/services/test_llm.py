@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from services.arena.backends import Form, Reply, ScoredAnswer, ServedModel
+from services.arena.backends import Form, ListedModel, Reply, ScoredAnswer
 from services.arena.budget import Price
 from services.arena.policies import Exchanges
 from shared.battle.action import Forfeit, Switch
@@ -164,7 +164,7 @@ async def test_hostile_text_is_bounded_and_can_be_stored() -> None:
 
 
 async def test_a_model_trained_for_another_contract_is_refused_with_both_names() -> None:
-    served = [ServedModel("m", {"v1": "a" * 64})]
+    served = [ListedModel("m", {"v1": "a" * 64})]
     model = language_model("tgi:m?contract=v2", Scripted(first_legal, served=served))
 
     with pytest.raises(UsageError, match=r"m was trained for the contract v1 \(a+…\), and is asked by v2"):
@@ -174,13 +174,13 @@ async def test_a_model_trained_for_another_contract_is_refused_with_both_names()
 @pytest.mark.parametrize(
     ("served", "card"),
     [
-        ([ServedModel("m", {"v2": CONTRACTS["v2"].hash})], "checked"),
-        ([ServedModel("m")], "assumed"),
-        ([ServedModel("other", {"v1": "a" * 64})], "assumed"),
+        ([ListedModel("m", {"v2": CONTRACTS["v2"].hash})], "checked"),
+        ([ListedModel("m")], "assumed"),
+        ([ListedModel("other", {"v1": "a" * 64})], "assumed"),
         ([], "assumed"),
     ],
 )
-async def test_a_contract_is_assumed_where_a_server_shows_no_card(served: list[ServedModel], card: str) -> None:
+async def test_a_contract_is_assumed_where_a_server_shows_no_card(served: list[ListedModel], card: str) -> None:
     model = language_model("tgi:m", Scripted(first_legal, served=served))
     await model.prepare()
 
@@ -196,7 +196,7 @@ async def test_a_cost_is_kept_with_each_ask() -> None:
 
 
 async def test_who_waits_for_a_version_can_be_stopped() -> None:
-    backend = Scripted(first_legal, served=[ServedModel("m@1")])
+    backend = Scripted(first_legal, served=[ListedModel("m@1")])
     model = language_model("tgi:m@2", backend)
     looks = iter([False, True])
     await asyncio.wait_for(model.prepare(lambda: next(looks)), 10)

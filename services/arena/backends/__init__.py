@@ -85,7 +85,7 @@ class Reply(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class ServedModel:
+class ListedModel:
     """A line of a server's list of models."""
 
     id: str
@@ -117,7 +117,7 @@ class Backend(Protocol):
         """
         ...
 
-    async def models(self) -> tuple[ServedModel, ...]:
+    async def models(self) -> tuple[ListedModel, ...]:
         """What the server says it serves. Raises Unreachable when it does not say."""
         ...
 

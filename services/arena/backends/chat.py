@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import httpx2
 from pydantic import AliasPath, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from services.arena.backends import Backend, Form, Question, Reply, ScoredAnswer, ServedModel
+from services.arena.backends import Backend, Form, ListedModel, Question, Reply, ScoredAnswer
 from services.arena.backends.transport import Failing, Transport
 from shared.battle.outcome import Reason
 from shared.errors import UnknownPolicy, Unreachable
@@ -152,7 +152,7 @@ class Chat:
             raise Failing(f"its answer is no chat completion ({error})") from None
         return _read(answer, self.form, question)
 
-    async def models(self) -> tuple[ServedModel, ...]:
+    async def models(self) -> tuple[ListedModel, ...]:
         address = f"{self._transport.endpoint.url.removesuffix('/v1')}/v1/models"
 
         async def ask() -> Reply:
@@ -164,7 +164,7 @@ class Chat:
         except ValidationError:
             why = reply.detail or "its answer is no list of models"
             raise Unreachable(f"{self.endpoint} does not say what it serves: {why}") from None
-        return tuple(ServedModel(line.id, line.contract) for line in listing.data)
+        return tuple(ListedModel(line.id, line.contract) for line in listing.data)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -226,14 +226,14 @@ class _ChatCompletion(BaseModel):
     model: _Text | None = None
 
 
-class _ListedModel(BaseModel):
+class _ListingEntry(BaseModel):
     id: str = Field(max_length=500)
     contract: Mapping[str, str] | None = Field(default=None, validation_alias=AliasPath("card", "contract"))
     """Only the built-in server shows a card."""
 
 
 class _Listing(BaseModel):
-    data: tuple[_ListedModel, ...]
+    data: tuple[_ListingEntry, ...]
 
 
 def _read(answer: _ChatCompletion, form: Form, question: Question) -> Reply:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import exp
 
-from services.arena.backends import Backend, Form, Question, Reply, Role, ServedModel
+from services.arena.backends import Backend, Form, ListedModel, Question, Reply, Role
 from services.arena.backends.chat import constraint, make_backend
 from services.arena.budget import Price, price_of, read_prices
 from services.arena.policies import Connect
@@ -119,7 +119,7 @@ class LanguageModel:
         if mine:
             self._check(mine[0].id, mine[0].contract)
 
-    async def _see_version(self, wanted: str, stopping: Callable[[], bool]) -> ServedModel | None:
+    async def _see_version(self, wanted: str, stopping: Callable[[], bool]) -> ListedModel | None:
         """The line of `wanted` in what the server lists; None where somebody wants to stop meanwhile.
 
         A server that has another version is waited for. Raises NotServed when that takes too long, and when the server
