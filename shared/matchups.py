@@ -55,6 +55,12 @@ class Matchups(Asked[MatchupRequest]):
                 raise BrokenRecord(f"{self._battle(id, index)} cannot be read: {error}") from error
         return found
 
+    def forget_broken(self, id: str) -> None:
+        """Battles that broke are played again."""
+        for index, played in self.played(id).items():
+            if played.winner is None:
+                self.files.remove(self._battle(id, index))
+
     # ── looks ───────────────────────────────────────────────────────────────────────────────────────
 
     def record_look(self, id: str, test: SequentialTest) -> None:

@@ -13,11 +13,12 @@ from deploy.cli import (
     data,
     judge,
     loop,
-    model_commands,
     models,
     play,
     queue,
     selfplay,
+    tournament,
+    trying,
 )
 from deploy.cli.show import err
 from shared.errors import AlphaStralError, UsageError
@@ -32,13 +33,13 @@ app = typer.Typer(
 
 for command in (
     *(play.battle, queue.enqueue, queue.matchups, queue.matchup, queue.cancel, queue.resume, queue.up, queue.demo),
-    *(judge.tournament, judge.report, judge.verify, judge.skew, judge.ratings, selfplay.selfplay, data.scrape),
-    *(models.train, models.evaluate, loop.loop, model_commands.bench),
+    *(judge.report, judge.verify, judge.skew, judge.ratings, selfplay.selfplay, data.scrape),
+    *(models.train, models.evaluate, loop.loop, tournament.tournament, tournament.bench),
     *(serving.serve, data.pokedex),
 ):
     app.command()(command)
 app.command(name="policies")(models.list_policies)
-app.command(name="try")(model_commands.try_policy)
+app.command(name="try")(trying.try_policy)
 app.add_typer(data.app, name="dataset")
 app.add_typer(models.app, name="models")
 

@@ -9,18 +9,12 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from deploy.cli.options import PolicyFile
-from deploy.cli.queue import api_client
-from deploy.cli.show import err, out
-from deploy.cli.suites import read_policies, read_tournament
+from deploy.cli.show import out
 from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
 from shared.errors import UsageError
-from shared.jobs.limits import LocalLimiter
 from shared.records import Run, read_run
-from shared.settings import Settings
 from shared.text import configure_logging
-from shared.tournaments import NewTournament
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING
 
 if TYPE_CHECKING:
@@ -140,39 +134,6 @@ def _report_beside(run_file: Path, folder: Path) -> str | None:
         if report.is_file():
             return quote(Path(os.path.relpath(report, folder)).as_posix())
     return None
-
-
-def tournament(
-    suite_file: Annotated[Path, typer.Argument(help="A TOML file: policies, budget; see docs/verdicts.md.")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Its folder; default: tournaments/<name of the suite>.")
-    ] = None,
-    policies: PolicyFile = None,
-    enqueue: Annotated[bool, typer.Option("--enqueue", help="Ask the API for it instead, and show its id.")] = False,
-) -> None:
-    """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
-    from deploy.cli.tournament import play_tournament
-    from services.arena.policies.language_model import connector
-    from shared.text import one_line
-
-    configure_logging("WARNING")
-    settings = Settings()
-    suite = read_tournament(suite_file, read_policies(policies) if policies else None)
-    if enqueue:
-        with api_client() as client:
-            told = client.enqueue_tournament(NewTournament.model_validate(suite.model_dump()))
-        out.print(told.id)
-        err.print(escape(f"how it stands: {client.url}{told.links.self}, its page: {told.links.self}/leaderboard"))
-        return
-    folder = output or Path("tournaments") / suite_file.stem
-    played = play_tournament(suite, folder, settings=settings, connect=connector(settings, LocalLimiter()))
-    print_table(played.table)
-    for note in played.notes:
-        out.print(escape(one_line(note, 400)))
-    out.print(f"Leaderboard: {escape(str(folder / 'leaderboard.html'))}")
-    if not played.over:
-        err.print("interrupted; the same command goes on from here")
-        raise typer.Exit(1)
 
 
 def print_table(found: "Leaderboard") -> None:

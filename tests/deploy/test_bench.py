@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.bench import play_suite, table
 from deploy.cli.suites import Bench, read_bench
+from deploy.cli.tournament import play_suite, table
 from services.reporter.run import assemble
 from shared.errors import UsageError
 from shared.matchups import Matchups
@@ -72,12 +72,12 @@ def test_what_is_wrong_with_a_suite_is_said(tmp_path: Path, old: str, new: str, 
         suite(tmp_path, SUITE.replace(old, new))
 
 
-async def test_a_suite_is_played_once_and_its_table_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_suite_is_played_once_and_its_table_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     backend = Scripted(first_legal)
     played = suite(tmp_path)
-    assert await play_suite(played, tmp_path / "bench", SETTINGS, connect=connecting(backend))
+    assert play_suite(played, tmp_path / "bench", SETTINGS, connect=connecting(backend))
     first, asked = capsys.readouterr().out, len(backend.questions)
-    assert await play_suite(played, tmp_path / "bench", SETTINGS, connect=connecting(backend))
+    assert play_suite(played, tmp_path / "bench", SETTINGS, connect=connecting(backend))
 
     assert len(backend.questions) == asked > 10
     assert capsys.readouterr().out == first
@@ -85,18 +85,18 @@ async def test_a_suite_is_played_once_and_its_table_printed(tmp_path: Path, caps
     assert Matchups(Store(str(tmp_path / "bench"))).has_report(played.rows[0].matchup_id)
 
 
-async def test_a_budget_ends_the_bench_and_a_larger_one_goes_on_where_it_was(
+def test_a_budget_ends_the_bench_and_a_larger_one_goes_on_where_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     played, folder = suite(tmp_path), tmp_path / "bench"
     backend = Scripted(first_legal)
-    assert not await play_suite(played, folder, SETTINGS, max_tokens=10, connect=connecting(backend))
+    assert not play_suite(played, folder, SETTINGS, max_tokens=10, connect=connecting(backend))
     told = capsys.readouterr()
     assert "1 of 2" in told.out and "0 of 4" in told.out
     assert "The bench ends here: the budget of 10 tokens does not reach" in told.err
     kept = Matchups(Store(str(folder))).battle(played.rows[0].matchup_id, 0)
 
-    assert await play_suite(played, folder, SETTINGS, max_tokens=10**7, connect=connecting(backend))
+    assert play_suite(played, folder, SETTINGS, max_tokens=10**7, connect=connecting(backend))
     assert Matchups(Store(str(folder))).battle(played.rows[0].matchup_id, 0) == kept
 
 
