@@ -97,7 +97,7 @@ class LocalStack:
         logs = self._folder / "log"
         try:
             logs.mkdir(parents=True, exist_ok=True)
-            self._exit.enter_context(_alone_in(self._folder))
+            self._exit.enter_context(alone_in(self._folder, "a stack"))
         except OSError as error:
             raise AlphaStralError(f"cannot write into {self._folder.absolute()}: {error.strerror}") from error
         private = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-")))
@@ -185,13 +185,16 @@ class LocalStack:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Two stacks in one folder would play the same matchups, and the command line would find only one of them."""
+def alone_in(folder: Path, what: str) -> Iterator[None]:
+    """Two stacks in one folder would play the same matchups, and the command line would find only one of them.
+
+    Raises UsageError where another process is in it.
+    """
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(f"a stack runs in {folder.absolute()} already; end it first") from error
+            raise UsageError(f"{what} runs in {folder.absolute()} already; end it first") from error
         yield
 
 

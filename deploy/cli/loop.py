@@ -1,6 +1,6 @@
 """`alphastral loop`: self-play, a dataset, a training, a server, and battles of what came of it, in one report.
 
-Everything goes through the services' queues, as in production, over a store of the loop's own:
+Everything is asked for as over the API, and its jobs are done in this process, over a store of the loop's own:
 
     DIR/loop.json        what was asked for
     DIR/store/           matchups, dataset, training and model
@@ -14,43 +14,42 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic, sleep
-from typing import TYPE_CHECKING, Annotated, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.models import training_bar
-from deploy.cli.show import err, out, progress
-from deploy.client import ApiClient
-from deploy.kinds import resume
-from deploy.stack import LocalStack
-from services.arena.views import MatchupStatus
+from deploy.cli.play import drain
+from deploy.cli.show import err, out
+from deploy.stack import alone_in
+from services.arena.matchups import MatchupWork
+from services.scraper.datasets import Datasets
 from services.scraper.views import NewDataset
-from services.trainer.trainings import NewTraining
+from services.trainer.trainings import NewTraining, TrainingWork
 from shared.errors import AlphaStralError, UsageError
-from shared.jobs.queue import Queues, connect
+from shared.jobs.inline import Inline
 from shared.matchups import Matchups
-from shared.process import Child, answers, listen
+from shared.process import Child
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from shared.store import Store, replace_file
 from shared.text import configure_logging
-from shared.verdicts.scores import Tally
-from shared.work import State
+from shared.work import State, WorkKind, ask
 
 if TYPE_CHECKING:
     from services.trainer.recipes import Recipe
 
 SERVED_WITHIN_SECONDS = 300.0
-POLL_SECONDS = 0.5
 _STOP_SECONDS = 10.0
+
+B = TypeVar("B", bound=BaseModel)
 
 
 class Plan(BaseModel):
@@ -125,43 +124,29 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
     """Do what of the plan is not done yet, and give the report's path.
 
     What failed for good before gets another try. Raises UsageError for a plan that cannot come to its end here, and
-    where DIR holds another.
+    where DIR holds another or is in use.
     """
     settings = settings or Settings()
     recipe = _recipe(plan, settings)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(plan, folder)
     began = monotonic()
-    with ExitStack() as closing:
-        # Kept open, so that nobody takes the port before the server does; it is let go of just before.
-        taken = closing.enter_context(listen("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        endpoints = folder / "endpoints.toml"
-        url = f"http://127.0.0.1:{port}"
-        endpoints.write_text(f'[registry]\nurl = "{url}"\n\n["{_base_name(plan)}"]\nurl = "{url}"\n')
-        # A store, a Redis and a port of its own: workers of another store would take its jobs, and find nothing.
-        own = settings.model_copy(
-            update={
-                "store": str((folder / "store").absolute()),
-                "endpoints_file": endpoints.absolute(),
-                "redis_url": None,
-                "api_port": None,
-            }
-        )
-        store = Store(own.store)
-        stack = closing.enter_context(LocalStack(own, arena_workers=2, trainers=1, folder=folder / "stack"))
-        client = closing.enter_context(stack.client())
-        resume(store, Queues(connect(stack.redis_url)), own, retry_failed=True)
-        selfplay = _selfplay(plan, client, stack.check)
-        dataset = _dataset(plan, client, stack.check, selfplay.id, recipe.contract)
-        version = _trained(plan, client, stack.check, dataset)
+    own = settings.model_copy(update={"store": str((folder / "store").absolute()), "redis_url": None})
+    store = Store(own.store)
+    with alone_in(folder, "a loop"):
+        selfplay = _fought(plan, _selfplay(plan), "selfplay", "self-play", store, own)
+        dataset = _dataset(plan, store, own, selfplay, recipe.contract)
+        version = _trained(plan, store, own, dataset)
         model = f"{plan.name}@{version}"
         evaluation = _evaluated(plan, folder, store, dataset, model, recipe, own)
-        with _served(plan, model, port, taken.close, folder, own):
-            for pitted in pitted_of(plan, model):
-                _fought(plan, pitted, client, stack.check)
-        ids = {pitted.key: _enqueue(plan, pitted, client).id for pitted in pitted_of(plan, model)}
-    return _report(plan, folder, store, ids, evaluation, model, seconds=monotonic() - began)
+        with _served(plan, model, folder, own) as reaching:
+            ids = {
+                pitted.key: _fought(
+                    plan, _pitted(plan, pitted), f"{pitted.key}-{pitted.p1}", pitted.key, store, reaching
+                )
+                for pitted in pitted_of(plan, model)
+            }
+        return _report(plan, folder, store, ids, evaluation, model, seconds=monotonic() - began)
 
 
 def pitted_of(plan: Plan, model: str) -> tuple[Pitted, ...]:
@@ -210,50 +195,72 @@ def _claim(plan: Plan, folder: Path) -> None:
         raise UsageError(f"{folder} holds a loop that was asked for otherwise: choose another --dir", field="dir")
 
 
-def _selfplay(plan: Plan, client: ApiClient, check: Callable[[], None]) -> MatchupStatus:
-    asked = NewMatchup(
+def _selfplay(plan: Plan) -> NewMatchup:
+    return NewMatchup(
         p1=plan.teacher, p2=plan.teacher, battles=plan.selfplay_battles, pairs=False, concurrency=8, seed=plan.seed
     )
-    return _followed(client, asked, f"loop-{plan.digest}-selfplay", "self-play", check)
 
 
-def _dataset(plan: Plan, client: ApiClient, check: Callable[[], None], matchup_id: str, contract: str) -> str:
-    """The dataset that was built of the self-play, by its name in the store."""
-    name = f"loop-{plan.digest}"
-    status = client.build_dataset(
-        NewDataset(
-            name=name,
-            sources=(f"store:matchups/{matchup_id}",),
-            contract=contract,
-            val_fraction=0.1,
-        )
+def _pitted(plan: Plan, pitted: Pitted) -> NewMatchup:
+    return NewMatchup(
+        p1=pitted.p1,
+        p2=pitted.p2,
+        battles=plan.battles,
+        # Never a battle that was learned from.
+        seed=plan.seed + 1_000_003,
+        pairs=True,
+        concurrency=plan.concurrency,
     )
+
+
+def _fought(plan: Plan, asked: NewMatchup, name: str, label: str, store: Store, settings: Settings) -> str:
+    """The matchup, finished."""
+    return _done(MatchupWork(store, settings), asked, f"loop-{plan.digest}-{name}", store, settings, label)
+
+
+def _dataset(plan: Plan, store: Store, settings: Settings, matchup_id: str, contract: str) -> str:
+    """The dataset of the self-play, built."""
+    name = f"loop-{plan.digest}"
+    sources = (f"store:matchups/{matchup_id}",)
+    asked = NewDataset.model_validate(dict(name=name, sources=sources, contract=contract, val_fraction=0.1))
     err.print("dataset: running the battles again and writing what each side saw …")
-    while status.state == "running":
-        check()
-        sleep(POLL_SECONDS)
-        status = client.dataset(name)
-    if status.card is None:
-        raise AlphaStralError(f"dataset {name} failed: {status.failure}")
-    rows = status.card.rows
-    err.print(f"dataset: {rows['train']:,} samples to learn from, {rows['validation']:,} held out")
+    _done(Datasets(store), asked, None, store, settings)
+    if (card := Datasets(store).card(name)) is not None:
+        err.print(f"dataset: {card.rows['train']:,} samples to learn from, {card.rows['validation']:,} held out")
     return name
 
 
-def _trained(plan: Plan, client: ApiClient, check: Callable[[], None], dataset: str) -> str:
+def _trained(plan: Plan, store: Store, settings: Settings, dataset: str) -> str:
     """The version that the training became."""
-    status = client.train(_training(plan, dataset), idempotency_key=f"loop-{plan.digest}-training")
+    work, key = TrainingWork(store, settings), f"loop-{plan.digest}-training"
     with training_bar("training") as show:
-        while status.state in (State.QUEUED, State.RUNNING):
-            check()
-            if status.standing:
-                show(status.standing)
-            sleep(POLL_SECONDS)
-            status = client.training(status.id)
-    if status.result is None:
-        raise AlphaStralError(f"training {status.id} failed: {status.failure}")
-    err.print(escape(f"training: {plan.name}@{status.result.version}"))
-    return status.result.version
+        id = _done(work, _training(plan, dataset), key, store, settings, also=show)
+    version = work.asked.version(id) or ""
+    err.print(escape(f"training: {plan.name}@{version}"))
+    return version
+
+
+def _done(
+    kind: WorkKind[B, Any],
+    asked: B,
+    key: str | None,
+    store: Store,
+    settings: Settings,
+    label: str = "",
+    also: Callable[[Any], object] = lambda told: None,
+) -> str:
+    """Ask for work and do its jobs; its id. What failed before gets another try.
+
+    Raises AlphaStralError where it does not finish, and KeyboardInterrupt where Ctrl-C ended it.
+    """
+    id = ask(kind, asked, Inline(store, settings), key=key)
+    kind.asked.forget(id)
+    interrupted = drain(store, settings, kind.jobs(id), lambda *_: label, also=also)
+    if (state := kind.standing(id).state) is State.FINISHED:
+        return id
+    if interrupted:
+        raise KeyboardInterrupt
+    raise AlphaStralError(f"{kind.asked.noun} {id} has {state}: {'; '.join(kind.asked.failures(id).values())}")
 
 
 def _evaluated(
@@ -297,56 +304,19 @@ def _evaluated(
 
 
 @contextmanager
-def _served(
-    plan: Plan, model: str, port: int, let_go: Callable[[], None], folder: Path, settings: Settings
-) -> Iterator[None]:
-    """One built-in server with the tuned model and its base, while the context lasts."""
-    command = [sys.executable, "-m", "deploy.serving", plan.base, model, "--port", str(port), "--dtype", plan.dtype]
+def _served(plan: Plan, model: str, folder: Path, settings: Settings) -> Iterator[Settings]:
+    """One built-in server with the tuned model and its base, while the context lasts; settings that name it."""
+    address, endpoints = folder / "server.json", folder / "endpoints.toml"
+    address.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "deploy.serving", plan.base, model, "--dtype", plan.dtype]
+    command += ["--port", "0", "--address-file", str(address.absolute())]
     environment = child_environment(ALPHASTRAL_STORE=settings.store)
-    let_go()
     server = Child("the built-in server", command, log=folder / "server.log", environment=environment)
     with server.running(_STOP_SECONDS):
-        server.wait_until(partial(answers, f"http://127.0.0.1:{port}/v1/models", 5.0), SERVED_WITHIN_SECONDS)
-        yield
-
-
-def _fought(plan: Plan, pitted: Pitted, client: ApiClient, check: Callable[[], None]) -> MatchupStatus:
-    return _followed(client, _asked(plan, pitted), _key(plan, pitted), pitted.key, check)
-
-
-def _enqueue(plan: Plan, pitted: Pitted, client: ApiClient) -> MatchupStatus:
-    return client.enqueue(_asked(plan, pitted), idempotency_key=_key(plan, pitted))
-
-
-def _asked(plan: Plan, pitted: Pitted) -> NewMatchup:
-    return NewMatchup(
-        p1=pitted.p1,
-        p2=pitted.p2,
-        battles=plan.battles,
-        # Never a battle that was learned from.
-        seed=plan.seed + 1_000_003,
-        pairs=True,
-        concurrency=plan.concurrency,
-    )
-
-
-def _key(plan: Plan, pitted: Pitted) -> str:
-    return f"loop-{plan.digest}-{pitted.key}-{pitted.p1}"
-
-
-def _followed(client: ApiClient, asked: NewMatchup, key: str, label: str, check: Callable[[], None]) -> MatchupStatus:
-    """Ask for a matchup under a key, and wait for its end. Raises AlphaStralError where it does not finish."""
-    status = client.enqueue(asked, idempotency_key=key)
-    with progress(label, status.battles) as advance:
-
-        def show(now: MatchupStatus) -> None:
-            check()
-            advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken), now.sequential_test)
-
-        status = client.wait(status.id, show, poll_seconds=POLL_SECONDS)
-    if status.state is not State.FINISHED:
-        raise AlphaStralError(f"{label}: matchup {status.id} has {status.state}: {'; '.join(status.failures)}")
-    return status
+        server.wait_until(address.exists, SERVED_WITHIN_SECONDS)
+        url = json.loads(address.read_text())["url"]
+        endpoints.write_text(f'[registry]\nurl = "{url}"\n\n["{_base_name(plan)}"]\nurl = "{url}"\n')
+        yield settings.model_copy(update={"endpoints_file": endpoints.absolute()})
 
 
 def _report(

@@ -54,14 +54,15 @@ def drain(
     label: Callable[[str, MatchupRequest], str],
     *,
     routes: Mapping[str, Route] = ROUTES,
+    also: Callable[[Any], object] = lambda told: None,
     **more: Any,
 ) -> bool:
     """Do these jobs and those that follow, a progress bar for each matchup; whether Ctrl-C ended it before.
 
-    `more` is the Context's. Raises as Inline.drain does.
+    `also` is told how far a training is. `more` is the Context's. Raises as Inline.drain does.
     """
     with ExitStack() as open_bar:
-        bars = _Bars(Matchups(store), label, open_bar)
+        bars = _Bars(Matchups(store), label, open_bar, also)
         with interruptible(bars.tell) as interrupted:
             inline = Inline(store, settings, routes=routes, tell=bars.tell, **more)
             for job in jobs:
@@ -73,8 +74,15 @@ def drain(
 class _Bars:
     """What jobs tell, shown: sentences, and a bar for the matchup that is played."""
 
-    def __init__(self, matchups: Matchups, label: Callable[[str, MatchupRequest], str], open_bar: ExitStack) -> None:
+    def __init__(
+        self,
+        matchups: Matchups,
+        label: Callable[[str, MatchupRequest], str],
+        open_bar: ExitStack,
+        also: Callable[[Any], object],
+    ) -> None:
         self._matchups = matchups
+        self._also = also
         self._label = label
         self._open_bar = open_bar
         self._advance: Advance
@@ -93,7 +101,10 @@ class _Bars:
                 self._note(told)
             case SequentialTest():
                 self._test = told
+            case Payload() | tuple():
+                return
             case _:
+                self._also(told)
                 return
         costs = [cost for _, cost in self._played.values()]
         known = None if None in costs else sum(cost for cost in costs if cost)

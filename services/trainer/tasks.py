@@ -36,6 +36,7 @@ def train_model(payload: TrainModel, context: Context) -> None:
 
     def tell(standing: TrainingStanding) -> None:
         nonlocal told, cancelled
+        context.tell(standing)
         if time.monotonic() - told >= TOLD_EVERY_SECONDS or standing.step == standing.steps:
             told, cancelled = time.monotonic(), trainings.cancelled(id) is not None
             trainings.tell(id, standing)
