@@ -25,9 +25,8 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
-from deploy.cli.models import training_bar
 from deploy.cli.play import drain
-from deploy.cli.show import err, out
+from deploy.cli.show import err, out, training_bar
 from deploy.stack import alone_in
 from services.arena.matchups import MatchupWork
 from services.scraper.datasets import Datasets

@@ -1,18 +1,15 @@
 """The commands about models: `policies`, `train`, `evaluate`, and `models` with what is below it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from deploy.cli.options import LogLevel, check_push
-from deploy.cli.show import err, out
+from deploy.cli.show import err, out, training_bar
 from deploy.cli.suites import read_policies
 from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.policies import FORMATS, KINDS, OPTIONS
@@ -22,7 +19,7 @@ from shared.store import Store, is_id
 from shared.text import configure_logging, one_line
 
 if TYPE_CHECKING:
-    from services.trainer.trainings import TrainingStanding
+    from shared.hub import Hub
 
 
 def list_policies(
@@ -111,15 +108,10 @@ def push(
     ] = False,
 ) -> None:
     """Send a version to the Hub, with a page that people can read."""
-    from shared.hub import Hub
-    from shared.registry.exchange import push as push_version
-
     configure_logging("WARNING")
-    settings = Settings()
-    registry = _registry(settings)
+    registry = _registry()
     name, version = _found(registry, model)
-    hub = Hub(settings.hub_url, settings.hf_token)
-    out.print(escape(f"{name}@{version} is at {push_version(registry, name, version, hub, repo, private=not public)}"))
+    out.print(escape(f"{name}@{version} is at {_sent(registry, name, version, repo, public)}"))
 
 
 @app.command()
@@ -130,18 +122,27 @@ def pull(
     max_gb: Annotated[float, typer.Option(help="Refuse more than this.", min=0.001)] = 40.0,
 ) -> None:
     """Publish what a repository on the Hub holds as a new version. Promote it to have it served."""
-    from shared.hub import Hub
     from shared.registry.exchange import pull as pull_version
 
     configure_logging("WARNING")
-    settings = Settings()
-    hub = Hub(settings.hub_url, settings.hf_token)
-    version = pull_version(_registry(settings), repo, name, hub, revision=revision, max_bytes=int(max_gb * 1e9))
+    version = pull_version(_registry(), repo, name, _hub(), revision=revision, max_bytes=int(max_gb * 1e9))
     out.print(escape(f"published {name}@{version}; to have it served: alphastral models promote {name}@{version}"))
 
 
-def _registry(settings: Settings | None = None) -> Registry:
-    return Registry(Store((settings or Settings()).store))
+def _registry() -> Registry:
+    return Registry(Store(Settings().store))
+
+
+def _hub() -> "Hub":
+    from shared.hub import Hub
+
+    return Hub(Settings().hub_url, Settings().hf_token)
+
+
+def _sent(registry: Registry, name: str, version: str, repo: str, public: bool) -> str:
+    from shared.registry.exchange import push
+
+    return push(registry, name, version, _hub(), repo, private=not public)
 
 
 def _split(model: str) -> tuple[str, str | None]:
@@ -216,7 +217,6 @@ def train(
     err.print("loading torch and the model …")
     from services.trainer.publish import publish
     from services.trainer.sft import train as train_model
-    from shared.registry import Registry
 
     folder = output or Path("var/trainings") / name
     with training_bar() as show:
@@ -225,16 +225,12 @@ def train(
         )
     if not is_first_process():
         return
-    registry = Registry(Store(settings.store))
+    registry = _registry()
     version = publish(registry, name, chosen, trained)
     out.print(escape(f"{name}@{version} is in the registry, and {name} stands for it now"))
     out.print(escape(f"its metrics: {folder / 'metrics.jsonl'}"))
     if push is not None:
-        from shared.hub import Hub
-        from shared.registry.exchange import push as send
-
-        hub = Hub(settings.hub_url, settings.hf_token)
-        out.print(escape(f"it is at {send(registry, name, version, hub, push, private=not public)}"))
+        out.print(escape(f"it is at {_sent(registry, name, version, push, public)}"))
 
 
 def evaluate(
@@ -270,35 +266,3 @@ def evaluate(
     out.print(shown)
     out.print(f"legal without constraint: {found.legal.rate:.3f} of {found.legal.decisions}")
     out.print(f"perplexity: {found.perplexity:.3f} a token of the completion")
-
-
-@contextmanager
-def training_bar(label: str = "steps") -> Iterator[Callable[["TrainingStanding"], None]]:
-    """A progress bar with loss, learning rate, tokens a second and time left; a line now and then elsewhere."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[standing]}"),
-        console=err,
-        disable=not err.is_terminal,
-    ) as bar:
-        task = bar.add_task(label, total=None, standing="")
-        told = -1
-
-        def show(standing: "TrainingStanding") -> None:
-            nonlocal told
-            figures = (
-                f"loss {standing.loss:.3f}" if standing.loss is not None else "",
-                f"rate {standing.learning_rate:.1e}" if standing.learning_rate is not None else "",
-                f"{standing.tokens_per_second:,.0f} tokens/s" if standing.tokens_per_second else "",
-                f"{standing.seconds_left / 60:.1f} min left" if standing.seconds_left is not None else "",
-            )
-            text = " · ".join(filter(None, figures))
-            bar.update(task, completed=standing.step, total=standing.steps, standing=text)
-            twentieth = standing.step * 20 // max(1, standing.steps)
-            if not err.is_terminal and twentieth > told:
-                told = twentieth
-                err.print(f"{label}: {standing.step} of {standing.steps} · {text}")
-
-        yield show

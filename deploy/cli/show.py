@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +19,9 @@ from shared.text import count, duration, usd
 from shared.verdicts.scores import Tally
 from shared.verdicts.sequential import Decided, SequentialTest
 from shared.verdicts.until import probably_left
+
+if TYPE_CHECKING:
+    from services.trainer.trainings import TrainingStanding
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -93,6 +96,38 @@ def steps(label: str, total: int | None) -> Iterator[Callable[[int, Mapping[str,
                 err.print(f"{escape(label)}: {done:,}{f' of {total:,}' if total else ''}: {escape(told)}")
 
         yield advance
+
+
+@contextmanager
+def training_bar(label: str = "steps") -> Iterator[Callable[["TrainingStanding"], None]]:
+    """A progress bar with loss, learning rate, tokens a second and time left; a line now and then elsewhere."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[standing]}"),
+        console=err,
+        disable=not err.is_terminal,
+    ) as bar:
+        task = bar.add_task(label, total=None, standing="")
+        told = -1
+
+        def show(standing: "TrainingStanding") -> None:
+            nonlocal told
+            figures = (
+                f"loss {standing.loss:.3f}" if standing.loss is not None else "",
+                f"rate {standing.learning_rate:.1e}" if standing.learning_rate is not None else "",
+                f"{standing.tokens_per_second:,.0f} tokens/s" if standing.tokens_per_second else "",
+                f"{standing.seconds_left / 60:.1f} min left" if standing.seconds_left is not None else "",
+            )
+            text = " · ".join(filter(None, figures))
+            bar.update(task, completed=standing.step, total=standing.steps, standing=text)
+            twentieth = standing.step * 20 // max(1, standing.steps)
+            if not err.is_terminal and twentieth > told:
+                told = twentieth
+                err.print(f"{label}: {standing.step} of {standing.steps} · {text}")
+
+        yield show
 
 
 def _left(test: SequentialTest, played: int, seconds: float, cost_usd: float | None) -> str:
