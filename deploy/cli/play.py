@@ -101,7 +101,7 @@ class _Bars:
                 self._note(told)
             case SequentialTest():
                 self._test = told
-            case Payload() | tuple():
+            case Payload():
                 return
             case _:
                 self._also(told)
