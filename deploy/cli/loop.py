@@ -34,7 +34,6 @@ from services.scraper.views import NewDataset
 from services.trainer.trainings import NewTraining, TrainingWork
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.inline import Inline
-from shared.matchups import Matchups
 from shared.process import Child
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
@@ -129,23 +128,19 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
     recipe = _recipe(plan, settings)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(plan, folder)
-    began = monotonic()
-    own = settings.model_copy(update={"store": str((folder / "store").absolute()), "redis_url": None})
-    store = Store(own.store)
+    steps = _Steps(plan, recipe, folder, settings)
     with alone_in(folder, "a loop"):
-        selfplay = _fought(plan, _selfplay(plan), "selfplay", "self-play", store, own)
-        dataset = _dataset(plan, store, own, selfplay, recipe.contract)
-        version = _trained(plan, store, own, dataset)
-        model = f"{plan.name}@{version}"
-        evaluation = _evaluated(plan, folder, store, dataset, model, recipe, own)
-        with _served(plan, model, folder, own) as reaching:
+        dataset = steps.dataset(steps.finished(steps.matchups, _selfplay(plan), "selfplay", "self-play"))
+        model = f"{plan.name}@{steps.trained(dataset)}"
+        evaluation = steps.evaluated(dataset, model)
+        with steps.served(model):
             ids = {
-                pitted.key: _fought(
-                    plan, _pitted(plan, pitted), f"{pitted.key}-{pitted.p1}", pitted.key, store, reaching
+                pitted.key: steps.finished(
+                    steps.matchups, _pitted(plan, pitted), f"{pitted.key}-{pitted.p1}", pitted.key
                 )
                 for pitted in pitted_of(plan, model)
             }
-        return _report(plan, folder, store, ids, evaluation, model, seconds=monotonic() - began)
+        return steps.report(ids, evaluation, model)
 
 
 def pitted_of(plan: Plan, model: str) -> tuple[Pitted, ...]:
@@ -212,145 +207,142 @@ def _pitted(plan: Plan, pitted: Pitted) -> NewMatchup:
     )
 
 
-def _fought(plan: Plan, asked: NewMatchup, name: str, label: str, store: Store, settings: Settings) -> str:
-    """The matchup, finished."""
-    return _done(MatchupWork(store, settings), asked, f"loop-{plan.digest}-{name}", store, settings, label)
+class _Steps:
+    """The steps of a loop, over a store of its own. Each is done once, and what failed before gets another try."""
 
+    def __init__(self, plan: Plan, recipe: "Recipe", folder: Path, settings: Settings) -> None:
+        self.plan, self.recipe, self.folder = plan, recipe, folder
+        self.began = monotonic()
+        # The server's address is written there as soon as it is known.
+        self.endpoints = (folder / "endpoints.toml").absolute()
+        self.endpoints.touch()
+        own = {"store": str((folder / "store").absolute()), "redis_url": None, "endpoints_file": self.endpoints}
+        self.settings = settings.model_copy(update=own)
+        self.store = Store(self.settings.store)
+        self.matchups = MatchupWork(self.store, self.settings)
 
-def _dataset(plan: Plan, store: Store, settings: Settings, matchup_id: str, contract: str) -> str:
-    """The dataset of the self-play, built."""
-    name = f"loop-{plan.digest}"
-    sources = (f"store:matchups/{matchup_id}",)
-    asked = NewDataset.model_validate(dict(name=name, sources=sources, contract=contract, val_fraction=0.1))
-    err.print("dataset: running the battles again and writing what each side saw …")
-    _done(Datasets(store), asked, None, store, settings)
-    if (card := Datasets(store).card(name)) is not None:
-        err.print(f"dataset: {card.rows['train']:,} samples to learn from, {card.rows['validation']:,} held out")
-    return name
+    def finished(
+        self,
+        kind: WorkKind[B, Any],
+        asked: B,
+        name: str | None,
+        label: str = "",
+        also: Callable[[Any], object] = lambda told: None,
+    ) -> str:
+        """Ask for work and do its jobs; its id.
 
+        Raises AlphaStralError where it does not finish, and KeyboardInterrupt where Ctrl-C ended it.
+        """
+        key = name and f"loop-{self.plan.digest}-{name}"
+        id = ask(kind, asked, Inline(self.store, self.settings), key=key)
+        kind.asked.forget(id)
+        interrupted = drain(self.store, self.settings, kind.jobs(id), lambda *_: label, also=also)
+        if (state := kind.standing(id).state) is State.FINISHED:
+            return id
+        if interrupted:
+            raise KeyboardInterrupt
+        raise AlphaStralError(f"{kind.asked.noun} {id} has {state}: {'; '.join(kind.asked.failures(id).values())}")
 
-def _trained(plan: Plan, store: Store, settings: Settings, dataset: str) -> str:
-    """The version that the training became."""
-    work, key = TrainingWork(store, settings), f"loop-{plan.digest}-training"
-    with training_bar("training") as show:
-        id = _done(work, _training(plan, dataset), key, store, settings, also=show)
-    version = work.asked.version(id) or ""
-    err.print(escape(f"training: {plan.name}@{version}"))
-    return version
-
-
-def _done(
-    kind: WorkKind[B, Any],
-    asked: B,
-    key: str | None,
-    store: Store,
-    settings: Settings,
-    label: str = "",
-    also: Callable[[Any], object] = lambda told: None,
-) -> str:
-    """Ask for work and do its jobs; its id. What failed before gets another try.
-
-    Raises AlphaStralError where it does not finish, and KeyboardInterrupt where Ctrl-C ended it.
-    """
-    id = ask(kind, asked, Inline(store, settings), key=key)
-    kind.asked.forget(id)
-    interrupted = drain(store, settings, kind.jobs(id), lambda *_: label, also=also)
-    if (state := kind.standing(id).state) is State.FINISHED:
-        return id
-    if interrupted:
-        raise KeyboardInterrupt
-    raise AlphaStralError(f"{kind.asked.noun} {id} has {state}: {'; '.join(kind.asked.failures(id).values())}")
-
-
-def _evaluated(
-    plan: Plan, folder: Path, store: Store, name: str, model: str, recipe: "Recipe", settings: Settings
-) -> dict[str, Any]:
-    """Decision accuracy on held-out battles of the tuned model, its base, a guess and the plain rule, by kind."""
-    path = folder / "evaluation.json"
-    if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
-    from deploy.serving import resolve
-    from services.trainer.data import read_card, read_splits
-    from services.trainer.evaluate import drawn, evaluate
-    from shared.language.load import load
-
-    err.print(f"evaluation: {plan.held_out_decisions} held-out decisions, tuned and base …")
-    dataset = store.on_disk(f"datasets/{name}") or folder
-    held_out = read_splits(dataset, read_card(dataset).contract).validation
-    # The best checkpoint was chosen by some of them: they would flatter it.
-    chosen_by = set(drawn(held_out, recipe.scored_decisions, recipe.seed))
-    rest = [row for row in held_out if row not in chosen_by] or held_out
-    rows = drawn(rest, plan.held_out_decisions, plan.seed)
-    with TemporaryDirectory(prefix="alphastral-models-") as copies:
-        named = resolve(model, settings, Path(copies))
-        loaded = load(named.base, adapters={model: named.adapter} if named.adapter else None, dtype=plan.dtype)
-        measured = {}
-        for who, adapter in (("tuned", model), ("base", None)):
-            loaded.use_adapter(adapter)
-            measured[who] = evaluate(loaded, rows, name=who, written=len(rows) // 10)
-    accuracy = {**measured["base"].accuracy, **measured["tuned"].accuracy}
-    found = {
-        "accuracy": {
-            name: {kind: [share.hits, share.decisions] for kind, share in shares.items()}
-            for name, shares in sorted(accuracy.items(), key=lambda each: each[0] not in ("tuned", "base"))
-        },
-        "legal_share": {who: each.legal.rate for who, each in measured.items()},
-        "perplexity": {who: each.perplexity for who, each in measured.items()},
-    }
-    replace_file(path, json.dumps(found, indent=1).encode())
-    return found
-
-
-@contextmanager
-def _served(plan: Plan, model: str, folder: Path, settings: Settings) -> Iterator[Settings]:
-    """One built-in server with the tuned model and its base, while the context lasts; settings that name it."""
-    address, endpoints = folder / "server.json", folder / "endpoints.toml"
-    address.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "deploy.serving", plan.base, model, "--dtype", plan.dtype]
-    command += ["--port", "0", "--address-file", str(address.absolute())]
-    environment = child_environment(ALPHASTRAL_STORE=settings.store)
-    server = Child("the built-in server", command, log=folder / "server.log", environment=environment)
-    with server.running(_STOP_SECONDS):
-        server.wait_until(address.exists, SERVED_WITHIN_SECONDS)
-        url = json.loads(address.read_text())["url"]
-        endpoints.write_text(f'[registry]\nurl = "{url}"\n\n["{_base_name(plan)}"]\nurl = "{url}"\n')
-        yield settings.model_copy(update={"endpoints_file": endpoints.absolute()})
-
-
-def _report(
-    plan: Plan,
-    folder: Path,
-    store: Store,
-    ids: dict[str, str],
-    evaluation: dict[str, Any],
-    model: str,
-    *,
-    seconds: float,
-) -> Path:
-    from services.reporter.loop import Loop, render_loop
-
-    page = render_loop(
-        Loop(
-            model=model,
-            base=plan.base,
-            teacher=plan.teacher,
-            recipe=plan.recipe,
-            runs={key: Matchups(store).run(matchup_id) for key, matchup_id in ids.items()},
-            accuracy={
-                who: {kind: (float(hits), int(decisions)) for kind, (hits, decisions) in kinds.items()}
-                for who, kinds in evaluation["accuracy"].items()
-            },
-            legal_share=evaluation["legal_share"],
-            perplexity=evaluation["perplexity"],
+    def dataset(self, matchup_id: str) -> str:
+        """The name of the self-play's dataset."""
+        sources = (f"store:matchups/{matchup_id}",)
+        asked = NewDataset.model_validate(
+            dict(name=f"loop-{self.plan.digest}", sources=sources, contract=self.recipe.contract, val_fraction=0.1)
         )
-    )
-    path = folder / "report.html"
-    path.write_text(page.html)
-    (folder / "report.json").write_text(json.dumps({**page.figures, "seconds_of_this_call": round(seconds)}, indent=1))
-    for line in page.lines:
-        out.print(escape(line))
-    return path
+        err.print("dataset: running the battles again and writing what each side saw …")
+        name = self.finished(Datasets(self.store), asked, None)
+        if (card := Datasets(self.store).card(name)) is not None:
+            err.print(f"dataset: {card.rows['train']:,} samples to learn from, {card.rows['validation']:,} held out")
+        return name
+
+    def trained(self, dataset: str) -> str:
+        """The version that the training became."""
+        work = TrainingWork(self.store, self.settings)
+        with training_bar("training") as show:
+            id = self.finished(work, _training(self.plan, dataset), "training", also=show)
+        version = work.asked.version(id) or ""
+        err.print(escape(f"training: {self.plan.name}@{version}"))
+        return version
+
+    def evaluated(self, name: str, model: str) -> dict[str, Any]:
+        """Decision accuracy on held-out battles of the tuned model, its base, a guess and the plain rule, by kind."""
+        path = self.folder / "evaluation.json"
+        if path.exists():
+            found: dict[str, Any] = json.loads(path.read_text())
+            return found
+        from deploy.serving import resolve
+        from services.trainer.data import read_card, read_splits
+        from services.trainer.evaluate import drawn, evaluate
+        from shared.language.load import load
+
+        err.print(f"evaluation: {self.plan.held_out_decisions} held-out decisions, tuned and base …")
+        dataset = self.store.on_disk(f"datasets/{name}") or self.folder
+        held_out = read_splits(dataset, read_card(dataset).contract).validation
+        # The best checkpoint was chosen by some of them: they would flatter it.
+        chosen_by = set(drawn(held_out, self.recipe.scored_decisions, self.recipe.seed))
+        rest = [row for row in held_out if row not in chosen_by] or held_out
+        rows = drawn(rest, self.plan.held_out_decisions, self.plan.seed)
+        with TemporaryDirectory(prefix="alphastral-models-") as copies:
+            named = resolve(model, self.settings, Path(copies))
+            loaded = load(named.base, adapters={model: named.adapter} if named.adapter else None, dtype=self.plan.dtype)
+            measured = {}
+            for who, adapter in (("tuned", model), ("base", None)):
+                loaded.use_adapter(adapter)
+                measured[who] = evaluate(loaded, rows, name=who, written=len(rows) // 10)
+        accuracy = {**measured["base"].accuracy, **measured["tuned"].accuracy}
+        found = {
+            "accuracy": {
+                name: {kind: [share.hits, share.decisions] for kind, share in shares.items()}
+                for name, shares in sorted(accuracy.items(), key=lambda each: each[0] not in ("tuned", "base"))
+            },
+            "legal_share": {who: each.legal.rate for who, each in measured.items()},
+            "perplexity": {who: each.perplexity for who, each in measured.items()},
+        }
+        replace_file(path, json.dumps(found, indent=1).encode())
+        return found
+
+    @contextmanager
+    def served(self, model: str) -> Iterator[None]:
+        """One built-in server with the tuned model and its base, while the context lasts."""
+        address, base = self.folder / "server.json", _base_name(self.plan)
+        address.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "deploy.serving", self.plan.base, model, "--dtype", self.plan.dtype]
+        command += ["--port", "0", "--address-file", str(address.absolute())]
+        environment = child_environment(ALPHASTRAL_STORE=self.settings.store)
+        server = Child("the built-in server", command, log=self.folder / "server.log", environment=environment)
+        with server.running(_STOP_SECONDS):
+            server.wait_until(address.exists, SERVED_WITHIN_SECONDS)
+            url = json.loads(address.read_text())["url"]
+            self.endpoints.write_text(f'[registry]\nurl = "{url}"\n\n["{base}"]\nurl = "{url}"\n')
+            yield
+
+    def report(self, ids: dict[str, str], evaluation: dict[str, Any], model: str) -> Path:
+        """Write it, say what it says, and give its path."""
+        from services.reporter.loop import Loop, render_loop
+
+        page = render_loop(
+            Loop(
+                model=model,
+                base=self.plan.base,
+                teacher=self.plan.teacher,
+                recipe=self.plan.recipe,
+                runs={key: self.matchups.asked.run(matchup_id) for key, matchup_id in ids.items()},
+                accuracy={
+                    who: {kind: (float(hits), int(decisions)) for kind, (hits, decisions) in kinds.items()}
+                    for who, kinds in evaluation["accuracy"].items()
+                },
+                legal_share=evaluation["legal_share"],
+                perplexity=evaluation["perplexity"],
+            )
+        )
+        path = self.folder / "report.html"
+        path.write_text(page.html)
+        (self.folder / "report.json").write_text(
+            json.dumps({**page.figures, "seconds_of_this_call": round(monotonic() - self.began)}, indent=1)
+        )
+        for line in page.lines:
+            out.print(escape(line))
+        return path
 
 
 def _base_name(plan: Plan) -> str:
