@@ -9,7 +9,7 @@ from services.reporter.page import page, template_text
 from services.reporter.verdict import verdict
 from shared.records import Run
 from shared.text import percent, percent_range
-from shared.verdicts.intervals import Interval
+from shared.verdicts.intervals import Interval, WinRate
 
 KINDS = ("all", "move", "voluntary switch", "forced switch", "tera")
 SHOWN = {"tuned": "the tuned model", "base": "its base"}
@@ -36,9 +36,8 @@ class LoopMatchup:
     """One matchup's line."""
 
     question: str
-    battles: int
-    rate: float
-    interval: Interval
+    rate: WinRate
+    """0 % to 100 % where no battle finished."""
     sentence: str
     substitutions: str
 
@@ -79,15 +78,9 @@ def render_loop(loop: Loop) -> LoopPage:
 
 def _fought(question: str, run: Run) -> LoopMatchup:
     figures = Figures.of(run)
-    found, said = figures.rate, verdict(figures)
-    return LoopMatchup(
-        question=question,
-        battles=found.battles if found else 0,
-        rate=found.estimate if found else 0.0,
-        interval=found.interval if found else Interval(0.0, 1.0),
-        sentence=f"{said.result} {said.judgement}",
-        substitutions=said.substitutions,
-    )
+    said = verdict(figures)
+    rate = figures.rate or WinRate(0, 0.0, Interval(0.0, 1.0), None)
+    return LoopMatchup(question, rate, f"{said.result} {said.judgement}", said.substitutions)
 
 
 def _figures(loop: Loop, fought: list[LoopMatchup]) -> dict[str, Any]:
@@ -95,7 +88,11 @@ def _figures(loop: Loop, fought: list[LoopMatchup]) -> dict[str, Any]:
         "model": loop.model,
         "recipe": loop.recipe,
         "matchups": {
-            each.question: {"battles": each.battles, "win_rate": each.rate, "interval": list(each.interval)}
+            each.question: {
+                "battles": each.rate.battles,
+                "win_rate": each.rate.estimate,
+                "interval": list(each.rate.interval),
+            }
             for each in fought
         },
         "decision_accuracy": {
@@ -108,8 +105,8 @@ def _figures(loop: Loop, fought: list[LoopMatchup]) -> dict[str, Any]:
 
 def _lines(loop: Loop, fought: list[LoopMatchup]) -> list[str]:
     lines = [
-        f"{each.question}: {percent(each.rate, 1)} of {each.battles} ({percent_range(*each.interval, 1)})"
-        for each in fought
+        f"{question}: {percent(rate.estimate, 1)} of {rate.battles} ({percent_range(*rate.interval, 1)})"
+        for question, rate in ((each.question, each.rate) for each in fought)
     ]
     for who, kinds in loop.accuracy.items():
         parts = ", ".join(f"{kind} {_share(kinds, kind):.3f}" for kind in KINDS if kind in kinds)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from shared.verdicts.sequential import Decided, SequentialTest
 from shared.verdicts.until import latest_look
 
 _Name = TypeVar("_Name", bound=str)
+_Number = TypeVar("_Number", int, float)
 _MAX_NAME_CHARACTERS = 60
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -148,17 +149,18 @@ def _asking(decisions: Iterable[Sequence[AskRecord]]) -> Asking | None:
     if not asks:
         return None
     costs = [ask.cost_usd for ask in asks if ask.cost_usd is not None]
+    answered = (ask.last_token_ms for ask in asks if ask.reason is not Reason.TIMED_OUT)
     return Asking(
         asks=len(asks),
         second_asks=len(asks) - len(of_decision),
         retries=sum(ask.retries for ask in asks),
-        tokens_in=_total([ask.tokens_in for ask in asks]),
-        tokens_out=_total([ask.tokens_out for ask in asks]),
+        tokens_in=_of_known(sum, (ask.tokens_in for ask in asks)),
+        tokens_out=_of_known(sum, (ask.tokens_out for ask in asks)),
         asks_without_tokens=sum(ask.tokens_in is None or ask.tokens_out is None for ask in asks),
         cost_usd=sum(costs) if costs else None,
         asks_without_cost=len(asks) - len(costs),
-        median_first_token_ms=_median([ask.first_token_ms for ask in asks]),
-        median_answer_ms=_median([ask.last_token_ms for ask in asks if ask.reason is not Reason.TIMED_OUT]),
+        median_first_token_ms=_of_known(median, (ask.first_token_ms for ask in asks)),
+        median_answer_ms=_of_known(median, answered),
         waited_s=round(sum(ask.waited_ms for ask in asks) / 1000, 3),
         models=tuple(sorted({ask.model for ask in asks if ask.model})),
     )
@@ -224,15 +226,10 @@ def _merged(mappings: Iterable[Mapping[_Name, str]]) -> dict[_Name, str]:
     return {name: ", ".join(sorted(values[name])) for name in sorted(values)}
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _of_known(figure: Callable[[list[_Number]], _Number], values: Iterable[_Number | None]) -> _Number | None:
+    known = [value for value in values if value is not None]
+    return figure(known) if known else None
+
+
+def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _total(values: Sequence[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None

@@ -12,17 +12,7 @@ from shared.matchups import Matchups
 from shared.records import Run
 from shared.store import Store
 from shared.text import count, usd
-from shared.tournaments import (
-    Ended,
-    How,
-    MatchupResult,
-    RatingTable,
-    Strength,
-    Suite,
-    TableLine,
-    Tournaments,
-    revision,
-)
+from shared.tournaments import Ended, How, MatchupResult, RatingTable, Strength, Suite, TableLine, Tournaments, revision
 from shared.verdicts.ratings import ANCHOR, Rating
 
 
@@ -39,8 +29,20 @@ def give_up_report(payload: WriteReport, context: Context, reason: str) -> None:
 
 
 def write_leaderboard(payload: WriteLeaderboard, context: Context) -> None:
-    """Write table and leaderboard. Safe to repeat."""
-    write_table(context.store, payload.tournament_id)
+    """Write a tournament's table and page from its results, or why there is none. Safe to repeat."""
+    tournaments = Tournaments(context.store)
+    seen: tuple[Ended, ...] | None = None
+    while seen != (now := tournaments.results(payload.tournament_id)):
+        seen = now
+        suite = tournaments.request(payload.tournament_id)
+        try:
+            found = tournament_table(suite, now, "../../matchups", "report")
+        except UsageError as error:
+            missing = RatingTable(revision=revision(now), missing=error.message)
+            tournaments.write_table(payload.tournament_id, missing, None)
+            continue
+        page = render_leaderboard(found, tuple(notes(suite, now)))
+        tournaments.write_table(payload.tournament_id, _kept(found, revision(now)), page)
 
 
 def give_up_leaderboard(payload: WriteLeaderboard, context: Context, reason: str) -> None:
@@ -79,23 +81,6 @@ def run_of(matchups: Matchups, matchup_id: str) -> Run:
         stopped=cancelled or None,
         failures=dict.fromkeys(failures.values()),
     )
-
-
-def write_table(store: Store, tournament_id: str) -> None:
-    """Write a tournament's table and page from its results, or why there is none."""
-    tournaments = Tournaments(store)
-    seen: tuple[Ended, ...] | None = None
-    while seen != (now := tournaments.results(tournament_id)):
-        seen = now
-        suite = tournaments.request(tournament_id)
-        try:
-            found = tournament_table(suite, now, "../../matchups", "report")
-        except UsageError as error:
-            missing = RatingTable(revision=revision(now), missing=error.message)
-            tournaments.write_table(tournament_id, missing, None)
-            continue
-        page = render_leaderboard(found, tuple(notes(suite, now)))
-        tournaments.write_table(tournament_id, _kept(found, revision(now)), page)
 
 
 def tournament_table(suite: Suite, results: Sequence[Ended], matchups: str, report: str) -> Leaderboard:
