@@ -72,7 +72,7 @@ def tournament(
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class PlayedTournament:
     """What a tournament came to."""
 
     table: "Leaderboard"
@@ -82,7 +82,7 @@ class Played:
     """False where Ctrl-C ended it before."""
 
 
-def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: "Connect") -> Played:
+def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: "Connect") -> PlayedTournament:
     """Play on from what is in `folder`.
 
     Raises Conflict when the folder holds another tournament, and UsageError where there is nothing to rate yet.
@@ -109,7 +109,7 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
     table = tournament_table(suite, progress.results, "matchups", "report.html")
     said = tuple(notes(suite, progress.results))
     write_file(folder / "leaderboard.html", render_leaderboard(table, said))
-    return Played(table, said, not progress.open)
+    return PlayedTournament(table, said, not progress.open)
 
 
 def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:

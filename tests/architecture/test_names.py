@@ -5,9 +5,6 @@ from collections import defaultdict
 
 from tests.architecture.sources import PACKAGES, modules, name, tree
 
-ALLOWED = frozenset(("Played",))
-"""Names that still stand for two things. None may be added."""
-
 
 def twice() -> dict[str, list[str]]:
     """Public class name → the files of its classes, where not all of them are in one service."""
@@ -25,4 +22,4 @@ def home(path: str) -> str:
 
 
 def test_no_class_name_stands_for_two_things() -> None:
-    assert {each: paths for each, paths in twice().items() if each not in ALLOWED} == {}
+    assert twice() == {}
