@@ -10,15 +10,22 @@ from shared.jobs.payloads import WriteLeaderboard, WriteReport
 from shared.jobs.worker import Context
 from shared.matchups import Matchups
 from shared.records import Run
-from shared.store import Store
 from shared.text import count, usd
 from shared.tournaments import Ended, How, MatchupResult, RatingTable, Strength, Suite, TableLine, Tournaments, revision
 from shared.verdicts.ratings import ANCHOR, Rating
 
 
 def write_report(payload: WriteReport, context: Context) -> None:
-    """Write run and report. Safe to repeat."""
-    write_run_and_report(context.store, payload.matchup_id)
+    """Write run and report. Safe to repeat, and whatever is recorded meanwhile is in them at the end."""
+    matchups = Matchups(context.store)
+    seen = None
+    while seen != (now := _seen(matchups, payload.matchup_id)):
+        # Looked at again afterwards, so that a slow report of less never covers a later one of more.
+        seen = now
+        run = run_of(matchups, payload.matchup_id)
+        matchups.write_run(payload.matchup_id, run)
+        matchups.write_report(payload.matchup_id, render(run))
+        matchups.forget(payload.matchup_id, matchups.request(payload.matchup_id).battles)
 
 
 def give_up_report(payload: WriteReport, context: Context, reason: str) -> None:
@@ -51,19 +58,6 @@ def give_up_leaderboard(payload: WriteLeaderboard, context: Context, reason: str
     now = revision(tournaments.results(payload.tournament_id))
     missing = RatingTable(revision=now, missing=f"the leaderboard could not be written: {reason}")
     tournaments.write_table(payload.tournament_id, missing, None)
-
-
-def write_run_and_report(store: Store, matchup_id: str) -> None:
-    """Write run and report. Safe to repeat, and whatever is recorded meanwhile is in them at the end."""
-    matchups = Matchups(store)
-    seen = None
-    while seen != (now := _seen(matchups, matchup_id)):
-        # Looked at again afterwards, so that a slow report of less never covers a later one of more.
-        seen = now
-        run = run_of(matchups, matchup_id)
-        matchups.write_run(matchup_id, run)
-        matchups.write_report(matchup_id, render(run))
-        matchups.forget(matchup_id, matchups.request(matchup_id).battles)
 
 
 def run_of(matchups: Matchups, matchup_id: str) -> Run:
