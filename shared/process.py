@@ -4,7 +4,6 @@ A process that is started here ends when the one that started it does, killed or
 (`end_with_parent`), and `python -m shared.process COMMAND …` watches it for a program that does not.
 """
 
-import asyncio
 import ctypes
 import http.client
 import multiprocessing
@@ -209,28 +208,6 @@ def interruptible(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
 
     with handled([signal.SIGINT], interrupt):
         yield interrupted.is_set
-
-
-@contextmanager
-def interruptible_in_loop(tell: Callable[[str], None]) -> Iterator[asyncio.Event]:
-    """An event that the first Ctrl-C sets, so that battles in play end. The next is Python's own: KeyboardInterrupt.
-
-    `tell` is given what the first one does, when it comes.
-    """
-    interrupted = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def interrupt() -> None:
-        interrupted.set()
-        tell("No new battle begins; those in play go on to their end. Ctrl-C again leaves at once.")
-        loop.remove_signal_handler(signal.SIGINT)
-
-    with suppress(NotImplementedError):
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-    try:
-        yield interrupted
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
 
 
 def terminated_as_interrupted() -> AbstractContextManager[None]:
