@@ -12,7 +12,6 @@ READ_THE_ENVIRONMENT = {"shared/settings.py": "the only place that reads setting
 MOST_LINES = 300
 LONGER: dict[str, str] = {
     "shared/process.py": "a process: how it is started, ended, told to end, and where it listens",
-    "deploy/stack.py": "Redis and what runs over it, from start to end",
     "deploy/cli/loop.py": "one run, read from its first step to its last",
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/reporter/charts.py": "one function a chart",
