@@ -6,14 +6,14 @@
 A run file is there once all of its battles are, so that the command, given again, plays what is missing.
 """
 
-import asyncio
 import gzip
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -21,18 +21,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed
+from deploy.cli.play import PLAYING, jobs_of
 from deploy.cli.show import err, out, progress
 from services.arena.checks import check_matchup
-from services.arena.play import play
-from services.arena.policies.language_model import connector
-from services.reporter.run import assemble
 from shared.errors import AlphaStralError, UsageError, first_fault
-from shared.jobs.limits import LocalLimiter
+from shared.jobs.inline import Inline
+from shared.matchups import Matchups
 from shared.policies import asks_a_model
 from shared.process import cores, in_processes
-from shared.records import MAX_POLICY_CHARACTERS, BattleRecord, MatchupRequest, read_run
+from shared.records import MAX_POLICY_CHARACTERS, MatchupRequest, read_run
 from shared.settings import Settings
-from shared.store import replace_file
+from shared.store import Store, replace_file
 from shared.text import configure_logging
 from shared.verdicts.scores import Tally, Winner
 
@@ -89,9 +88,11 @@ def play_into(folder: Path, asked: SelfPlay, advance: Callable[[Tally], None]) -
     models = any(asks_a_model(name) for name in (asked.p1, asked.p2))
     # A model's server takes as much from one process as from many, and its limit holds within one.
     processes = 1 if models else min(cores(), len(to_play)) or 1
-    for winners in in_processes(partial(_play_part, settings=Settings()), to_play, processes):
-        tally = _sum(tally, Tally.of(winners))
-        advance(tally)
+    with TemporaryDirectory(prefix="alphastral-selfplay-") as work:
+        play_part = partial(_play_part, settings=Settings(), work=Path(work))
+        for winners in in_processes(play_part, to_play, processes):
+            tally = _sum(tally, Tally.of(winners))
+            advance(tally)
     return tally
 
 
@@ -119,23 +120,20 @@ def _claim(folder: Path, asked: SelfPlay) -> None:
         raise AlphaStralError(f"cannot write into {folder}: {error.strerror}") from error
 
 
-def _play_part(part: Part, settings: Settings) -> list[Winner | None]:
+def _play_part(part: Part, settings: Settings, work: Path) -> list[Winner | None]:
     """Play one run file's battles, and write it. Runs in a process of its own."""
-    records: list[BattleRecord] = []
-    created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    asyncio.run(
-        play(
-            part.request,
-            range(part.request.battles),
-            matchup_id=part.matchup_id,
-            worker="self-play",
-            on_record=records.append,
-            connect=connector(settings, LocalLimiter()),
-        )
-    )
-    run = assemble(part.request, records, matchup_id=part.matchup_id, created_at=created_at)
+    from services.reporter.tasks import run_of
+
+    store = Store(str(work))
+    matchups, inline = Matchups(store), Inline(store, settings, routes=PLAYING, worker="self-play")
+    matchups.create(part.matchup_id, part.request)
+    for job in jobs_of(store, part.matchup_id):
+        inline.enqueue(job)
+    inline.drain()
+    run = run_of(matchups, part.matchup_id)
     _write(part.path, gzip.compress(run.model_dump_json().encode(), compresslevel=6, mtime=0))
-    return [record.winner for record in records]
+    shutil.rmtree(work / "matchups" / part.matchup_id)
+    return [battle.winner for battle in run.battles]
 
 
 def _write(path: Path, raw: bytes) -> None:
