@@ -20,6 +20,7 @@ from deploy.cli import (
     tournament,
     trying,
 )
+from deploy.cli.options import NAMES
 from deploy.cli.show import err
 from shared.errors import AlphaStralError, UsageError
 
@@ -43,25 +44,13 @@ app.command(name="try")(trying.try_policy)
 app.add_typer(data.app, name="dataset")
 app.add_typer(models.app, name="models")
 
-_OPTIONS = {
-    "battles": "--n",
-    "move_delay": "--move-delay",
-    "teams.0": "--team1",
-    "teams.1": "--team2",
-    "until_decided.margin": "--margin",
-    "until_decided.error": "--error",
-    "until_decided.max_battles": "--max-battles",
-    "max_cost_usd": "--max-cost",
-    "max_tokens": "--max-tokens",
-}
-"""Fields of a request whose option has another name."""
-
 
 def main() -> None:
     """Run the command line and exit."""
     try:
         app()
     except AlphaStralError as error:
-        option = f" ({_OPTIONS.get(error.field, f'--{error.field}')})" if error.field else ""
+        field = (error.field or "").removeprefix("until_decided.")
+        option = f" ({NAMES.get(field, f'--{field}'.replace('_', '-')).partition('/')[0]})" if field else ""
         err.print(f"[bold red]error{escape(option)}:[/] {escape(error.message)}")
         sys.exit(2 if isinstance(error, UsageError) else 1)

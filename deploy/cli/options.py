@@ -1,9 +1,8 @@
-"""The options of the command line that ask for a matchup, and what they ask for."""
+"""The options of the command line that ask for a matchup: one for each field of shared.records.NewMatchup."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,103 +11,92 @@ from pydantic import ValidationError
 
 from deploy.cli.suites import read_policies
 from shared.errors import UsageError, first_fault
-from shared.records import NewMatchup
+from shared.records import AskedUntilDecided, NewMatchup
 from shared.settings import Settings
 
-P1 = Annotated[str, typer.Option(help="A policy; `alphastral policies` lists them.")]
-P2 = Annotated[str, typer.Option(help="The policy it plays against.")]
-Battles = Annotated[int, typer.Option("--n", help="Battles to play.")]
-FormatName = Annotated[str, typer.Option("--format", help="A Showdown format.")]
-MoveDelay = Annotated[float, typer.Option(help="Seconds to wait before each order, so that a person can follow.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same battles; drawn when not given.")]
-Concurrency = Annotated[int, typer.Option(help="Battles at once.")]
-Pairs = Annotated[
-    bool | None,
-    typer.Option("--pairs/--no-pairs", help="Same teams and dice twice, policies exchanged. On, but for the server."),
-]
-TeamFile = Annotated[Path | None, typer.Option(help="A team in Showdown's export format.")]
-Battlefield = Annotated[str, typer.Option(help="simulator; or server: to watch, or to play yourself.")]
-UntilDecided = Annotated[
-    bool, typer.Option("--until-decided", help="Play until it is decided who is stronger, in place of --n battles.")
-]
-Margin = Annotated[float, typer.Option(help="Until decided: closer to even than this is not told apart.")]
-Error = Annotated[float, typer.Option(help="Until decided: how often the verdict may be wrong.")]
-MaxBattles = Annotated[int, typer.Option(help="Until decided: stop there at the latest.")]
-MaxCost = Annotated[
-    float | None, typer.Option(help="US dollars: no battle begins that its models would probably spend beyond this.")
-]
-MaxTokens = Annotated[int | None, typer.Option(help="The same in tokens, in and out together.")]
+NAMES = {"battles": "--n", "pairs": "--pairs/--no-pairs", "max_cost_usd": "--max-cost"}
+"""Fields whose option is called otherwise."""
+_HELP = {
+    "p1": "A policy; `alphastral policies` lists them.",
+    "p2": "The policy it plays against.",
+    "battles": "Battles to play.",
+    "format": "A Showdown format.",
+    "seed": "The same seed gives the same battles; drawn when not given.",
+    "pairs": "Same teams and dice twice, policies exchanged. On, but for the server.",
+    "concurrency": "Battles at once.",
+    "team1": "A team in Showdown's export format.",
+    "team2": "A team in Showdown's export format.",
+    "battlefield": "simulator; or server: to watch, or to play yourself.",
+    "until_decided": "Play until it is decided who is stronger, in place of --n battles.",
+    "margin": "Until decided: closer to even than this is not told apart.",
+    "error": "Until decided: how often the verdict may be wrong.",
+    "max_battles": "Until decided: stop there at the latest.",
+    "max_cost_usd": "US dollars: no battle begins that its models would probably spend beyond this.",
+    "max_tokens": "The same in tokens, in and out together.",
+}
+"""What a terminal shows of a field in place of its docstring, which is the API's."""
+_KINDS = {"team1": Path | None, "team2": Path | None, "battlefield": str, "until_decided": bool}
+"""What is typed where that is not what is asked for. Bounds are the model's: its error names the option."""
+_DEFAULTS = {"p1": "random", "p2": "random", "until_decided": False}
+
+
+def _option(name: str, kind: Any) -> Any:
+    flag = NAMES.get(name, f"--{name.replace('_', '-')}")
+    return Annotated[kind, typer.Option(flag, help=_HELP.get(name) or NewMatchup.model_fields[name].description)]
+
+
+P1 = _option("p1", str)
+P2 = _option("p2", str)
+FormatName = _option("format", str)
+Seed = _option("seed", int | None)
+Concurrency = _option("concurrency", int)
+MaxCost = _option("max_cost_usd", float | None)
+MaxTokens = _option("max_tokens", int | None)
 PolicyFile = Annotated[Path | None, typer.Option("--policies", help="A file that names policies with their options.")]
 LogLevel = Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")]
 
-
-@dataclass(frozen=True, slots=True)
-class MatchupOptions:
-    """What `battle` and `enqueue` are told of a matchup."""
-
-    p1: P1 = "random"
-    p2: P2 = "random"
-    n: Battles = 1
-    format_name: FormatName = "gen9randombattle"
-    move_delay: MoveDelay = 0.0
-    seed: Seed = None
-    concurrency: Concurrency = 8
-    pairs: Pairs = None
-    team1: TeamFile = None
-    team2: TeamFile = None
-    battlefield: Battlefield = "simulator"
-    until_decided: UntilDecided = False
-    margin: Margin = 0.1
-    error: Error = 0.05
-    max_battles: MaxBattles = 400
-    max_cost: MaxCost = None
-    max_tokens: MaxTokens = None
-    policies: PolicyFile = None
-
-    def new_matchup(self) -> NewMatchup:
-        """What they ask for. Raises UsageError naming the option at fault."""
-        named = read_policies(self.policies) if self.policies else {}
-        fields: dict[str, object] = {
-            "p1": named.get(self.p1, self.p1),
-            "p2": named.get(self.p2, self.p2),
-            "battles": self.n,
-            "format": self.format_name,
-            "move_delay": self.move_delay,
-            "seed": self.seed,
-            "concurrency": self.concurrency,
-            "pairs": self.pairs,
-            "battlefield": self.battlefield,
-            "max_cost_usd": self.max_cost,
-            "max_tokens": self.max_tokens,
-        }
-        if self.team1 or self.team2:
-            teams = ((self.team1, "team1"), (self.team2, "team2"))
-            fields["teams"] = tuple(path and read_team(path, field) for path, field in teams)
-        if self.until_decided:
-            if self.n != 1:
-                raise UsageError("with --until-decided, --max-battles says how many at most", field="battles")
-            del fields["battles"]
-            fields["until_decided"] = {"margin": self.margin, "error": self.error, "max_battles": self.max_battles}
-        try:
-            return NewMatchup.model_validate(fields)
-        except ValidationError as error:
-            at, why = first_fault(error)
-            raise UsageError(why, field=at) from error
+AskedMatchup = Callable[..., NewMatchup]
+"""What the options ask for; keywords replace some of them. Raises UsageError naming the option at fault."""
 
 
 def asks_for_a_matchup(command: Callable[..., None]) -> Callable[..., None]:
-    """`command(asked: MatchupOptions, …)` as typer reads it: each field of MatchupOptions an option, before its own."""
-    asked = inspect.signature(MatchupOptions).parameters
+    """`command(asked: AskedMatchup, …)` as typer reads it: an option for each field of a matchup, before its own."""
+    asked = {each.name: each for each in _parameters()}
     own = list(inspect.signature(command).parameters.values())[1:]
 
     @wraps(command)
     def with_options(**given: Any) -> None:
-        command(MatchupOptions(**{name: given.pop(name) for name in asked}), **given)
+        command(partial(_new_matchup, **{name: given.pop(name) for name in asked}), **given)
 
     every = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*asked.values(), *own)]
     with_options.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in every}
     return with_options
+
+
+def _parameters() -> Iterator[inspect.Parameter]:
+    for name, field in (NewMatchup.model_fields | AskedUntilDecided.model_fields).items():
+        if name != "teams":
+            default = _DEFAULTS.get(name, field.default)
+            annotation = _option(name, _KINDS.get(name, field.annotation))
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    yield inspect.Parameter("policies", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PolicyFile)
+
+
+def _new_matchup(*, policies: Path | None, until_decided: bool, **fields: Any) -> NewMatchup:
+    named = read_policies(policies) if policies else {}
+    fields |= {side: named.get(fields[side], fields[side]) for side in ("p1", "p2")}
+    fields |= {team: read_team(fields[team], team) for team in ("team1", "team2") if fields[team]}
+    test = {name: fields.pop(name) for name in AskedUntilDecided.model_fields}
+    if until_decided:
+        if fields.pop("battles") != 1:
+            raise UsageError("with --until-decided, --max-battles says how many at most", field="battles")
+        fields["until_decided"] = test
+    try:
+        return NewMatchup.model_validate(fields)
+    except ValidationError as error:
+        at, why = first_fault(error)
+        raise UsageError(why, field=at) from error
 
 
 def read_team(path: Path, field: str) -> str:

@@ -12,14 +12,13 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.options import LogLevel, MatchupOptions, asks_for_a_matchup
+from deploy.cli.options import AskedMatchup, LogLevel, asks_for_a_matchup
 from deploy.cli.show import Advance, describe, err, print_result, progress
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
 from shared.jobs.inline import Inline
@@ -143,7 +142,7 @@ def jobs_of(store: Store, matchup_id: str) -> Iterator[Payload]:
 
 @asks_for_a_matchup
 def battle(
-    asked: MatchupOptions,
+    asked: AskedMatchup,
     log_level: LogLevel = None,
     output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
     challenge: Annotated[str | None, typer.Option(help="On the server: wait for this person to play p1.")] = None,
@@ -159,9 +158,7 @@ def battle(
 
     configure_logging(log_level or Settings().log_level)
     check_output(output)
-    if challenge is not None:
-        asked = replace(asked, p2=f"human:{challenge}")
-    new, settings = asked.new_matchup(), Settings()
+    new, settings = asked(**{} if challenge is None else {"p2": f"human:{challenge}"}), Settings()
     work = MatchupWork(Store(str(UNFINISHED)), settings, on_command_line=True)
     request = work.accept(new, secrets.randbits(32), None)
     if showdown_url is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.options import LogLevel, MatchupOptions, asks_for_a_matchup
+from deploy.cli.options import AskedMatchup, LogLevel, asks_for_a_matchup
 from deploy.cli.show import describe, err, out, print_result, print_status, progress
 from deploy.client import ApiClient, find_api, find_redis
 from services.arena.views import MatchupStatus
@@ -64,14 +64,14 @@ def demo(arena: ArenaWorkers = 2) -> None:
 
 @asks_for_a_matchup
 def enqueue(
-    asked: MatchupOptions,
+    asked: AskedMatchup,
     output: Annotated[Path | None, typer.Option(help="Where the run goes; its report beside it.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end and write run and report here.")] = True,
 ) -> None:
     """Ask the API for a matchup, and follow it."""
     from deploy.cli.play import check_output
 
-    new = asked.new_matchup()
+    new = asked()
     if wait:
         check_output(output)
     with api_client() as client:
