@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from services.arena.views import MatchupStatus
 from services.reporter.figures import Figures
@@ -35,25 +43,39 @@ class Advance(Protocol):
         ...
 
 
+class _Show(Protocol):
+    """Called whenever something was done."""
+
+    def __call__(self, done: int, total: float | None, standing: str, *, step: int, line: str) -> None:
+        """Show it; where standard error is no terminal, the line, once for each step."""
+        ...
+
+
+@contextmanager
+def _bar(label: str, total: int | None, *times: ProgressColumn, shown: int = 0) -> Iterator[_Show]:
+    """A progress bar on standard error, with how things stand; a line now and then where that is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn())
+    standing_column = TextColumn("{task.fields[standing]}")
+    with Progress(*columns, standing_column, *times, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(escape(label), total=total, standing="")
+
+        def show(done: int, total: float | None, standing: str, *, step: int, line: str) -> None:
+            nonlocal shown
+            bar.update(task, completed=done, total=total, standing=standing)
+            if not err.is_terminal and step > shown:
+                shown = step
+                err.print(f"{escape(label)}: {line}")
+
+        yield show
+
+
 @contextmanager
 def progress(label: str, battles: int) -> Iterator[Advance]:
-    """A progress bar on standard error, or a line every tenth of the way, or every look, where that is no terminal."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[standing]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=False,
-        disable=not err.is_terminal,
-    ) as bar:
-        task = bar.add_task(escape(label), total=battles, standing="")
-        shown, began = 0, monotonic()
+    """How battles stand: a line every tenth of the way, or every look."""
+    began = monotonic()
+    with _bar(label, battles, TimeElapsedColumn(), TimeRemainingColumn()) as show:
 
         def advance(tally: Tally, test: SequentialTest | None = None, cost_usd: float | None = None) -> None:
-            nonlocal shown
             standing = f"{tally.p1_wins}-{tally.p2_wins}-{tally.draws}" + (
                 f", {tally.broken} broken" if tally.broken else ""
             )
@@ -61,59 +83,32 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
             if test is not None:
                 standing += f" · {ratios(test)}{_left(test, tally.played, monotonic() - began, cost_usd)}"
                 total = min(battles, max(tally.played, test.battles + (test.battles_left or battles)))
-            bar.update(task, completed=tally.played, total=total, standing=standing)
             # Where it is played until decided, each look is a step of its own.
             step = test.battles if test is not None else tally.played * 10 // battles
-            if not err.is_terminal and step > shown:
-                shown = step
-                err.print(f"{escape(label)}: {tally.played} of {battles} battles, {standing}")
+            show(tally.played, total, standing, step=step, line=f"{tally.played} of {battles} battles, {standing}")
 
         yield advance
 
 
 @contextmanager
 def steps(label: str, total: int | None) -> Iterator[Callable[[int, Mapping[str, int]], None]]:
-    """A progress bar on standard error, with counts by outcome; a line every tenth of the way without a terminal."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[outcomes]}"),
-        TimeElapsedColumn(),
-        console=err,
-        disable=not err.is_terminal,
-    ) as bar:
-        task = bar.add_task(escape(label), total=total, outcomes="")
-        shown = 0
+    """How many of what came of each outcome: a line every tenth of the way."""
+    with _bar(label, total, TimeElapsedColumn()) as show:
 
         def advance(done: int, outcomes: Mapping[str, int]) -> None:
-            nonlocal shown
-            told = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items())
-            bar.update(task, completed=done, outcomes=escape(told))
-            tenth = done * 10 // (total or 1000)
-            if not err.is_terminal and tenth > shown:
-                shown = tenth
-                err.print(f"{escape(label)}: {done:,}{f' of {total:,}' if total else ''}: {escape(told)}")
+            told = escape(", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items()))
+            line = f"{done:,}{f' of {total:,}' if total else ''}: {told}"
+            show(done, total, told, step=done * 10 // (total or 1000), line=line)
 
         yield advance
 
 
 @contextmanager
 def training_bar(label: str = "steps") -> Iterator[Callable[["TrainingStanding"], None]]:
-    """A progress bar with loss, learning rate, tokens a second and time left; a line now and then elsewhere."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[standing]}"),
-        console=err,
-        disable=not err.is_terminal,
-    ) as bar:
-        task = bar.add_task(label, total=None, standing="")
-        told = -1
+    """How a training stands, with loss, learning rate, tokens a second and time left: a line every twentieth."""
+    with _bar(label, None, shown=-1) as show:
 
-        def show(standing: "TrainingStanding") -> None:
-            nonlocal told
+        def tell(standing: "TrainingStanding") -> None:
             figures = (
                 f"loss {standing.loss:.3f}" if standing.loss is not None else "",
                 f"rate {standing.learning_rate:.1e}" if standing.learning_rate is not None else "",
@@ -121,13 +116,11 @@ def training_bar(label: str = "steps") -> Iterator[Callable[["TrainingStanding"]
                 f"{standing.seconds_left / 60:.1f} min left" if standing.seconds_left is not None else "",
             )
             text = " · ".join(filter(None, figures))
-            bar.update(task, completed=standing.step, total=standing.steps, standing=text)
             twentieth = standing.step * 20 // max(1, standing.steps)
-            if not err.is_terminal and twentieth > told:
-                told = twentieth
-                err.print(f"{label}: {standing.step} of {standing.steps} · {text}")
+            line = f"{standing.step} of {standing.steps} · {text}"
+            show(standing.step, standing.steps, text, step=twentieth, line=line)
 
-        yield show
+        yield tell
 
 
 def _left(test: SequentialTest, played: int, seconds: float, cost_usd: float | None) -> str:
