@@ -18,7 +18,6 @@ from deploy.cli import (
     queue,
     selfplay,
     tournament,
-    trying,
 )
 from deploy.cli.options import NAMES
 from deploy.cli.show import err
@@ -40,7 +39,7 @@ for command in (
 ):
     app.command()(command)
 app.command(name="policies")(models.list_policies)
-app.command(name="try")(trying.try_policy)
+app.command(name="try")(play.try_policy)
 app.add_typer(data.app, name="dataset")
 app.add_typer(models.app, name="models")
 

@@ -1,4 +1,4 @@
-"""The commands that play in this process: `battle`, `tournament`, `bench` and `selfplay`.
+"""What plays in this process: how `battle`, `tournament`, `bench` and `selfplay` drain jobs, and `battle` and `try`.
 
 Each keeps what it plays in a store of its own and drains the jobs of its matchups here, as workers do from the queue.
 So each can be interrupted, by kill -9 too, and goes on where it was with the same call.
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from deploy.cli.options import AskedMatchup, LogLevel, asks_for_a_matchup
-from deploy.cli.show import Advance, describe, err, print_result, progress
+from deploy.cli.options import AskedMatchup, LogLevel, PolicyFile, asks_for_a_matchup
+from deploy.cli.show import Advance, describe, err, out, print_result, progress
+from deploy.cli.suites import read_policies
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
 from shared.jobs.inline import Inline
 from shared.jobs.payloads import Payload, PlayShard
@@ -250,6 +251,26 @@ def _showdown(port: int | None, node: Path | None) -> Iterator["ShowdownServer"]
             asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
+
+
+def try_policy(
+    policy: Annotated[str, typer.Argument(help="A policy that asks a model.")],
+    state: Annotated[
+        Path | None, typer.Option(help="A state as JSON; else one of ours, a turn with moves and switches.")
+    ] = None,
+    policies: PolicyFile = None,
+) -> None:
+    """Ask a model one question: prompt, constraint, raw answer, action, tokens and time."""
+    from deploy.cli.trying import try_once
+    from deploy.local_models import local_models
+
+    configure_logging("WARNING")
+    named = read_policies(policies) if policies else {}
+    asked = named.get(policy, policy)
+    with local_models((asked,), tell) as reach:
+        chosen = asyncio.run(try_once(asked, state, Settings(), out.print, reach))
+    if not chosen:
+        raise typer.Exit(1)
 
 
 def check_output(output: Path | None) -> None:

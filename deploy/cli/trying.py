@@ -1,18 +1,11 @@
 """`alphastral try`: one question to a model, and everything about it. The first thing to do with a new model."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.markup import escape
 
-from deploy.cli.options import PolicyFile
-from deploy.cli.play import tell
-from deploy.cli.show import out
-from deploy.cli.suites import read_policies
 from services.arena.backends.chat import constraint
 from services.arena.checks import pin
 from services.arena.policies import Connect, Exchanges, make_policy
@@ -27,30 +20,11 @@ from shared.jobs.limits import LocalLimiter
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
-from shared.text import configure_logging, milliseconds, shown, usd
+from shared.text import milliseconds, shown, usd
 
 PATIENCE_SECONDS = 10.0
 """Somebody is looking on: a server that is away is not waited for as in a matchup."""
 _CANDIDATES_SHOWN = 5
-
-
-def try_policy(
-    policy: Annotated[str, typer.Argument(help="A policy that asks a model.")],
-    state: Annotated[
-        Path | None, typer.Option(help="A state as JSON; else one of ours, a turn with moves and switches.")
-    ] = None,
-    policies: PolicyFile = None,
-) -> None:
-    """Ask a model one question: prompt, constraint, raw answer, action, tokens and time."""
-    from deploy.local_models import local_models
-
-    configure_logging("WARNING")
-    named = read_policies(policies) if policies else {}
-    asked = named.get(policy, policy)
-    with local_models((asked,), tell) as reach:
-        chosen = asyncio.run(try_once(asked, state, Settings(), out.print, reach))
-    if not chosen:
-        raise typer.Exit(1)
 
 
 async def try_once(
