@@ -4,10 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 from services.arena.budget import MatchupBudget
 from services.arena.matchups import Progress, look_after, look_again, shards_of
 from services.arena.play import make_battlefield, play
+from services.arena.policies import no_models
 from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
@@ -15,6 +17,7 @@ from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
 from shared.jobs.worker import Context, HandedBack
 from shared.matchups import Matchups
+from shared.policies import asks_a_model
 from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store
 from shared.verdicts.sequential import Decided
@@ -85,15 +88,20 @@ async def _play(
     budget: MatchupBudget,
     stopping: Callable[[], bool],
 ) -> None:
-    """Play with the models that this worker's settings reach, in the places that all workers share."""
+    """Play. A model is one that this worker's settings reach, asked in the slots that all workers share."""
 
     def keep(record: BattleRecord) -> None:
         Matchups(context.store).record(matchup_id, record)
         context.tell(record)
 
     settings = context.settings
-    limiter = shared_limiter(settings.redis_url, settings.redis_password_file) if settings.redis_url else LocalLimiter()
-    try:
+    async with AsyncExitStack() as closing:
+        connect = context.connect or no_models
+        if context.connect is None and (asks_a_model(request.p1) or asks_a_model(request.p2)):
+            redis_url, password_file = settings.redis_url, settings.redis_password_file
+            limiter = shared_limiter(redis_url, password_file) if redis_url else LocalLimiter()
+            closing.push_async_callback(limiter.aclose)
+            connect = connector(settings, limiter)
         await play(
             request,
             indices,
@@ -102,11 +110,9 @@ async def _play(
             on_record=keep,
             stopping=stopping,
             battlefield=make_battlefield(request, settings, context.tell if context.in_person else log.info),
-            connect=context.connect or connector(settings, limiter),
+            connect=connect,
             budget=budget,
         )
-    finally:
-        await limiter.aclose()
 
 
 def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:

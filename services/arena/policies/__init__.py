@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from services.arena.policies.base import Exchanges, Policy, View
+from services.arena.player import Exchanges, Policy, View
 from services.arena.policies.baselines import Heuristic, MaxDamage, Random, Typed
 from shared.errors import UsageError
 from shared.policies import KINDS, PolicySpec, parse_policy

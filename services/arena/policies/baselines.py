@@ -14,7 +14,7 @@ from poke_env.battle import Move as KnownMove
 from poke_env.player import MaxBasePowerPlayer, SimpleHeuristicsPlayer
 from poke_env.player.battle_order import BattleOrder, SingleBattleOrder
 
-from services.arena.policies.base import View
+from services.arena.player import View
 from shared.battle.action import Action, Gimmick, Move, Switch
 from shared.battle.decision import Decision, Outcome, Reason
 from shared.battle.effectiveness import attack_type, type_multiplier

@@ -14,8 +14,8 @@ from math import exp
 from services.arena.backends import Backend, Form, ListedModel, Question, Reply, Role
 from services.arena.backends.chat import constraint, make_backend
 from services.arena.budget import Price, price_of, read_prices
+from services.arena.player import Exchanges, View
 from services.arena.policies import Connect
-from services.arena.policies.base import Exchanges, View
 from services.arena.policies.baselines import max_damage
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
