@@ -17,11 +17,9 @@ import numpy as np
 
 from services.reporter.verdict import battles_needed
 from shared.verdicts.intervals import pair_interval
-from shared.verdicts.numerics import Floats
 from shared.verdicts.ratings import Meeting, rate
-from shared.verdicts.scores import Scores
-from shared.verdicts.sequential import Decided, LikelihoodBounds, decide, log_likelihood_ratios
-from shared.verdicts.until import look_ranges
+from shared.verdicts.scores import Floats, Scores
+from shared.verdicts.sequential import Decided, LikelihoodBounds, decide, log_likelihood_ratios, look_ranges
 
 CORRELATIONS = (0.0, -0.3, 0.3)
 MEASURED_CORRELATION = -0.3

@@ -19,8 +19,7 @@ from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord, first_fault
 from shared.verdicts.scores import Winner
-from shared.verdicts.sequential import SequentialTest
-from shared.verdicts.until import UntilDecided
+from shared.verdicts.sequential import SequentialTest, UntilDecided
 
 Card = Literal["checked", "assumed"]
 """Whether a model's card names the contract that it is asked by, or its server shows none."""

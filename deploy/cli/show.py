@@ -25,8 +25,7 @@ from services.reporter.verdict import verdict
 from shared.records import MatchupRequest, Run
 from shared.text import count, duration, usd
 from shared.verdicts.scores import Tally
-from shared.verdicts.sequential import Decided, SequentialTest
-from shared.verdicts.until import probably_left
+from shared.verdicts.sequential import Decided, SequentialTest, probably_left
 
 if TYPE_CHECKING:
     from services.trainer.trainings import TrainingStanding

@@ -18,8 +18,7 @@ from shared.settings import Settings
 from shared.store import Store
 from shared.tournaments import Tournaments
 from shared.verdicts.intervals import win_rate
-from shared.verdicts.sequential import Decided, SequentialTest
-from shared.verdicts.until import latest_look, look_ranges, probably_left
+from shared.verdicts.sequential import Decided, SequentialTest, latest_look, look_ranges, probably_left
 from shared.work import State, WorkKind
 
 SECONDS_PER_BATTLE = 600.0

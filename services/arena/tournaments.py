@@ -22,7 +22,7 @@ from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
 from shared.tournaments import Ended, How, NewTournament, RatingTable, Suite, Tournaments, matchup_id, revision
-from shared.verdicts.next_pairing import most_worth
+from shared.verdicts.ratings import most_worth
 from shared.work import State, WorkKind
 
 Pairing = tuple[str, str]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from services.reporter.figures import played_of, scores_of
-from services.reporter.page import page, template_text
+from services.reporter.report import page, template_text
 from shared.battle.protocol import Seat
 from shared.errors import UsageError
 from shared.records import Run, TurnStat

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.reporter.figures import Figures
-from services.reporter.page import page, template_text
+from services.reporter.report import page, template_text
 from services.reporter.verdict import verdict
 from shared.records import Run
 from shared.text import percent, percent_range

@@ -13,18 +13,19 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from math import isfinite
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from services.reporter.charts import charts
 from services.reporter.figures import MAX_CELLS, Figures, Side
-from services.reporter.page import page, template_text
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, models
 from services.reporter.verdict import verdict
 from shared.records import MatchupRequest, Run, RunBattle
-from shared.text import as_name, count, duration, several
+from shared.text import as_name, count, duration, milliseconds, percent, percent_range, several, shown
 
 _MAX_TITLE_CHARACTERS = 300
 _MAX_BROKEN_LISTED = 20
@@ -66,6 +67,34 @@ def render(run: Run) -> str:
         plotly=_plotly().gzipped if sections else None,
         policy=_content_security_policy(),
     )
+
+
+def page(template: str, **values: object) -> str:
+    """A page. Everything that is not ours is escaped, and its control characters made visible."""
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def template_text(name: str) -> Markup:
+    """A file of the templates as it is, trusted."""
+    text = files("services.reporter").joinpath("templates", name).read_text(encoding="utf-8")
+    return Markup(text)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("services.reporter"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # On every value that the template prints, so that none is forgotten.
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else shown(value),
+    )
+    words = (as_name, count, milliseconds, percent, percent_range)
+    environment.globals.update({function.__name__: function for function in words})
+    return environment
 
 
 def command_line(request: MatchupRequest) -> str:

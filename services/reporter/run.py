@@ -27,8 +27,7 @@ from shared.records import (
 )
 from shared.verdicts.intervals import win_rate
 from shared.verdicts.scores import Played, Scores, Tally, own_choices
-from shared.verdicts.sequential import Decided, SequentialTest
-from shared.verdicts.until import latest_look
+from shared.verdicts.sequential import Decided, SequentialTest, latest_look
 
 _Name = TypeVar("_Name", bound=str)
 _Number = TypeVar("_Number", int, float)

@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 Winner = Literal["p1", "p2", "draw"]
 
 PAIR_SCORES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -23,21 +23,35 @@ error belongs to each side of an even match. The other two shares are those that
 pays for, and closeness more than one, since it takes two tests that both say so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, log
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from shared.verdicts.numerics import Floats, falling_root
-from shared.verdicts.scores import PAIR_SCORES, Scores
+from shared.verdicts.scores import PAIR_SCORES, Floats, Played, Scores
 
 _SHARE_STRONGER, _SHARE_OVERWHELMING, _SHARE_CLOSER = 0.5, 0.1, 1.4
 _UNSEEN = 1e-3
 """A score that no pair reached counts as this much of one, as in fishtest: it is possible all the same."""
+_HALVINGS_AT_MOST = 200
+FIRST_BATTLES = 6
+FEWEST_BATTLES = 4
+MOST_BATTLES = 64
+
+
+class UntilDecided(BaseModel):
+    """When to stop: at the first verdict, which is wrong with a probability of at most `error`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    margin: float = Field(default=0.1, ge=0.01, le=0.4)
+    """Policies closer than this to even are not told apart: 0.1 is a win rate of 60 % or 40 %."""
+    error: float = Field(default=0.05, ge=0.001, le=0.2)
+    """How often a verdict may be wrong."""
 
 
 class Decided(StrEnum):
@@ -90,6 +104,43 @@ class SequentialTest(BaseModel):
     """The two are closer than the margin once `up` and `down` are both this low."""
     battles_left: int | None
     """How many more it will probably take, if what was seen goes on; None while nothing points anywhere."""
+
+
+def look_ranges(battles: int, *, pairs: bool) -> tuple[range, ...]:
+    """The ranges of battles after each of which a matchup of at most `battles` is looked at, in order.
+
+    After 6 battles they have 4, and grow to a sixteenth of what was played before, at most 64: so a walkover is decided
+    after 18 battles, a look comes late by a sixteenth at worst, and the looks at n battles together read about 16 n
+    records. No range cuts a pair.
+    """
+    cut: list[range] = []
+    start = 0
+    while start < battles:
+        size = min(MOST_BATTLES, max(FEWEST_BATTLES, -(-start // 16))) if start else FIRST_BATTLES
+        size += size % 2 if pairs else 0
+        cut.append(range(start, min(start + size, battles)))
+        start += size
+    return tuple(cut)
+
+
+def latest_look(played: Mapping[int, Played], until: UntilDecided, *, most: int, pairs: bool) -> SequentialTest:
+    """What the battles say, looked at in order and only after each whole range; the first verdict stands.
+
+    So the verdict is the same whatever the order in which battles end, and whatever was played on top.
+    """
+    scores, seen = {0: Scores()}, list[Played]()
+    for stretch in look_ranges(most, pairs=pairs):
+        if not all(index in played for index in stretch):
+            break
+        seen += [played[index] for index in stretch]
+        scores[stretch.stop] = Scores.of(seen)
+    found = sequential_tests(scores, until.margin, until.error, most=most, pairs=pairs)
+    return next((test for test in found if test.decided is not Decided.UNDECIDED), found[-1])
+
+
+def probably_left(test: SequentialTest, played: int) -> int | None:
+    """How many battles more it will take, where `played` of them have ended, some since the look; None if unknown."""
+    return None if test.battles_left is None else max(0, test.battles_left - max(0, played - test.battles))
 
 
 def sequential_tests(
@@ -177,3 +228,15 @@ def _log_likelihood(counts: Floats, mean: float) -> Floats:
     multiplier = falling_root(slope, *ends)
     greatest: Floats = -(counts * np.log1p(multiplier[..., None] * from_mean)).sum(-1)
     return greatest
+
+
+def falling_root(function: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:
+    """Where a function that falls from above zero at `low` to below zero at `high` is zero, for many at once."""
+    low, high = low.copy(), high.copy()
+    for _ in range(_HALVINGS_AT_MOST):
+        middle = (low + high) / 2
+        above = function(middle) > 0
+        if np.all((middle <= low) | (middle >= high)):
+            break
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return (low + high) / 2

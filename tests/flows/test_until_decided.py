@@ -22,8 +22,7 @@ from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, read_r
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.scores import Winner
-from shared.verdicts.sequential import Decided
-from shared.verdicts.until import UntilDecided
+from shared.verdicts.sequential import Decided, UntilDecided
 from shared.work import State
 from tests.flows.conftest import make_stack
 from tests.flows.recording import OneMatchup

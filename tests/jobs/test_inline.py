@@ -19,7 +19,7 @@ from shared.process import interruptible
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings
 from shared.store import Store
-from shared.verdicts.until import UntilDecided
+from shared.verdicts.sequential import UntilDecided
 from shared.work import State
 
 SETTINGS = Settings(_env_file=None)

@@ -2,8 +2,7 @@
 
 from itertools import combinations
 
-from shared.verdicts.next_pairing import most_worth
-from shared.verdicts.ratings import Meeting
+from shared.verdicts.ratings import Meeting, most_worth
 from shared.verdicts.scores import Scores
 
 EVERY = tuple(combinations("abcd", 2))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize.elementwise import find_root
 from scipy.special import stdtrit
 
-from shared.verdicts.numerics import falling_root, t_quantile
+from shared.verdicts.intervals import t_quantile
+from shared.verdicts.sequential import falling_root
 
 DEGREES = [1, 1.5, 2, 3, 4, 7, 10, 30, 99, 100, 101, 500, 1e4, 1e6]
 

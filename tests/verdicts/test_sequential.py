@@ -14,9 +14,9 @@ from shared.verdicts.sequential import (
     SequentialTest,
     decide,
     log_likelihood_ratios,
+    look_ranges,
     sequential_tests,
 )
-from shared.verdicts.until import look_ranges
 
 
 def look(scores: Scores, margin: float = 0.1, *, pairs: bool = True) -> SequentialTest:

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.verdicts.scores import Played, Winner
-from shared.verdicts.sequential import Decided, SequentialTest
-from shared.verdicts.until import UntilDecided, latest_look, look_ranges
+from shared.verdicts.sequential import Decided, SequentialTest, UntilDecided, latest_look, look_ranges
 
 UNTIL = UntilDecided(margin=0.1, error=0.05)
 
