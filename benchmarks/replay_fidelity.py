@@ -27,7 +27,7 @@ from services.scraper.replay import BattleRead, MadeDecision
 from shared.battle.action import Action, Move, Switch, meant, needs_answer
 from shared.battle.protocol import SEATS, Seat
 from shared.battle.state import BattleState, Side
-from shared.battle.tracking.tracker import Tracker
+from shared.battle.tracker import Tracker
 
 Place = tuple[Seat, int]
 """Seat and block: where in a battle a decision was made."""

@@ -25,7 +25,7 @@ from services.arena.policies.baselines import Person
 from services.arena.policies.language_model import LanguageModel
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
-from shared.battle.tracking.tracker import Tracker
+from shared.battle.tracker import Tracker
 from shared.errors import InvalidTeam, UsageError
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest, Seeds

@@ -12,7 +12,7 @@ from shared.battle.action import Action, Forfeit, Move, Pass, Request, Switch, l
 from shared.battle.decision import Decision, Outcome
 from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
-from shared.battle.tracking.tracker import Tracker
+from shared.battle.tracker import Tracker
 from shared.errors import BattleBroken
 from shared.records import DecisionRecord
 

@@ -16,8 +16,8 @@ from services.scraper.replay import MadeDecision, Replay
 from services.scraper.rerun import Differs, Simulators, rerun
 from shared.battle.action import Action, Move, Switch
 from shared.battle.contract import CONTRACTS
-from shared.battle.protocol import SEATS, Seat
-from shared.battle.state import BattleState, Event, PokemonState
+from shared.battle.protocol import SEATS, Event, Seat
+from shared.battle.state import BattleState, PokemonState
 from shared.records import BattleRecord
 
 LEAST_IDENTICAL: Mapping[str, float] = {"v1": 0.98, "v2": 0.0}

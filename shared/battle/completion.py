@@ -6,9 +6,9 @@ from that list. Reading an answer looks it up there and nowhere else: prose is n
 
 import re
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 from shared.battle.action import Action, Move, Pass, Switch
-from shared.battle.outcome import Reason
 from shared.battle.pokedex import pokedex
 from shared.battle.prompt_v1 import describe_move_v1
 from shared.battle.state import BattleState
@@ -21,6 +21,19 @@ NAME_LIMIT = 40
 # re.escape would also escape spaces, which not every engine behind a backend takes.
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _SHAPES = re.compile(r"(move|switch) \S.*|pass|.+ \(\S+, \S+pw, \S+\)", re.IGNORECASE)
+
+
+class Reason(StrEnum):
+    """Why an answer could not be used."""
+
+    UNPARSABLE = "unparsable"
+    ILLEGAL = "illegal"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    TIMED_OUT = "timed_out"
+    REFUSED = "refused"
+    INEXPRESSIBLE = "inexpressible_in_contract"
+    """No legal action can be written in the contract: not the policy's fault."""
 
 
 def completions_v1(state: BattleState) -> Completions:

@@ -5,19 +5,61 @@ more, with the reason; then a substitute plays, and the decision says so. The mo
 `complete`, so that nothing here knows of networks.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from shared.battle.action import Action, Forfeit
-from shared.battle.completion import parse, regex
+from shared.battle.completion import Reason, parse, regex
 from shared.battle.contract import Contract
-from shared.battle.outcome import AskRecord, Outcome, Reason
 from shared.battle.state import BattleState
 from shared.text import one_line
 
 __all__ = ["Answer", "Ask", "AskRecord", "Complete", "Decision", "Outcome", "Reason", "decide"]
 
 ECHO_LIMIT = 80
+
+
+class Outcome(StrEnum):
+    """How a decision came about."""
+
+    CHOSEN = "chosen"
+    CHOSEN_AFTER_SECOND_ASK = "chosen_after_second_ask"
+    ONLY_ACTION = "only_action"
+    """One legal action: nobody was asked."""
+    SUBSTITUTED = "substituted"
+    """The policy gave no usable answer and its substitute played."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskRecord:
+    """One ask. A decision has one for each attempt."""
+
+    # What a server does not tell is None, never a guess: an unknown price is not a price of zero.
+    prompt: str
+    """The last user message, whole."""
+    answer: str
+    """All that the model said, cut where it is absurdly long."""
+    reason: Reason | None = None
+    """Why the answer could not be used; None for the one that was."""
+    detail: str = ""
+    """What stands behind the reason, where the server said more."""
+    constraint: str = "none"
+    """What kept the model to the legal actions: regex, json_schema, or none."""
+    model: str | None = None
+    """As the server names it."""
+    probabilities: Mapping[str, float] | None = None
+    """Completion → probability, where the server scores them."""
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    first_token_ms: float | None = None
+    """Known only where the answer was streamed."""
+    last_token_ms: float | None = None
+    waited_ms: float = 0.0
+    """For a free place at the server, or for a server to come back: no time of the model's."""
+    retries: int = 0
+    """Requests that were not answered, before the one that was."""
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

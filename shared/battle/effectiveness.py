@@ -7,8 +7,7 @@ chart. Hidden things don't count: an unrevealed ability, or the Pokémon beneath
 from collections.abc import Iterable, Mapping, Sequence
 
 from shared.battle.pokedex import MoveFacts, Pokedex, pokedex, to_id
-from shared.battle.protocol import Seat, other
-from shared.battle.tracking.in_sight import FieldTracker, InSight
+from shared.battle.protocol import FieldTracker, InSight, Seat, other
 
 ChosenMove = tuple[int, Seat, str]
 """Turn, seat, and the move's id or name."""

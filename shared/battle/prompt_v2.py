@@ -13,7 +13,8 @@ from shared.battle.action import Move, Switch
 from shared.battle.completion import completions_v2
 from shared.battle.effectiveness import attack_type, type_multiplier
 from shared.battle.pokedex import Pokedex, pokedex
-from shared.battle.state import BattleState, Event, PokemonState
+from shared.battle.protocol import Event
+from shared.battle.state import BattleState, PokemonState
 from shared.text import one_line
 
 MAX_CHARACTERS = 900

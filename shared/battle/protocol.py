@@ -1,16 +1,24 @@
-"""Who sees which line: Showdown's battle log, and what `|split|` hides from whom.
+"""Showdown's battle log: who sees which line, who stands on the field by it, and what happened in the last turn.
 
-A chunk of the log holds lines for everyone and blocks of three: `|split|p1`, the line as p1 sees it,
-the line as everyone else sees it (SIM-PROTOCOL.md of the pokemon-showdown repository).
+A chunk of the log holds lines for everyone and blocks of three: `|split|p1`, the line as p1 sees it, the line as
+everyone else sees it (SIM-PROTOCOL.md of the pokemon-showdown repository). What is followed is what is in sight, not
+what is true: a Pokémon under Illusion is seen as its disguise until that breaks.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from shared.battle.pokedex import Pokedex, pokedex
 
 Seat = Literal["p1", "p2"]
 SEATS: tuple[Seat, Seat] = ("p1", "p2")
 Line = list[str]
 """A line of the log, split at `|`."""
+Who = Literal["own", "foe"]
+Happening = Literal["move", "switch", "cant", "tera", "faint"]
+MOVES_KEPT = 4
+_SEATS: Mapping[str, Seat] = {seat: seat for seat in SEATS}
 
 
 def other(seat: Seat) -> Seat:
@@ -32,3 +40,239 @@ def seen_by(seat: Seat | None, lines: Iterable[str]) -> Iterator[str]:
             if not line:
                 continue
         yield line
+
+
+def seat_of(ident: str) -> Seat | None:
+    """The seat a log's name for a Pokémon (`p1a: Sparky`, `p1: Sparky`) begins with."""
+    return _SEATS.get(ident[:2])
+
+
+def name_of(ident: str) -> str:
+    """A log's name for a Pokémon without its position: `p1a: Sparky` → `p1: Sparky`, as requests have it."""
+    return ident if ident[2:3] == ":" else ident[:2] + ident[3:]
+
+
+def read_details(details: str) -> tuple[str, int, str | None]:
+    """Species, level and shown tera type of `Rotom-Wash, L83, shiny, tera:Water`."""
+    species, *rest = (part.strip() for part in details.split(","))
+    level = next((int(part[1:]) for part in rest if part[:1] == "L" and part[1:].isdigit()), 100)
+    return species, level, next((part[5:] for part in rest if part.startswith("tera:")), None)
+
+
+def hp_percent(condition: str) -> int:
+    """Remaining HP of a condition (`201/264 par`, `0 fnt`) in percent, rounded up: 0 only when fainted."""
+    amount = condition.split(" ", 1)[0]
+    current, _, maximum = amount.partition("/")
+    if not current.isdigit() or not maximum.isdigit() or int(maximum) == 0:
+        return 0
+    return -(-100 * int(current) // int(maximum))
+
+
+def renamed(line: Sequence[str], names: Mapping[str, str]) -> Line:
+    """The line with each Pokémon that `names` names called by its other name."""
+    result = list(line)
+    for index, part in enumerate(result):
+        prefix = "[of] " if part.startswith("[of] ") else ""
+        if part[len(prefix) :] in names:
+            result[index] = prefix + names[part[len(prefix) :]]
+    return result
+
+
+# ── what a side sees of it ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class InSight:
+    """A Pokémon on the field. `ident` is its name in the log (`p1a: Sparky`)."""
+
+    ident: str
+    species: str
+    level: int
+    own_types: tuple[str, ...]
+    """Without terastallization."""
+    tera_type: str | None = None
+    """Only once terastallized."""
+    transformed_into: str | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that count when it is attacked. The tera type Stellar leaves them as they were."""
+        return self.own_types if self.tera_type in (None, "Stellar") else (self.tera_type,)
+
+    @property
+    def forme(self) -> str:
+        """The species it acts as."""
+        return self.transformed_into or self.species
+
+
+class FieldTracker:
+    """Follows both sides' active Pokémon through a log, line by line."""
+
+    def __init__(self, generation: int) -> None:
+        self.active: dict[Seat, InSight] = {}
+        self.met: dict[str, InSight] = {}
+        """Everyone who was ever in sight, by name without position (`p1: Sparky`), as it leaves the field."""
+        self._pokedex: Pokedex = pokedex(generation)
+
+    def see(self, fields: Sequence[str]) -> None:
+        """Take in one line, split at `|` (so that `fields[1]` is its kind). Most kinds change nothing."""
+        if len(fields) < 4:
+            return
+        kind, ident = fields[1], fields[2]
+        seat = seat_of(ident)
+        if seat is None:
+            return
+        if kind in ("switch", "drag", "replace"):
+            self.active[seat] = self.met[name_of(ident)] = self._entering(ident, fields[3])
+            return
+        change = _CHANGES.get(kind)
+        shown = self.active.get(seat)
+        if change is not None and shown is not None and shown.ident == ident:
+            self.active[seat] = change(self, shown, fields[3], fields[4:])
+
+    def _entering(self, ident: str, details: str) -> InSight:
+        species, level, tera = read_details(details)
+        return InSight(ident, species, level, self._pokedex.types(species), tera)
+
+    def _details(self, shown: InSight, details: str, rest: Sequence[str]) -> InSight:
+        changed = self._forme(shown, details, rest)
+        self.met[name_of(shown.ident)] = changed
+        return changed
+
+    def _forme(self, shown: InSight, details: str, _: Sequence[str]) -> InSight:
+        # Unlike `detailschange`, a `-formechange` ends when the Pokémon leaves the field.
+        species, _level, tera = read_details(details)
+        types = self._pokedex.types(species)
+        return replace(shown, species=species, own_types=types, tera_type=shown.tera_type or tera)
+
+    def _tera(self, shown: InSight, type_name: str, _: Sequence[str]) -> InSight:
+        name = name_of(shown.ident)
+        self.met[name] = replace(self.met[name], tera_type=type_name)
+        return replace(shown, tera_type=type_name)
+
+    def _transform(self, shown: InSight, into: str, _: Sequence[str]) -> InSight:
+        seat = seat_of(into)
+        target = self.active.get(seat) if seat else None
+        if target is None:
+            return shown
+        return replace(shown, transformed_into=target.forme, own_types=target.own_types)
+
+    def _start(self, shown: InSight, effect: str, rest: Sequence[str]) -> InSight:
+        if effect == "typeadd" and rest and rest[0] not in shown.own_types:
+            return replace(shown, own_types=(*shown.own_types, rest[0]))
+        if effect == "typechange" and rest:
+            return self._change_types(shown, rest)
+        return shown
+
+    def _end(self, shown: InSight, effect: str, _: Sequence[str]) -> InSight:
+        if effect != "typechange":
+            return shown
+        return replace(shown, own_types=self._pokedex.types(shown.forme))
+
+    def _change_types(self, shown: InSight, rest: Sequence[str]) -> InSight:
+        # Either the new types (`Water/Ground`), or, for Reflect Type, whose types are taken on.
+        if not rest[0].startswith("["):
+            return replace(shown, own_types=tuple(part for part in rest[0].split("/") if part not in ("", "???")))
+        copied = next((seat_of(part[5:]) for part in rest if part.startswith("[of] ")), None)
+        source = self.active.get(copied) if copied else None
+        return replace(shown, own_types=source.types) if source is not None else shown
+
+
+_CHANGES: Mapping[str, Callable[[FieldTracker, InSight, str, Sequence[str]], InSight]] = {
+    "detailschange": FieldTracker._details,
+    "-formechange": FieldTracker._forme,
+    "-terastallize": FieldTracker._tera,
+    "-transform": FieldTracker._transform,
+    "-start": FieldTracker._start,
+    "-end": FieldTracker._end,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something seen to happen. `damage_percent` is what a move took from its target."""
+
+    who: Who
+    what: Happening
+    pokemon: str
+    detail: str = ""
+    """The move's name, the reason it could not move, or the tera type."""
+    damage_percent: int | None = None
+
+
+class TurnTracker:
+    """Follows one side's view of a log, line by line."""
+
+    def __init__(self, seat: Seat, field: FieldTracker) -> None:
+        self.turn = 0
+        self.weather: str | None = None
+        """As the log names it: RainDance."""
+        self.team_size: dict[Seat, int] = {}
+        self.preview: dict[Seat, list[str]] = {"p1": [], "p2": []}
+        """Details of the Pokémon shown at team preview."""
+        self._seat = seat
+        self._field = field
+        self._this_turn: list[Event] = []
+        self._turn_before: list[Event] = []
+        self._moves: dict[Seat, list[str]] = {"p1": [], "p2": []}
+        self._hp_percent: dict[str, int] = {}
+
+    @property
+    def last_turn(self) -> tuple[Event, ...]:
+        """In the middle of a turn that turn so far, otherwise the one before."""
+        return tuple(self._this_turn or self._turn_before)
+
+    @property
+    def foe_moves(self) -> tuple[str, ...]:
+        """The opponent's last four distinct moves, in order of first use."""
+        return tuple(self._moves[other(self._seat)][-MOVES_KEPT:])
+
+    def see(self, fields: Sequence[str]) -> None:
+        """Take in one line, split at `|`, after the FieldTracker has seen it."""
+        if len(fields) < 3:
+            return
+        kind, subject = fields[1], fields[2]
+        seat = seat_of(subject)
+        if kind == "teamsize" and seat is not None:
+            self.team_size[seat] = int(fields[3])
+        elif kind == "poke" and seat is not None:
+            self.preview[seat].append(fields[3])
+        elif seat is not None:
+            self._see_pokemon(kind, subject, seat, fields[3:])
+        elif kind == "turn":
+            self._turn_before, self._this_turn = self._this_turn if self.turn else [], []
+            self.turn = int(subject)
+        elif kind == "-weather":
+            self.weather = None if subject == "none" else subject
+
+    def _see_pokemon(self, kind: str, subject: str, seat: Seat, rest: Sequence[str]) -> None:
+        match kind, *rest:
+            case (("switch" | "drag"), _, condition, *_):
+                self._add(seat, "switch", "dragged" if kind == "drag" else "")
+                self._hp_percent[subject] = hp_percent(condition)
+            case "move", name, *_:
+                self._add(seat, "move", name)
+                if name not in self._moves[seat]:
+                    self._moves[seat].append(name)
+            case "cant", reason, *_:
+                self._add(seat, "cant", reason)
+            case "-terastallize", type_name, *_:
+                self._add(seat, "tera", type_name)
+            case "faint", *_:
+                self._add(seat, "faint")
+            case (("-damage" | "-heal" | "-sethp"), condition, *sources):
+                lost = self._hp_percent.get(subject, 100) - hp_percent(condition)
+                self._hp_percent[subject] = hp_percent(condition)
+                if kind == "-damage" and not any(source.startswith("[from]") for source in sources):
+                    self._credit(seat, lost)
+
+    def _add(self, seat: Seat, what: Happening, detail: str = "") -> None:
+        shown = self._field.active.get(seat)
+        who: Who = "own" if seat == self._seat else "foe"
+        self._this_turn.append(Event(who, what, shown.species if shown else "?", detail))
+
+    def _credit(self, victim: Seat, percent: int) -> None:
+        # A move's own damage follows its line; crashes and recoil name their source and come with `[from]`.
+        last = self._this_turn[-1] if self._this_turn else None
+        if last is not None and last.what == "move" and (last.who == "own") == (victim != self._seat):
+            self._this_turn[-1] = replace(last, damage_percent=(last.damage_percent or 0) + max(0, percent))

@@ -11,12 +11,10 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from shared.battle.action import Action, Switch
-from shared.battle.tracking.in_sight import InSight
+from shared.battle.protocol import Event, InSight
 from shared.errors import BrokenRecord, first_fault
 
 Question = Literal["move", "switch", "lead"]
-Who = Literal["own", "foe"]
-Happening = Literal["move", "switch", "cant", "tera", "faint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +76,6 @@ class Side:
     """How many more the opponent has."""
     conditions: Mapping[str, int] = field(default_factory=dict)
     """Side condition → layers of spikes, or the turn it began."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something seen to happen. `damage_percent` is what a move took from its target."""
-
-    who: Who
-    what: Happening
-    pokemon: str
-    detail: str = ""
-    """The move's name, the reason it could not move, or the tera type."""
-    damage_percent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from shared.battle.completion import Completions
 from shared.battle.contract import CONTRACTS
 from shared.battle.protocol import SEATS, Seat
 from shared.battle.state import BattleState
-from shared.battle.tracking.tracker import Tracker
+from shared.battle.tracker import Tracker
 from shared.simulator.simulator import SeatSetup, Simulator
 
 TEAMS = Path(__file__).parents[2] / "services" / "arena" / "sample_teams"

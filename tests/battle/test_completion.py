@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.battle.action import Action, Move, Pass, Switch
 from shared.battle.completion import completions_v1, completions_v2, parse, regex, render
-from shared.battle.outcome import Reason
+from shared.battle.decision import Reason
 from shared.battle.state import BattleState
 from tests.battle.builders import FLASH_CANNON, THUNDERBOLT, TO_GYARADOS, a_state
 

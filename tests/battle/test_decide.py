@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from shared.battle.action import Action
 from shared.battle.contract import CONTRACTS
-from shared.battle.decision import Answer, Ask, Decision, decide
-from shared.battle.outcome import Outcome, Reason
+from shared.battle.decision import Answer, Ask, Decision, Outcome, Reason, decide
 from shared.battle.state import BattleState
 from tests.battle.builders import FLASH_CANNON, THUNDERBOLT, TO_GYARADOS, a_state
 

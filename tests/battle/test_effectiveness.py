@@ -4,7 +4,7 @@ import pytest
 
 from shared.battle.effectiveness import ChosenMove, chosen_effectiveness, type_multiplier
 from shared.battle.pokedex import pokedex
-from shared.battle.tracking.in_sight import InSight
+from shared.battle.protocol import InSight
 
 
 def seen(species: str, generation: int = 9, tera: str | None = None) -> InSight:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shared.battle.protocol import Seat
-from shared.battle.state import Event, KnownMove, PokemonState
-from shared.battle.tracking.tracker import UNTRACKED_KEPT, Tracker
+from shared.battle.protocol import Event, Seat
+from shared.battle.state import KnownMove, PokemonState
+from shared.battle.tracker import UNTRACKED_KEPT, Tracker
 from shared.errors import BattleBroken
 
 START = ("|gen|9", "|teamsize|p1|6", "|teamsize|p2|6", "|start")
@@ -117,11 +117,11 @@ def test_a_line_that_cannot_be_taken_in_is_skipped_and_remembered(line: str) -> 
 def test_what_is_remembered_of_skipped_lines_is_bounded_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     tracker = a_tracker()
     tracker.hear([f"|never-heard-of|{number}" for number in range(100)])
-    with caplog.at_level(logging.DEBUG, "shared.battle.tracking.tracker"):
+    with caplog.at_level(logging.DEBUG, "shared.battle.tracker"):
         assert tracker.battle.turn == 0
 
     assert len(tracker.untracked) == UNTRACKED_KEPT
-    assert len([record for record in caplog.records if record.name == "shared.battle.tracking.tracker"]) == 1
+    assert len([record for record in caplog.records if record.name == "shared.battle.tracker"]) == 1
 
 
 def test_players_of_one_name_are_told_apart() -> None:

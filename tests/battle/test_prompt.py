@@ -9,7 +9,8 @@ from shared.battle.action import Move, Switch
 from shared.battle.contract import CONTRACTS, golden_states
 from shared.battle.prompt_v1 import prompt_v1
 from shared.battle.prompt_v2 import MAX_CHARACTERS, prompt_v2
-from shared.battle.state import Event, KnownMove, PokemonState, Side
+from shared.battle.protocol import Event
+from shared.battle.state import KnownMove, PokemonState, Side
 from tests.battle.builders import FLASH_CANNON, GYARADOS, MAGNEZONE, RAGING_BOLT, a_state
 
 GOLDEN_PROMPTS = Path(__file__).parent / "data" / "golden_prompts.txt"

@@ -20,7 +20,7 @@ from services.arena.play import make_battlefield, play
 from services.arena.player import Player
 from services.arena.policies import make_policy
 from shared.battle.protocol import SEATS, Seat
-from shared.battle.tracking.tracker import Tracker
+from shared.battle.tracker import Tracker
 from shared.errors import BattleBroken, Unreachable, UsageError
 from shared.records import BattleRecord, MatchupRequest
 from shared.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 from services.arena.backends import Backend, Question
 from services.arena.backends.chat import make_backend
 from shared.battle.completion import regex
-from shared.battle.outcome import Reason
+from shared.battle.decision import Reason
 from shared.errors import Unreachable, UsageError
 from shared.jobs.limits import LocalLimiter
 from shared.policies import parse_policy

@@ -16,7 +16,7 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, Field, TypeAdapter, 
 
 from services.arena.backends import Backend, Form, ListedModel, Question, Reply, ScoredAnswer
 from services.arena.backends.transport import Failing, Transport
-from shared.battle.outcome import Reason
+from shared.battle.decision import Reason
 from shared.errors import UnknownPolicy, Unreachable
 from shared.jobs.limits import Limiter
 from shared.policies import PolicySpec

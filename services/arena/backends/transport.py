@@ -27,7 +27,7 @@ from time import monotonic
 import httpx2
 
 from services.arena.backends import Reply
-from shared.battle.outcome import Reason
+from shared.battle.decision import Reason
 from shared.errors import Unreachable
 from shared.jobs.limits import Limiter
 from shared.settings import Endpoint

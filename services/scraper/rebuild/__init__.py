@@ -23,10 +23,9 @@ from services.scraper.rebuild.public_log import (
 from services.scraper.replay import BattleRead, MadeDecision, action_kind
 from shared.battle.action import Action, Move, Switch
 from shared.battle.pokedex import Pokedex, pokedex, to_id
-from shared.battle.protocol import SEATS, Line, Seat
+from shared.battle.protocol import SEATS, Line, Seat, name_of, seat_of
 from shared.battle.state import BattleState
-from shared.battle.tracking.in_sight import name_of, seat_of
-from shared.battle.tracking.tracker import Tracker
+from shared.battle.tracker import Tracker
 
 __all__ = ["BattleRead", "DropReason", "MadeDecision", "UnreadableReplay", "rebuild"]
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from shared.battle.protocol import SEATS, Line, Seat
-from shared.battle.tracking.in_sight import seat_of
+from shared.battle.protocol import SEATS, Line, Seat, seat_of
 
 RequestKind = Literal["lead", "move", "switch", "revive"]
 

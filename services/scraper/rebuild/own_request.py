@@ -13,8 +13,7 @@ from services.scraper.rebuild.blocked_moves import BlockedMoves
 from services.scraper.rebuild.choices import RequestKind, called_by
 from services.scraper.rebuild.own_team import MAX_MOVES, OwnTeams, TeamMember
 from shared.battle.pokedex import Pokedex, to_id
-from shared.battle.protocol import Line, Seat, other
-from shared.battle.tracking.in_sight import name_of, seat_of
+from shared.battle.protocol import Line, Seat, name_of, other, seat_of
 
 _PP_OF_A_COPY = 5
 

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.scraper.rebuild.choices import called_by
+from services.scraper.rebuild.public_log import Stint, under_true_names, unmask
 from shared.battle.pokedex import to_id
-from shared.battle.protocol import SEATS, Line, Seat, other
-from shared.battle.tracking.illusion import Stint, under_true_names, unmask
-from shared.battle.tracking.in_sight import name_of, read_details, seat_of
+from shared.battle.protocol import SEATS, Line, Seat, name_of, other, read_details, seat_of
 
 MAX_MOVES = 4
 _ENTERS = ("switch", "drag")

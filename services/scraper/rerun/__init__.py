@@ -19,7 +19,7 @@ from services.scraper.replay import BattleRead, MadeDecision, Replay, action_kin
 from services.scraper.rerun.inputlog import InputLog, NotRun, parse_inputlog
 from shared.battle.action import Move, legal_actions, meant, needs_answer
 from shared.battle.protocol import SEATS, Seat, seen_by
-from shared.battle.tracking.tracker import Tracker
+from shared.battle.tracker import Tracker
 from shared.errors import AlphaStralError, InputRefused, SimulatorError, UnknownFormat, UsageError
 from shared.policies import check_format
 from shared.simulator.simulator import Simulator, Step

@@ -13,10 +13,18 @@ from poke_env.battle.side_condition import SideCondition
 
 from shared.battle.action import Request, legal_actions
 from shared.battle.pokedex import Pokedex, pokedex
-from shared.battle.protocol import Seat, other
+from shared.battle.protocol import (
+    FieldTracker,
+    InSight,
+    Seat,
+    TurnTracker,
+    hp_percent,
+    name_of,
+    other,
+    read_details,
+    seat_of,
+)
 from shared.battle.state import BattleState, KnownMove, PokemonState, Question, Side
-from shared.battle.tracking.in_sight import FieldTracker, InSight, name_of, read_details, seat_of
-from shared.battle.tracking.last_turn import TurnTracker, hp_percent
 
 # Of poke-env's effects, those that last and bear on a decision; the rest are passing notices.
 _LASTING_EFFECTS = frozenset(

@@ -2,23 +2,21 @@
 
 poke-env tracks the battle; it needs no client, only lines and requests. Nothing is worked out before
 somebody looks, since some policies never do. Three things are not left to poke-env: one's own side, which
-the request tells; types, events and moves seen (`in_sight`, `last_turn`); and names under Illusion (`illusion`).
+the request tells; types, events and moves seen (protocol.py); and names under Illusion (`TrueNames`).
 A line that poke-env cannot take in is skipped and remembered: it costs a detail, not the battle.
 """
 
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from poke_env.battle import Battle
 
 from shared.battle.action import Request
-from shared.battle.protocol import SEATS, Line, Seat, other, seen_by
+from shared.battle.draw_state import draw
+from shared.battle.protocol import SEATS, FieldTracker, Line, Seat, TurnTracker, other, renamed, seat_of, seen_by
 from shared.battle.state import BattleState
-from shared.battle.tracking.draw_state import draw
-from shared.battle.tracking.illusion import TrueNames
-from shared.battle.tracking.in_sight import FieldTracker
-from shared.battle.tracking.last_turn import TurnTracker
 from shared.errors import BattleBroken
 from shared.text import one_line
 
@@ -160,3 +158,71 @@ class Tracker:
         if not self.untracked:
             logger.debug("poke-env could not take in %s: %s", one_line(what), one_line(repr(error)))
         self.untracked.append(what)
+
+
+class TrueNames:
+    """One side's view of a battle, lines and requests in the order heard, corrected for Illusion.
+
+    Illusion makes a Pokémon enter under the name of a team mate, and every line until it breaks bears that name. Those
+    lines are rewritten as if it had come as itself: an opponent's once a `|replace|` line breaks the disguise, one's
+    own at the next request, which always tells the truth.
+    """
+
+    def __init__(self, seat: Seat) -> None:
+        self.past: list[Line | Request] = []
+        self._seat: Seat = seat
+        self._entered: dict[Seat, int] = {}
+        """Where in the past the active Pokémon of a seat entered."""
+        self._names: dict[str, str] = {}
+        """Shown ident → true ident, of those now on the field in a known disguise."""
+
+    def hear(self, line: Line) -> bool:
+        """Take in a line, split at `|`. True when the past has changed and must be told again."""
+        kind, ident = (line[1], line[2]) if len(line) > 2 else ("", "")
+        seat = seat_of(ident)
+        if seat is not None and kind in ("switch", "drag"):
+            self._names = {shown: true for shown, true in self._names.items() if seat_of(shown) != seat}
+            self._entered[seat] = len(self.past)
+        elif seat is not None and kind == "replace" and seat in self._entered:
+            known = self._entry(seat)[2] == ident
+            if not known:
+                self._unmask(seat, ident, line[3])
+            self._names = {shown: true for shown, true in self._names.items() if true != ident}
+            return not known
+        self.past.append(renamed(line, self._names) if self._names else line)
+        return False
+
+    def request(self, request: Request) -> bool:
+        """Take in a request. True when the past has changed and must be told again."""
+        disguised = self._disguised(request)
+        if disguised is not None:
+            shown = self._entry(self._seat)[2]
+            true = f"{shown[:3]}{disguised['ident'][2:]}"
+            self._unmask(self._seat, true, disguised["details"])
+            self._names[shown] = true
+        self.past.append(request)
+        return disguised is not None
+
+    def _disguised(self, request: Request) -> Mapping[str, Any] | None:
+        if self._seat not in self._entered or request.get("teamPreview"):
+            return None
+        shown_name = self._entry(self._seat)[2][3:]
+        active = next((pokemon for pokemon in request["side"]["pokemon"] if pokemon["active"]), None)
+        if active is None or "illusion" not in (active.get("ability"), active.get("baseAbility")):
+            return None
+        return active if active["ident"][2:] != shown_name else None
+
+    def _entry(self, seat: Seat) -> Line:
+        entry = self.past[self._entered[seat]]
+        assert isinstance(entry, list)
+        return entry
+
+    def _unmask(self, seat: Seat, ident: str, details: str) -> None:
+        start = self._entered[seat]
+        names = {self._entry(seat)[2]: ident}
+        for index in range(start, len(self.past)):
+            line = self.past[index]
+            if isinstance(line, list):
+                self.past[index] = renamed(line, names)
+        entry = self._entry(seat)
+        self.past[start] = [*entry[:3], details, *entry[4:]]

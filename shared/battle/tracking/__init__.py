@@ -1,1 +1,0 @@
-"""What one seat knows of a battle, followed line by line through its log."""
