@@ -1,9 +1,10 @@
-"""The HTTP API: every service's routes in one app. `python -m deploy.api` serves it."""
+"""The HTTP API: every kind of work, and every service's routes, in one app. `python -m deploy.api` serves it."""
 
 import json
 import logging
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -11,7 +12,12 @@ from fastapi import FastAPI
 
 import services.arena.api
 import services.reporter.api
-from deploy.kinds import kinds, resume
+from services.arena.matchups import MatchupWork
+from services.arena.tournaments import TournamentWork
+from services.scraper.datasets import Datasets
+from services.scraper.scrapes import Scrapes
+from services.trainer.trainings import TrainingWork
+from shared import work
 from shared.errors import AlphaStralError, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen
@@ -19,8 +25,27 @@ from shared.settings import Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging
 from shared.web import create_app, routes_of
+from shared.work import AnyKind
 
 log = logging.getLogger(__name__)
+
+KINDS: Mapping[str, Callable[[Store, Settings], AnyKind]] = {
+    "matchups": MatchupWork,
+    "tournaments": TournamentWork,
+    "scrapes": lambda store, settings: Scrapes(store),
+    "datasets": lambda store, settings: Datasets(store),
+    "trainings": TrainingWork,
+}
+
+
+def kinds(store: Store, settings: Settings) -> list[AnyKind]:
+    """What can be asked for over the API, in this store."""
+    return [kind(store, settings) for kind in KINDS.values()]
+
+
+def resume(store: Store, queues: Queues, settings: Settings, *, retry_failed: bool = False) -> int:
+    """Put it there; how many jobs were not there yet. With `retry_failed`, what failed for good gets another try."""
+    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed)
 
 
 def build(settings: Settings) -> FastAPI:

@@ -3,44 +3,59 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx2
+from pydantic import BaseModel
 
 from services.arena.views import MatchupLine, MatchupStatus, TournamentLine, TournamentStatus
-from services.scraper.views import DatasetStatus, NewDataset
-from services.trainer.trainings import NewTraining, TrainingStatus
 from shared.errors import AlphaStralError, Conflict, NotFound, Unreachable, UsageError
-from shared.records import NewMatchup, Run, parse_run
 from shared.settings import Settings
-from shared.tournaments import NewTournament
-from shared.work import ListOf, State
+from shared.work import ENDED, ListOf, WorkStatus
 
 ADDRESS_FILE = "api.json"
-_ENDED = (State.FINISHED, State.FAILED, State.CANCELLED)
+_POLL_SECONDS = 0.25
+
+L = TypeVar("L", bound=WorkStatus)
+S = TypeVar("S", bound=WorkStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKind(Generic[L, S]):
+    """A kind of work as the API shows it: where it is, a page of its list, and how one stands."""
+
+    path: str
+    page: type[ListOf[L]]
+    status: type[S]
+
+
+MATCHUPS = ApiKind("matchups", ListOf[MatchupLine], MatchupStatus)
+TOURNAMENTS = ApiKind("tournaments", ListOf[TournamentLine], TournamentStatus)
 
 
 def find_api(settings: Settings, folder: Path) -> str:
     """The API's address: from the settings, else where the local stack wrote it. Raises Unreachable without one."""
-    if settings.api_url is not None:
-        return settings.api_url
-    try:
-        return str(json.loads((folder / ADDRESS_FILE).read_text())["url"])
-    except (OSError, ValueError, KeyError) as error:
-        raise Unreachable("no API is known: start one with `alphastral up`, or set ALPHASTRAL_API_URL") from error
+    return settings.api_url or _published(
+        folder, "url", "no API is known: start one with `alphastral up`, or set ALPHASTRAL_API_URL"
+    )
 
 
 def find_redis(settings: Settings, folder: Path) -> str:
     """Redis's address: from the settings, else the local stack's own. Raises Unreachable without one."""
-    if settings.redis_url is not None:
-        return settings.redis_url
+    return settings.redis_url or _published(
+        folder, "redis_url", "no Redis is known: start the stack with `alphastral up`, or set REDIS_URL"
+    )
+
+
+def _published(folder: Path, name: str, otherwise: str) -> str:
     try:
-        return str(json.loads((folder / ADDRESS_FILE).read_text())["redis_url"])
+        return str(json.loads((folder / ADDRESS_FILE).read_text())[name])
     except (OSError, ValueError, KeyError) as error:
-        raise Unreachable("no Redis is known: start the stack with `alphastral up`, or set REDIS_URL") from error
+        raise Unreachable(otherwise) from error
 
 
 class ApiClient:
@@ -60,110 +75,56 @@ class ApiClient:
     ) -> None:
         self._http.close()
 
-    def enqueue(self, asked: NewMatchup, *, idempotency_key: str | None = None) -> MatchupStatus:
-        """Ask for a matchup."""
+    def ask(self, kind: ApiKind[L, S], asked: BaseModel, *, idempotency_key: str | None = None) -> S:
+        """Ask for work; asking again under the same key gives the same."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = asked.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        return MatchupStatus.model_validate(self._ask("POST", "/matchups", json=body, headers=headers).json())
+        body = asked.model_dump(mode="json", exclude_unset=True, exclude_none=True, by_alias=True)
+        return kind.status.model_validate_json(self._send("POST", kind.path, json=body, headers=headers))
 
-    def matchups(self, *, limit: int = 50, cursor: str | None = None) -> ListOf[MatchupLine]:
-        """A page of matchups, newest first."""
-        params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
-        return ListOf[MatchupLine].model_validate(self._ask("GET", "/matchups", params=params).json())
+    def list(self, kind: ApiKind[L, S], *, limit: int = 50) -> ListOf[L]:
+        """The newest of a kind."""
+        return kind.page.model_validate_json(self._send("GET", kind.path, params={"limit": limit}))
 
-    def matchup(self, matchup_id: str) -> MatchupStatus:
-        """How a matchup stands."""
-        return MatchupStatus.model_validate(self._ask("GET", _path(matchup_id)).json())
+    def get(self, kind: ApiKind[L, S], id: str) -> S:
+        """How work stands."""
+        return kind.status.model_validate_json(self.read(kind, id))
 
-    def cancel(self, matchup_id: str) -> MatchupStatus:
-        """Cancel a matchup."""
-        return MatchupStatus.model_validate(self._ask("DELETE", _path(matchup_id)).json())
+    def read(self, kind: ApiKind[L, S], id: str, *below: str) -> bytes:
+        """What lies at the address of some work, or below it: a matchup's `run` or `report`, a `leaderboard`."""
+        return self._send("GET", "/".join((kind.path, quote(id, safe=""), *below)))
 
-    def run(self, matchup_id: str) -> Run:
-        """A matchup's run."""
-        return parse_run(self._ask("GET", f"{_path(matchup_id)}/run").content, f"the run of {matchup_id}")
-
-    def report(self, matchup_id: str) -> str:
-        """A matchup's report, an HTML page."""
-        return self._ask("GET", f"{_path(matchup_id)}/report").text
-
-    def enqueue_tournament(self, asked: NewTournament, *, idempotency_key: str | None = None) -> TournamentStatus:
-        """Ask for a tournament."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = asked.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        return TournamentStatus.model_validate(self._ask("POST", "/tournaments", json=body, headers=headers).json())
-
-    def tournaments(self, *, limit: int = 50, cursor: str | None = None) -> ListOf[TournamentLine]:
-        """A page of tournaments, newest first."""
-        params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
-        return ListOf[TournamentLine].model_validate(self._ask("GET", "/tournaments", params=params).json())
-
-    def tournament(self, tournament_id: str) -> TournamentStatus:
-        """How a tournament stands."""
-        return TournamentStatus.model_validate(self._ask("GET", _path(tournament_id, "tournaments")).json())
-
-    def cancel_tournament(self, tournament_id: str) -> TournamentStatus:
-        """Cancel a tournament."""
-        return TournamentStatus.model_validate(self._ask("DELETE", _path(tournament_id, "tournaments")).json())
-
-    def leaderboard(self, tournament_id: str) -> str:
-        """A tournament's leaderboard, an HTML page."""
-        return self._ask("GET", f"{_path(tournament_id, 'tournaments')}/leaderboard").text
-
-    def health(self) -> dict[str, Any]:
-        """What waits on the queues, and who works."""
-        answer: dict[str, Any] = self._ask("GET", "/health").json()
-        return answer
-
-    def build_dataset(self, asked: NewDataset) -> DatasetStatus:
-        """Ask for a dataset; asking again for the same gives the same."""
-        body = asked.model_dump(mode="json", exclude_defaults=True)
-        return DatasetStatus.model_validate(self._ask("POST", "/datasets", json=body).json())
-
-    def dataset(self, name: str) -> DatasetStatus:
-        """How a dataset stands."""
-        return DatasetStatus.model_validate(self._ask("GET", f"/datasets/{quote(name, safe='')}").json())
-
-    def train(self, asked: NewTraining, *, idempotency_key: str | None = None) -> TrainingStatus:
-        """Ask for a training."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = asked.model_dump(mode="json", by_alias=True)
-        return TrainingStatus.model_validate(self._ask("POST", "/trainings", json=body, headers=headers).json())
-
-    def training(self, training_id: str) -> TrainingStatus:
-        """How a training stands."""
-        return TrainingStatus.model_validate(self._ask("GET", f"/trainings/{quote(training_id, safe='')}").json())
+    def cancel(self, kind: ApiKind[L, S], id: str) -> S:
+        """Cancel work; how it stands then."""
+        return kind.status.model_validate_json(self._send("DELETE", f"{kind.path}/{quote(id, safe='')}"))
 
     def wait(
         self,
-        matchup_id: str,
-        on_progress: Callable[[MatchupStatus], None] = lambda status: None,
-        *,
-        poll_seconds: float = 0.25,
-    ) -> MatchupStatus:
-        """Wait until a matchup has ended, one way or another, and call `on_progress` with each answer.
-
-        A cancelled one has ended when its report is there: it tells what was played.
-        """
+        kind: ApiKind[L, S],
+        id: str,
+        on_progress: Callable[[S], None] = lambda status: None,
+        ended: Callable[[S], bool] = lambda status: status.state in ENDED,
+    ) -> S:
+        """Wait until work has ended, one way or another, and call `on_progress` with each answer."""
         while True:
-            status = self.matchup(matchup_id)
+            status = self.get(kind, id)
             on_progress(status)
-            if status.state in _ENDED and (status.state is not State.CANCELLED or status.links.report):
+            if ended(status):
                 return status
-            time.sleep(poll_seconds)
+            time.sleep(_POLL_SECONDS)
 
-    def _ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
+    def health(self) -> dict[str, Any]:
+        """What waits on the queues, and who works."""
+        answer: dict[str, Any] = json.loads(self._send("GET", "health"))
+        return answer
+
+    def _send(self, method: str, path: str, **more: Any) -> bytes:
         try:
-            response = self._http.request(method, path, **more)
+            response = self._http.request(method, f"/{path}", **more)
         except httpx2.TransportError as error:
             raise Unreachable(f"the API at {self.url} does not answer: {error}") from error
         if response.is_success:
-            return response
+            return response.content
         raise _as_raised(response, self.url)
-
-
-def _path(name: str, kind: str = "matchups") -> str:
-    return f"/{kind}/{quote(name, safe='')}"
 
 
 def _as_raised(response: httpx2.Response, url: str) -> AlphaStralError:

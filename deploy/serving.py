@@ -1,26 +1,38 @@
-"""`alphastral serve`: the built-in server. `python -m deploy.serving` is the same, and ends when its input does."""
+"""The built-in server: `alphastral serve`, and as a child of commands that need one.
+
+`python -m deploy.serving` is the same, and ends when its input does.
+"""
 
 import json
 import logging
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.errors import AlphaStralError, NotFound, UsageError
-from shared.process import in_url, listen, terminated_as_interrupted
+from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
+from shared.policies import PolicySpec, parse_policy
+from shared.process import Child, end_with_parent, in_url, listen, terminated_as_interrupted
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging
 
 if TYPE_CHECKING:
+    from services.arena.policies import Connect, Policy
     from services.inference.requests import ServedModel
 
 log = logging.getLogger(__name__)
+
+START_SECONDS = 600.0
+"""A large model is read from a slow disk."""
+_STOP_SECONDS = 10.0
 
 Models = Annotated[
     list[str] | None,
@@ -117,10 +129,60 @@ def _elsewhere(name: str) -> "ServedModel":
     raise UsageError(f"{name!r} is no model of the registry, no folder, and no model's name on the Hub")
 
 
+# ── as a child of another command ───────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def served(
+    folder: Path, models: Iterable[str], *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server of these models, and what it calls them, while the context lasts; its log in `folder`.
+
+    Raises Unreachable, with the end of the log, where it does not start.
+    """
+    address = (folder / "server.json").absolute()
+    address.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "deploy.serving", *models, *options, "--port", "0", "--address-file", str(address)]
+    child = Child("the built-in server", command, log=folder / "server.log", environment=environment)
+    with child.running(_STOP_SECONDS) as server:
+        server.wait_until(address.exists, START_SECONDS)
+        told = json.loads(address.read_text(encoding="utf-8"))
+        yield told["url"], told["models"]
+
+
+@contextmanager
+def local_models(policies: Iterable[str], tell: Callable[[str], None]) -> Iterator[Callable[["Connect"], "Connect"]]:
+    """Serve the models of all policies `local:MODEL` among these; without one, nothing is started.
+
+    Gives what teaches a way to reach models about them. Raises UsageError, in the server's words, when it does not
+    start.
+    """
+    models = sorted({parse_policy(text).model or "" for text in policies if text.startswith("local:")})
+    if not models:
+        yield lambda connect: connect
+        return
+    tell(f"starting the built-in server for {', '.join(models)} …")
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-local-")))
+        try:
+            url, names = running.enter_context(served(folder, models))
+        except Unreachable as error:
+            raise UsageError(error.message) from error
+        yield partial(_reaching, url, dict(zip(models, names, strict=True)))
+
+
+def _reaching(url: str, names: Mapping[str, str], connect: "Connect") -> "Connect":
+    def reach(spec: PolicySpec) -> "Policy":
+        if spec.kind != "local":
+            return connect(spec)
+        # Asked as any other such server; what was written stays the policy's name.
+        return connect(replace(spec, kind="tgi", model=names[spec.model or ""], url=url))
+
+    return reach
+
+
 def main() -> None:
     """Serve, as a child process: it ends when its standard input does."""
-    from shared.process import end_with_parent
-
     end_with_parent()
     try:
         typer.run(serve)

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from deploy import serving
 from deploy.cli import (
+    bench,
     data,
     judge,
     loop,
@@ -34,7 +35,7 @@ app = typer.Typer(
 for command in (
     *(play.battle, queue.enqueue, queue.matchups, queue.matchup, queue.cancel, queue.resume, queue.up, queue.demo),
     *(judge.report, judge.verify, judge.skew, judge.ratings, selfplay.selfplay, data.scrape),
-    *(models.train, models.evaluate, loop.loop, tournament.tournament, tournament.bench),
+    *(models.train, models.evaluate, loop.loop, tournament.tournament, bench.bench),
     *(serving.serve, data.pokedex),
 ):
     app.command()(command)

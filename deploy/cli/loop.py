@@ -12,7 +12,6 @@ Each step looks first whether its result is there, so that a loop that was inter
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.play import drain
-from deploy.cli.show import err, out, training_bar
+from deploy.cli.selfplay import play_on_all_cores
+from deploy.cli.show import err, interrupts_told, out, training_bar
+from deploy.serving import resolve, served
 from deploy.stack import alone_in
 from services.arena.matchups import MatchupWork
 from services.scraper.datasets import Datasets
@@ -34,7 +35,6 @@ from services.scraper.views import NewDataset
 from services.trainer.trainings import NewTraining, TrainingWork
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.inline import Inline
-from shared.process import Child
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
 from shared.store import Store, replace_file
@@ -43,9 +43,6 @@ from shared.work import State, WorkKind, ask
 
 if TYPE_CHECKING:
     from services.trainer.recipes import Recipe
-
-SERVED_WITHIN_SECONDS = 300.0
-_STOP_SECONDS = 10.0
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -110,11 +107,8 @@ def loop(
         base=load(recipe, changed, settings.recipes).base,
         seed=seed,
     )
-    try:
+    with interrupts_told():
         report = run(plan, folder, settings)
-    except KeyboardInterrupt:
-        err.print("interrupted; the same command goes on from here")
-        raise typer.Exit(1) from None
     out.print(escape(f"the report: {report}"))
 
 
@@ -130,7 +124,7 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
     _claim(plan, folder)
     steps = _Steps(plan, recipe, folder, settings)
     with alone_in(folder, "a loop"):
-        dataset = steps.dataset(steps.finished(steps.matchups, _selfplay(plan), "selfplay", "self-play"))
+        dataset = steps.dataset(steps.finished(steps.matchups, _selfplay(plan), "selfplay", begin=steps.play))
         model = f"{plan.name}@{steps.trained(dataset)}"
         evaluation = steps.evaluated(dataset, model)
         with steps.served(model):
@@ -227,21 +221,28 @@ class _Steps:
         asked: B,
         name: str | None,
         label: str = "",
+        *,
+        begin: Callable[[str], object] = lambda id: None,
         also: Callable[[Any], object] = lambda told: None,
     ) -> str:
-        """Ask for work and do its jobs; its id.
+        """Ask for work and do its jobs, after what `begin` does of them; its id.
 
         Raises AlphaStralError where it does not finish, and KeyboardInterrupt where Ctrl-C ended it.
         """
         key = name and f"loop-{self.plan.digest}-{name}"
         id = ask(kind, asked, Inline(self.store, self.settings), key=key)
         kind.asked.forget(id)
+        begin(id)
         interrupted = drain(self.store, self.settings, kind.jobs(id), lambda *_: label, also=also)
         if (state := kind.standing(id).state) is State.FINISHED:
             return id
         if interrupted:
             raise KeyboardInterrupt
         raise AlphaStralError(f"{kind.asked.noun} {id} has {state}: {'; '.join(kind.asked.failures(id).values())}")
+
+    def play(self, matchup_id: str) -> None:
+        """Play a matchup's battles on all cores."""
+        play_on_all_cores(self.store, self.settings, matchup_id, "self-play")
 
     def dataset(self, matchup_id: str) -> str:
         """The name of the self-play's dataset."""
@@ -270,7 +271,6 @@ class _Steps:
         if path.exists():
             found: dict[str, Any] = json.loads(path.read_text())
             return found
-        from deploy.serving import resolve
         from services.trainer.data import read_card, read_splits
         from services.trainer.evaluate import drawn, evaluate
         from shared.language.load import load
@@ -304,15 +304,9 @@ class _Steps:
     @contextmanager
     def served(self, model: str) -> Iterator[None]:
         """One built-in server with the tuned model and its base, while the context lasts."""
-        address, base = self.folder / "server.json", _base_name(self.plan)
-        address.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "deploy.serving", self.plan.base, model, "--dtype", self.plan.dtype]
-        command += ["--port", "0", "--address-file", str(address.absolute())]
         environment = child_environment(ALPHASTRAL_STORE=self.settings.store)
-        server = Child("the built-in server", command, log=self.folder / "server.log", environment=environment)
-        with server.running(_STOP_SECONDS):
-            server.wait_until(address.exists, SERVED_WITHIN_SECONDS)
-            url = json.loads(address.read_text())["url"]
+        dtype = ("--dtype", self.plan.dtype)
+        with served(self.folder, (self.plan.base, model), *dtype, environment=environment) as (url, (base, _)):
             self.endpoints.write_text(f'[registry]\nurl = "{url}"\n\n["{base}"]\nurl = "{url}"\n')
             yield
 

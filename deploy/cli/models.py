@@ -8,9 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.cli.options import LogLevel, check_push
+from deploy.cli.options import LogLevel, check_push, read_policies
 from deploy.cli.show import err, out, training_bar
-from deploy.cli.suites import read_policies
 from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.policies import FORMATS, KINDS, OPTIONS
 from shared.registry import ModelCard, Registry
@@ -33,7 +32,7 @@ def list_policies(
     out.print("options of policies that ask a model, as in mistral:mistral-small-latest?contract=v1&asks=3:")
     for name, option in OPTIONS.items():
         out.print(f"  {name:<12} {escape(option.meaning)}")
-    for name, policy in (read_policies(policies) if policies else {}).items():
+    for name, policy in read_policies(policies).items():
         out.print(f"{escape(name):<12} {escape(policy)}")
     out.print(f"formats: {', '.join(FORMATS)}")
 

@@ -1,18 +1,35 @@
-"""The options of the command line that ask for a matchup: one for each field of shared.records.NewMatchup."""
+"""The options that ask for a matchup, one for each field of shared.records.NewMatchup, and the files they name.
+
+A policy file, or the tables `[policies.NAME]` of a bench's suite, has short names for policies:
+
+    [large]
+    policy = "mistral:mistral-large-latest"
+    contract = "v2"
+    reasoning = true
+
+A name is replaced by the whole policy before anything is played, so that a run says what played and not what somebody
+called it.
+"""
 
 import inspect
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from deploy.cli.suites import read_policies
 from shared.errors import UsageError, first_fault
+from shared.policies import KINDS, parse_policy
 from shared.records import AskedUntilDecided, NewMatchup
 from shared.settings import Settings
+
+M = TypeVar("M", bound=BaseModel)
+Policies = Mapping[str, str]
+"""Name → the whole policy."""
 
 NAMES = {"battles": "--n", "pairs": "--pairs/--no-pairs", "max_cost_usd": "--max-cost"}
 """Fields whose option is called otherwise."""
@@ -84,7 +101,7 @@ def _parameters() -> Iterator[inspect.Parameter]:
 
 
 def _new_matchup(*, policies: Path | None, until_decided: bool, **fields: Any) -> NewMatchup:
-    named = read_policies(policies) if policies else {}
+    named = read_policies(policies)
     fields |= {side: named.get(fields[side], fields[side]) for side in ("p1", "p2")}
     fields |= {team: read_team(fields[team], team) for team in ("team1", "team2") if fields[team]}
     test = {name: fields.pop(name) for name in AskedUntilDecided.model_fields}
@@ -92,11 +109,58 @@ def _new_matchup(*, policies: Path | None, until_decided: bool, **fields: Any) -
         if fields.pop("battles") != 1:
             raise UsageError("with --until-decided, --max-battles says how many at most", field="battles")
         fields["until_decided"] = test
+    return checked(NewMatchup, fields)
+
+
+def checked(model: type[M], fields: Any) -> M:
+    """What is asked for. Raises UsageError naming the field at fault."""
     try:
-        return NewMatchup.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         at, why = first_fault(error)
         raise UsageError(why, field=at) from error
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_policies(path: Path | None) -> Policies:
+    """The policies that a file names; without one, none. Raises UsageError, naming the file and the entry at fault."""
+    return {} if path is None else policies_of(read_toml(path, "the policy file"), f"the policy file {path}")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """A TOML file. Raises UsageError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{what} {path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{what} {path} cannot be read, for it is no TOML file: {error}") from error
+
+
+def policies_of(entries: Mapping[str, Any], where: str) -> Policies:
+    """Name → policy, from a table of tables. Raises UsageError."""
+    found: dict[str, str] = {}
+    for name, entry in entries.items():
+        if name in KINDS or ":" in name or "?" in name:
+            raise UsageError(f"{where}: {name!r} is or looks like a policy of its own; choose another name")
+        if not isinstance(entry, dict) or not isinstance(entry.get("policy"), str):
+            raise UsageError(f'{where}: {name!r} is no policy: it needs a line `policy = "…"`')
+        options = "&".join(f"{option}={_written(value)}" for option, value in entry.items() if option != "policy")
+        policy = entry["policy"] + (("&" if "?" in entry["policy"] else "?") + options if options else "")
+        try:
+            parse_policy(policy)
+        except UsageError as error:
+            raise UsageError(f"{where}: {name!r}: {error.message}") from error
+        found[name] = policy
+    return found
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return quote(str(value))
 
 
 def read_team(path: Path, field: str) -> str:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from deploy.cli.options import AskedMatchup, LogLevel, PolicyFile, asks_for_a_matchup
+from deploy.cli.options import AskedMatchup, LogLevel, PolicyFile, asks_for_a_matchup, read_policies
 from deploy.cli.show import Advance, describe, err, out, print_result, progress
-from deploy.cli.suites import read_policies
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
 from shared.jobs.inline import Inline
 from shared.jobs.payloads import Payload, PlayShard
@@ -210,7 +209,7 @@ def _is(matchups: Matchups, matchup_id: str, request: MatchupRequest, *, any_see
 
 def _play(matchup_id: str, settings: Settings, showdown_port: int | None) -> tuple[Run, bool]:
     """What came of it, and whether nothing is left to play."""
-    from deploy.local_models import local_models
+    from deploy.serving import local_models
     from services.arena.matchups import Progress
     from services.arena.policies.language_model import connector
     from services.reporter.tasks import run_of
@@ -262,10 +261,10 @@ def try_policy(
 ) -> None:
     """Ask a model one question: prompt, constraint, raw answer, action, tokens and time."""
     from deploy.cli.trying import try_once
-    from deploy.local_models import local_models
+    from deploy.serving import local_models
 
     configure_logging("WARNING")
-    named = read_policies(policies) if policies else {}
+    named = read_policies(policies)
     asked = named.get(policy, policy)
     with local_models((asked,), tell) as reach:
         chosen = asyncio.run(try_once(asked, state, Settings(), out.print, reach))

@@ -10,16 +10,16 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.options import AskedMatchup, LogLevel, asks_for_a_matchup
-from deploy.cli.show import describe, err, out, print_result, print_status, progress
-from deploy.client import ApiClient, find_api, find_redis
+from deploy.cli.show import describe, err, interrupts_told, out, print_result, print_status, progress
+from deploy.client import MATCHUPS, ApiClient, find_api, find_redis
 from services.arena.views import MatchupStatus
 from shared.errors import AlphaStralError
-from shared.records import NewMatchup
+from shared.records import NewMatchup, parse_run
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import configure_logging
 from shared.verdicts.scores import Tally
-from shared.work import State
+from shared.work import ENDED, State
 
 ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
 MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
@@ -47,19 +47,15 @@ def demo(arena: ArenaWorkers = 2) -> None:
     from deploy.stack import LocalStack
 
     configure_logging("WARNING")
-    try:
-        err.print("starting Redis, the API, arena workers and a reporter …")
-        with TemporaryDirectory(prefix="alphastral-demo-") as folder:
-            settings = Settings().model_copy(update={"scraper_workers": 0})
-            if settings.redis_url is None:
-                # A store of its own, so that nothing of an earlier matchup is resumed here.
-                settings = settings.model_copy(update={"store": f"{folder}/store"})
-            with LocalStack(settings, arena_workers=arena, folder=Path("var/demo")) as stack, stack.client() as client:
-                err.print(f"the API listens at {escape(stack.url)}")
-                _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20), check=stack.check)
-    except KeyboardInterrupt:
-        err.print("interrupted; everything is stopped")
-        raise typer.Exit(1) from None
+    err.print("starting Redis, the API, arena workers and a reporter …")
+    with interrupts_told("interrupted; everything is stopped"), TemporaryDirectory(prefix="alphastral-demo-") as folder:
+        settings = Settings().model_copy(update={"scraper_workers": 0})
+        if settings.redis_url is None:
+            # A store of its own, so that nothing of an earlier matchup is resumed here.
+            settings = settings.model_copy(update={"store": f"{folder}/store"})
+        with LocalStack(settings, arena_workers=arena, folder=Path("var/demo")) as stack, stack.client() as client:
+            err.print(f"the API listens at {escape(stack.url)}")
+            _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20), check=stack.check)
 
 
 @asks_for_a_matchup
@@ -76,19 +72,16 @@ def enqueue(
         check_output(output)
     with api_client() as client:
         if not wait:
-            out.print(client.enqueue(new).id)
+            out.print(client.ask(MATCHUPS, new).id)
             return
-        try:
+        with interrupts_told("no longer following; the matchup goes on: alphastral matchup ID, alphastral cancel ID"):
             _follow(client, new, output)
-        except KeyboardInterrupt:
-            err.print("no longer following; the matchup goes on: alphastral matchup ID, alphastral cancel ID")
-            raise typer.Exit(1) from None
 
 
 def matchups(limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
     """List matchups, newest first."""
     with api_client() as client:
-        for line in client.matchups(limit=limit).items:
+        for line in client.list(MATCHUPS, limit=limit).items:
             standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6}"
             out.print(f"{standing} {escape(line.p1)} vs {escape(line.p2)}")
 
@@ -96,20 +89,20 @@ def matchups(limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
 def matchup(matchup_id: MatchupId) -> None:
     """Show how a matchup stands."""
     with api_client() as client:
-        print_status(client.matchup(matchup_id))
+        print_status(client.get(MATCHUPS, matchup_id))
 
 
 def cancel(matchup_id: MatchupId) -> None:
     """Cancel a matchup; what is played already is kept and reported."""
     with api_client() as client:
-        print_status(client.cancel(matchup_id))
+        print_status(client.cancel(MATCHUPS, matchup_id))
 
 
 def resume(
     retry_failed: Annotated[bool, typer.Option(help="Give what failed for good another try.")] = False,
 ) -> None:
     """Enqueue all unfinished work again (matchups, scrapes, datasets, trainings), as every start of the API does."""
-    from deploy.kinds import resume as resume_all
+    from deploy.api import resume as resume_all
     from shared.jobs.queue import Queues, connect
 
     settings = Settings()
@@ -127,7 +120,7 @@ def _follow(
     """
     from deploy.cli.play import write_result
 
-    status = client.enqueue(asked)
+    status = client.ask(MATCHUPS, asked)
     err.print(f"matchup {status.id}: {escape(describe(status.request))}")
     with progress("battles", status.battles) as advance:
 
@@ -135,13 +128,18 @@ def _follow(
             check()
             advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken), now.sequential_test, now.cost_usd)
 
-        status = client.wait(status.id, show)
+        status = client.wait(MATCHUPS, status.id, show, _has_ended)
     if status.links.run is None:
         raise AlphaStralError(f"matchup {status.id} has {status.state}: {'; '.join(status.failures) or 'no report'}")
-    run = client.run(status.id)
+    run = parse_run(client.read(MATCHUPS, status.id, "run"), f"the run of {status.id}")
     print_result(run, *write_result(run, output))
     if status.state is not State.FINISHED and status.stopped is None:
         raise AlphaStralError(f"matchup {status.id} has {status.state}")
+
+
+def _has_ended(status: MatchupStatus) -> bool:
+    # A cancelled one has when its report is there: it tells what was played.
+    return status.state in ENDED and (status.state is not State.CANCELLED or status.links.report is not None)
 
 
 def api_client() -> ApiClient:

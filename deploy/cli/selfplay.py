@@ -8,24 +8,25 @@ A run file is there once all of its battles are, so that the command, given agai
 
 import gzip
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
-from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed
+from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed, checked
 from deploy.cli.play import PLAYING, jobs_of
-from deploy.cli.show import err, out, progress
+from deploy.cli.show import interrupts_told, out, progress
 from services.arena.checks import check_matchup
-from shared.errors import AlphaStralError, UsageError, first_fault
+from shared.errors import AlphaStralError, UsageError
 from shared.jobs.inline import Inline
+from shared.jobs.payloads import Payload, PlayShard
 from shared.matchups import Matchups
 from shared.policies import asks_a_model
 from shared.process import cores, in_processes
@@ -37,6 +38,8 @@ from shared.verdicts.scores import Tally, Winner
 
 BATTLES_A_FILE = 100
 MAX_BATTLES = 1_000_000
+
+T = TypeVar("T")
 
 
 class SelfPlay(BaseModel):
@@ -86,13 +89,34 @@ def play_into(folder: Path, asked: SelfPlay, advance: Callable[[Tally], None]) -
     advance(tally)
     to_play = [part for part in parts if part not in there]
     models = any(asks_a_model(name) for name in (asked.p1, asked.p2))
-    # A model's server takes as much from one process as from many, and its limit holds within one.
-    processes = 1 if models else min(cores(), len(to_play)) or 1
     with TemporaryDirectory(prefix="alphastral-selfplay-") as work:
         play_part = partial(_play_part, settings=Settings(), work=Path(work))
-        for winners in in_processes(play_part, to_play, processes):
-            tally = _sum(tally, Tally.of(winners))
-            advance(tally)
+        # A model's server takes as much from one process as from many, and its limit holds within one.
+        return _in_processes(play_part, to_play, 1 if models else cores(), tally, advance)
+
+
+def play_on_all_cores(store: Store, settings: Settings, matchup_id: str, label: str) -> None:
+    """Play what is not played yet of a matchup of `settings`' store that asks no model. Raises what its shards raise.
+
+    What comes after its last battle, its report, is left to do.
+    """
+    matchups = Matchups(store)
+    shards = [job for job in jobs_of(store, matchup_id) if isinstance(job, PlayShard)]
+    with progress(label, matchups.request(matchup_id).battles) as advance:
+        tally = Tally.of(played.winner for played in matchups.played(matchup_id).values())
+        _in_processes(partial(_play_shard, settings), shards, cores(), tally, advance)
+
+
+def _in_processes(
+    play: Callable[[T], list[Winner | None]],
+    items: Sequence[T],
+    processes: int,
+    tally: Tally,
+    advance: Callable[[Tally], None],
+) -> Tally:
+    for winners in in_processes(play, items, min(processes, len(items)) or 1):
+        tally = _sum(tally, Tally.of(winners))
+        advance(tally)
     return tally
 
 
@@ -125,15 +149,29 @@ def _play_part(part: Part, settings: Settings, work: Path) -> list[Winner | None
     from services.reporter.tasks import run_of
 
     store = Store(str(work))
-    matchups, inline = Matchups(store), Inline(store, settings, routes=PLAYING, worker="self-play")
+    matchups = Matchups(store)
     matchups.create(part.matchup_id, part.request)
-    for job in jobs_of(store, part.matchup_id):
-        inline.enqueue(job)
-    inline.drain()
+    _play(store, settings, jobs_of(store, part.matchup_id))
     run = run_of(matchups, part.matchup_id)
     _write(part.path, gzip.compress(run.model_dump_json().encode(), compresslevel=6, mtime=0))
     shutil.rmtree(work / "matchups" / part.matchup_id)
     return [battle.winner for battle in run.battles]
+
+
+def _play_shard(settings: Settings, shard: PlayShard) -> list[Winner | None]:
+    """Play one shard; the winners of those of its battles that were not played before. Runs in a process of its own."""
+    store = Store(settings.store)
+    before = Matchups(store).recorded(shard.matchup_id)
+    _play(store, settings, [shard])
+    battles = [index for index in range(shard.start, shard.stop) if index not in before]
+    return [Matchups(store).battle(shard.matchup_id, index).winner for index in battles]
+
+
+def _play(store: Store, settings: Settings, jobs: Iterable[Payload]) -> None:
+    inline = Inline(store, settings, routes=PLAYING, worker="self-play")
+    for job in jobs:
+        inline.enqueue(job)
+    inline.drain()
 
 
 def _write(path: Path, raw: bytes) -> None:
@@ -160,16 +198,9 @@ def selfplay(
 ) -> None:
     """Play battles for `dataset build`, on all cores and without any network."""
     configure_logging("WARNING")
-    try:
-        asked = SelfPlay(p1=p1, p2=p2, battles=n, format=format_name, seed=seed or 0, concurrency=concurrency)
-    except ValidationError as error:
-        at, why = first_fault(error)
-        raise UsageError(why, field=at) from error
-    try:
-        with progress("battles", n) as advance:
-            tally = play_into(folder, asked, advance)
-    except KeyboardInterrupt:
-        err.print("interrupted; the same command goes on from here")
-        raise typer.Exit(1) from None
+    fields = dict(p1=p1, p2=p2, battles=n, format=format_name, seed=seed or 0, concurrency=concurrency)
+    asked = checked(SelfPlay, fields)
+    with interrupts_told(), progress("battles", n) as advance:
+        tally = play_into(folder, asked, advance)
     broken = f", {tally.broken} broken" if tally.broken else ""
     out.print(f"{tally.finished:,} battles of {escape(p1)} against {escape(p2)} in {escape(str(folder))}{broken}")

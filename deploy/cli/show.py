@@ -6,6 +6,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -32,6 +33,16 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def interrupts_told(sentence: str = "interrupted; the same command goes on from here") -> Iterator[None]:
+    """Ctrl-C ends the command with this sentence and exit code 1."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(sentence)
+        raise typer.Exit(1) from None
 
 
 class Advance(Protocol):

@@ -1,37 +1,35 @@
-"""Many matchups in a folder of their own: `alphastral tournament` and `alphastral bench`.
+"""`alphastral tournament`: many matchups in a folder of their own.
 
     FOLDER/matchups/ID/{run.json.gz,report.html,…}
-    FOLDER/tournaments/ID/…, FOLDER/leaderboard.html     a tournament's
+    FOLDER/tournaments/ID/…, FOLDER/leaderboard.html
 
-The folder is a store, and what is played next in a tournament is what the queue would play. So what was interrupted,
-or killed, goes on with the very battle that was missing, and no model is paid twice. A bench whose matchups changed
-plays the changed ones anew.
+The folder is a store, and what is played next is what the queue would play. So what was interrupted, or killed, goes
+on with the very battle that was missing, and no model is paid twice.
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
 from deploy.cli.judge import print_table
-from deploy.cli.options import LogLevel, MaxCost, MaxTokens, PolicyFile
-from deploy.cli.play import PLAYING, drain, jobs_of, tell, write_file
+from deploy.cli.options import Policies, PolicyFile, read_policies, read_toml
+from deploy.cli.play import drain, jobs_of, write_file
 from deploy.cli.queue import api_client
 from deploy.cli.show import err, out
-from deploy.cli.suites import Bench, BenchMatchup, read_bench, read_policies, read_tournament
-from shared.errors import Conflict
+from deploy.client import TOURNAMENTS
+from services.arena.tournaments import check_suite
+from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.jobs.routes import ROUTES
-from shared.matchups import Matchups
-from shared.records import MatchupRequest, Run
+from shared.records import MatchupRequest
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
-from shared.text import configure_logging, one_line, percent, usd
+from shared.text import configure_logging, one_line
 from shared.tournaments import NewTournament, Suite, Tournaments
 
 if TYPE_CHECKING:
@@ -49,14 +47,13 @@ def tournament(
 ) -> None:
     """Let many policies meet, those first whose matchup tells most, until the budget is used up; again to go on."""
     from services.arena.policies.language_model import connector
-    from shared.text import one_line
 
     configure_logging("WARNING")
     settings = Settings()
-    suite = read_tournament(suite_file, read_policies(policies) if policies else None)
+    suite = read_tournament(suite_file, read_policies(policies))
     if enqueue:
         with api_client() as client:
-            told = client.enqueue_tournament(NewTournament.model_validate(suite.model_dump()))
+            told = client.ask(TOURNAMENTS, NewTournament.model_validate(suite.model_dump()))
         out.print(told.id)
         err.print(escape(f"how it stands: {client.url}{told.links.self}, its page: {told.links.self}/leaderboard"))
         return
@@ -126,148 +123,19 @@ def _open(store: Store, suite: Suite, folder: Path, settings: Settings) -> str:
     return suite.id
 
 
-# ── bench ───────────────────────────────────────────────────────────────────────────────────────────
+def read_tournament(path: Path, named: Policies) -> Suite:
+    """A suite from its TOML file, with the policies that `named` has other names for.
 
-
-def bench(
-    suite: Annotated[Path, typer.Argument(help="A suite: a list of matchups, such as suites/published.toml.")],
-    max_cost: MaxCost = None,
-    max_tokens: MaxTokens = None,
-    store: Annotated[Path, typer.Option(help="Where battles are kept, so that a bench can be resumed.")] = Path(
-        "var/bench"
-    ),
-    retry_broken: Annotated[bool, typer.Option(help="Play battles again that broke.")] = False,
-    log_level: LogLevel = None,
-) -> None:
-    """Play a suite's matchups, those battles that are not played yet, and print its table."""
-    from deploy.local_models import local_models
-    from services.arena.checks import pinned
-    from services.arena.policies.language_model import connector
-
-    configure_logging(log_level or "WARNING")
-    settings = Settings()
-    asked = read_bench(suite, lambda request: pinned(request, Registry(Store(settings.store)), settings))
-    policies = [policy for row in asked.rows for policy in (row.request.p1, row.request.p2)]
-    with local_models(policies, tell) as reach:
-        is_whole = play_suite(
-            asked,
-            store,
-            settings,
-            max_cost=max_cost,
-            max_tokens=max_tokens,
-            retry_broken=retry_broken,
-            connect=reach(connector(settings, LocalLimiter())),
-        )
-    if not is_whole:
-        raise typer.Exit(1)
-
-
-def play_suite(
-    suite: Bench,
-    folder: Path,
-    settings: Settings,
-    *,
-    max_cost: float | None = None,
-    max_tokens: int | None = None,
-    retry_broken: bool = False,
-    connect: "Connect | None" = None,
-) -> bool:
-    """Play what is not played yet, keep runs and reports in `folder`, print the table; whether everything is played.
-
-    The budget is the suite's unless another is given, and counts what was spent before, too.
+    Raises UsageError, naming the field, when it is not one or cannot be played.
     """
-    from services.arena.budget import MatchupBudget, Spent
-    from services.arena.matchups import Progress
-
-    store, matchups = Store(str(folder)), Matchups(Store(str(folder)))
-    labels = {row.matchup_id: one_line(row.label, 60) for row in suite.rows}
-    ended: str | None = None
-
-    def label(matchup_id: str, request: MatchupRequest) -> str:
-        return labels[matchup_id]
-
-    for row in suite.rows:
-        with suppress(Conflict):  # The same battles, asked for with another concurrency.
-            matchups.create(row.matchup_id, row.request)
-        if ended is not None:
-            continue
-        if retry_broken:
-            matchups.forget_broken(row.matchup_id)
-        matchups.forget(row.matchup_id)
-        progress = Progress.of(store, row.matchup_id)
-        if progress.settled:
-            continue
-        budget = MatchupBudget(
-            max_cost or suite.max_cost_usd,
-            max_tokens or suite.max_tokens,
-            elsewhere=Spent.in_all(
-                record for other in suite.rows if other is not row for record in matchups.battles(other.matchup_id)
-            ),
-        )
-        budget.note(matchups.battles(row.matchup_id))
-        jobs = [progress.shard(range(row.request.battles))]
-        if drain(store, settings, jobs, label, routes=PLAYING, connect=connect, budget=budget):
-            ended = "it was interrupted"
-        elif budget.stopped is not None:
-            ended = budget.stopped
-            tell(f"The bench ends here: {ended}.")
-    runs = [_sum_up(row, matchups) for row in suite.rows]
-    for line in table(suite, runs):
-        out.print(escape(line))
-    out.print(escape(f"Runs and reports: {folder / 'matchups'}"))
-    return not any(run.summary.not_played for run in runs)
-
-
-def _sum_up(row: BenchMatchup, matchups: Matchups) -> Run:
-    from services.reporter.report import render
-    from services.reporter.tasks import run_of
-
-    run = run_of(matchups, row.matchup_id)
-    if run.battles:
-        matchups.write_run(row.matchup_id, run)
-        matchups.write_report(row.matchup_id, render(run))
-    return run
-
-
-def table(suite: Bench, runs: Iterable[Run]) -> list[str]:
-    """The table of the project that asked this question first, with what it takes to trust it."""
-    lines = [
-        "| Matchup | Battles | Win rate | 95 % interval | Substituted | Without substitutions | Broken | Cost |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row, run in zip(suite.rows, runs, strict=True):
-        summary, own = run.summary, run.summary.unsubstituted
-        cells = (
-            one_line(row.label, 80),
-            f"{summary.n_games} of {row.request.battles}",
-            _rate(summary.p1_win_rate),
-            _interval(summary.p1_win_rate_interval),
-            f"{_share(summary.p1_fallback_rate)} / {_share(summary.p2_fallback_rate)}",
-            f"{_rate(own.p1_win_rate)} of {own.n_games}" if own else "unknown",
-            str(summary.broken),
-            _cost(run),
-        )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return lines
-
-
-def _cost(run: Run) -> str:
-    costs = [asking for asking in (run.summary.p1_asking, run.summary.p2_asking) if asking is not None]
-    known = [asking.cost_usd for asking in costs if asking.cost_usd is not None]
-    if not costs:
-        return usd(0)
-    if not known:
-        return "unknown"
-    return usd(sum(known)) + (" or more" if any(asking.asks_without_cost for asking in costs) else "")
-
-
-def _rate(rate: float | None) -> str:
-    return "–" if rate is None else percent(rate)
-
-
-def _share(rate: float | None) -> str:
-    return "–" if rate is None else percent(rate, 1 if rate else 0)
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "–" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+    document = read_toml(path, "the suite")
+    for field in ("policies", "anchors"):
+        if named and isinstance(document.get(field), list):
+            document[field] = [named.get(name, name) for name in document[field]]
+    try:
+        suite = Suite.model_validate(document)
+    except ValidationError as error:
+        where, why = first_fault(error)
+        raise UsageError(f"{path}: {where or 'the suite'}: {why}") from error
+    check_suite(suite)
+    return suite

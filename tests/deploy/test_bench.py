@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.suites import Bench, read_bench
-from deploy.cli.tournament import play_suite, table
+from deploy.cli.bench import Bench, play_suite, read_bench, table
 from services.reporter.run import assemble
 from shared.errors import UsageError
 from shared.matchups import Matchups

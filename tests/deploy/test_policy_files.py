@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.suites import read_policies
+from deploy.cli.options import read_policies
 from shared.errors import UsageError
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deploy.client import ApiClient
-from shared.records import NewMatchup, Run
+from deploy.client import MATCHUPS, ApiClient
+from shared.records import NewMatchup, Run, parse_run
 from shared.work import State
 
 ROOT = Path(__file__).parents[2]
@@ -84,11 +84,11 @@ class System:
         """The id of a new matchup."""
         asked = NewMatchup(p1=p1, p2=p2, battles=battles, seed=seed, concurrency=4, move_delay=move_delay)
         with self.client() as client:
-            return client.enqueue(asked).id
+            return client.ask(MATCHUPS, asked).id
 
     def recorded(self, matchup_id: str) -> int:
         with self.client() as client:
-            return client.matchup(matchup_id).recorded
+            return client.get(MATCHUPS, matchup_id).recorded
 
     def await_recorded(self, matchup_id: str, battles: int) -> None:
         eventually(lambda: self.recorded(matchup_id) >= battles)
@@ -96,8 +96,8 @@ class System:
     def await_run(self, matchup_id: str, *, seconds: float = 240) -> Run:
         """The run of a matchup, once it is finished."""
         with self.client() as client:
-            eventually(lambda: client.matchup(matchup_id).state is State.FINISHED, seconds)
-            return client.run(matchup_id)
+            eventually(lambda: client.get(MATCHUPS, matchup_id).state is State.FINISHED, seconds)
+            return parse_run(client.read(MATCHUPS, matchup_id, "run"), f"the run of {matchup_id}")
 
 
 def assert_whole(run: Run, battles: int = 40) -> None:

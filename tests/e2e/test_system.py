@@ -3,10 +3,14 @@
 import json
 import urllib.request
 
-from services.scraper.views import NewDataset
-from services.trainer.trainings import NewTraining
-from shared.work import State
+from deploy.client import ApiKind
+from services.scraper.views import DatasetStatus, NewDataset
+from services.trainer.trainings import NewTraining, TrainingStatus
+from shared.work import ListOf, State
 from tests.e2e.system import SLOWLY, System, assert_whole, docker, eventually, hosts, logs
+
+DATASETS = ApiKind("datasets", ListOf[DatasetStatus], DatasetStatus)
+TRAININGS = ApiKind("trainings", ListOf[TrainingStatus], TrainingStatus)
 
 
 def post(url: str, body: dict[str, object]) -> dict[str, object]:
@@ -130,11 +134,13 @@ def test_what_was_trained_on_battles_is_served_at_once_and_plays(system: System)
     learned = system.await_run(system.ask(seed=10, p2="heuristic", battles=20))
     few = {"max_steps": "2", "warmup_steps": "1", "evaluate_every": "2", "save_every": "2", "scored_decisions": "2"}
     with system.client() as client:
-        client.build_dataset(NewDataset(name="played", sources=(f"store:matchups/{learned.matchup_id}",)))
-        eventually(lambda: client.dataset("played").state != "running")
-        asked = client.train(NewTraining(recipe="cpu-smollm2", dataset="played", name="smollm2-tuned", set=few))
-        eventually(lambda: client.training(asked.id).state not in (State.QUEUED, State.RUNNING), 300)
-        ended = client.training(asked.id)
+        client.ask(DATASETS, NewDataset(name="played", sources=(f"store:matchups/{learned.matchup_id}",)))
+        eventually(lambda: client.get(DATASETS, "played").state != "running")
+        asked = client.ask(
+            TRAININGS, NewTraining(recipe="cpu-smollm2", dataset="played", name="smollm2-tuned", set=few)
+        )
+        eventually(lambda: client.get(TRAININGS, asked.id).state not in (State.QUEUED, State.RUNNING), 300)
+        ended = client.get(TRAININGS, asked.id)
     assert ended.result is not None, ended.failure
     model = f"smollm2-tuned@{ended.result.version}"
     [inference] = system.containers("inference")

@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.loop import Plan, run
+from deploy.client import ApiKind
 from deploy.stack import LocalStack
 from services.trainer.sft import read_metrics
-from services.trainer.trainings import NewTraining, Trainings
+from services.trainer.trainings import NewTraining, Trainings, TrainingStatus
 from shared.battle.pokedex import SNAPSHOT
 from shared.errors import UsageError
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
-from shared.work import ENDED, State
+from shared.work import ENDED, ListOf, State
 from tests.flows.conftest import eventually
 from tests.language.tiny import tiny_model, tiny_tokenizer
 from tests.trainer.learned import dataset
+
+TRAININGS = ApiKind("trainings", ListOf[TrainingStatus], TrainingStatus)
 
 RECIPE = """
 base = "{base}"
@@ -120,7 +123,7 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path:
     store = Store(settings.store)
     dataset(tmp_path / "store" / "datasets" / "small")
     with LocalStack(settings, trainers=1, arena_workers=1, folder=tmp_path) as stack, stack.client() as client:
-        status = client.train(NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
+        status = client.ask(TRAININGS, NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
         work = Trainings(store).checkpoints(status.id)
         eventually(lambda: (work / "checkpoint-10").is_dir(), 120)
         [worker] = [each for each in client.health()["workers"] if each["queue"] == "train"]
@@ -128,10 +131,10 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path:
         os.kill(worker["pid"], signal.SIGKILL)
         before = read_metrics(work / "metrics.jsonl")
 
-        eventually(lambda: client.training(status.id).state in ENDED, 120)
-        ended = client.training(status.id)
+        eventually(lambda: client.get(TRAININGS, status.id).state in ENDED, 120)
+        ended = client.get(TRAININGS, status.id)
         assert ended.state is State.FINISHED, ended.failure
-        again = client.train(NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
+        again = client.ask(TRAININGS, NewTraining(recipe="tiny", dataset="small", name="mine"), idempotency_key="once")
     assert ended.result is not None and again.result == ended.result
     # Begun anew, its first lines would tell other speeds. The checkpoint of the tenth step may be half.
     kept = [line for line in before if line["step"] <= 5]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.client import ApiClient, find_redis
+from deploy.client import MATCHUPS, ApiClient, find_redis
 from services.arena.play import play
 from services.arena.views import MatchupStatus
 from shared.matchups import Matchups
-from shared.records import BattleRecord, NewMatchup
+from shared.records import BattleRecord, NewMatchup, parse_run
 from shared.settings import Settings
 from shared.store import Store
 from shared.work import State
@@ -51,8 +51,8 @@ def timeless(battle: BattleRecord) -> list[str]:
 
 
 def await_recorded(client: ApiClient, matchup_id: str, battles: int) -> MatchupStatus:
-    eventually(lambda: client.matchup(matchup_id).recorded >= battles)
-    return client.matchup(matchup_id)
+    eventually(lambda: client.get(MATCHUPS, matchup_id).recorded >= battles)
+    return client.get(MATCHUPS, matchup_id)
 
 
 def await_idle(folder: Path) -> None:
@@ -91,8 +91,9 @@ def test_a_matchup_goes_in_over_http_and_comes_out_as_run_and_report(
     shared_client: ApiClient, shared_folder: Path
 ) -> None:
     seen: list[MatchupStatus] = []
-    ended = shared_client.wait(shared_client.enqueue(random_battles(8)).id, seen.append)
-    run, report = shared_client.run(ended.id), shared_client.report(ended.id)
+    ended = shared_client.wait(MATCHUPS, shared_client.ask(MATCHUPS, random_battles(8)).id, seen.append)
+    run = parse_run(shared_client.read(MATCHUPS, ended.id, "run"), f"the run of {ended.id}")
+    report = shared_client.read(MATCHUPS, ended.id, "report").decode()
     all_played_once(shared_folder, ended)
     assert seen[0].state in (State.QUEUED, State.RUNNING)
     assert run.summary.n_games == len(run.battles) == ended.finished == 8
@@ -105,7 +106,7 @@ def test_a_matchup_goes_in_over_http_and_comes_out_as_run_and_report(
 def test_three_workers_give_the_same_battles_as_one_after_the_other(
     shared_client: ApiClient, shared_folder: Path
 ) -> None:
-    ended = shared_client.wait(shared_client.enqueue(random_battles(12, seed=77, concurrency=4)).id)
+    ended = shared_client.wait(MATCHUPS, shared_client.ask(MATCHUPS, random_battles(12, seed=77, concurrency=4)).id)
     battles = all_played_once(shared_folder, ended)
     alone: list[BattleRecord] = []
     request = ended.request.model_copy(update={"concurrency": 1})
@@ -118,12 +119,13 @@ def test_three_workers_give_the_same_battles_as_one_after_the_other(
 def test_a_cancelled_matchup_starts_no_more_battles_and_gets_its_report(
     shared_client: ApiClient, shared_folder: Path
 ) -> None:
-    asked = shared_client.enqueue(random_battles(64, concurrency=2, move_delay=SLOWLY))
+    asked = shared_client.ask(MATCHUPS, random_battles(64, concurrency=2, move_delay=SLOWLY))
     await_recorded(shared_client, asked.id, 2)
-    shared_client.cancel(asked.id)
+    shared_client.cancel(MATCHUPS, asked.id)
     await_idle(shared_folder)
-    ended = shared_client.matchup(asked.id)
-    run, report = shared_client.run(asked.id), shared_client.report(asked.id)
+    ended = shared_client.get(MATCHUPS, asked.id)
+    run = parse_run(shared_client.read(MATCHUPS, asked.id, "run"), f"the run of {asked.id}")
+    report = shared_client.read(MATCHUPS, asked.id, "report").decode()
     assert ended.state is State.CANCELLED
     assert 2 <= ended.recorded < 64
     assert run.cancelled
@@ -136,9 +138,9 @@ def test_a_forbidden_team_fails_the_matchup_with_the_simulators_reasons(
 ) -> None:
     team = "Koraidon @ Choice Band\nAbility: Orichalcum Pulse\nEVs: 4 HP\n- Flare Blitz\n"
     asked = NewMatchup(p1="random", p2="random", battles=8, format="gen9ou", teams=(team, None))
-    ended = shared_client.wait(shared_client.enqueue(asked).id)
+    ended = shared_client.wait(MATCHUPS, shared_client.ask(MATCHUPS, asked).id)
     await_idle(shared_folder)
-    run = shared_client.run(ended.id)
+    run = parse_run(shared_client.read(MATCHUPS, ended.id, "run"), f"the run of {ended.id}")
     assert (ended.state, ended.recorded) == (State.FAILED, 0)
     (failure,) = ended.failures
     assert "Koraidon is tagged Uber" in failure
@@ -152,20 +154,20 @@ def test_a_worker_ended_in_mid_shard_loses_nothing_but_the_battles_in_play(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     with make_stack(tmp_path, worker_grace_seconds=0.2) as stack, stack.client() as client:
-        asked = client.enqueue(random_battles(8, concurrency=1, move_delay=SLOWLY))
+        asked = client.ask(MATCHUPS, random_battles(8, concurrency=1, move_delay=SLOWLY))
         await_recorded(client, asked.id, 1)
         victim, family = worker_in_play(client)
         before = written_at(tmp_path, asked.id)
         os.kill(victim, number)
         eventually(lambda: not alive(family))
-        ended = client.wait(asked.id)
+        ended = client.wait(MATCHUPS, asked.id)
     all_played_once(tmp_path, ended)
     assert written_at(tmp_path, asked.id) | before == written_at(tmp_path, asked.id), "what was recorded stayed"
 
 
 def test_a_lost_redis_loses_no_result(tmp_path: Path) -> None:
     with make_stack(tmp_path) as stack, stack.client() as client:
-        asked = client.enqueue(random_battles(8, concurrency=1, move_delay=SLOWLY))
+        asked = client.ask(MATCHUPS, random_battles(8, concurrency=1, move_delay=SLOWLY))
         await_recorded(client, asked.id, 2)
         families = set[int]().union(*(descendants(worker["pid"]) for worker in client.health()["workers"]))
     # Stopped in mid-battle, it leaves no simulator behind.
@@ -173,6 +175,6 @@ def test_a_lost_redis_loses_no_result(tmp_path: Path) -> None:
     before = written_at(tmp_path, asked.id)
     assert 2 <= len(before) < 8
     with make_stack(tmp_path) as stack, stack.client() as client:
-        ended = client.wait(asked.id)
+        ended = client.wait(MATCHUPS, asked.id)
     all_played_once(tmp_path, ended)
     assert written_at(tmp_path, asked.id) | before == written_at(tmp_path, asked.id)

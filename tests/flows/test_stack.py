@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from deploy.client import ApiClient, find_api, find_redis
+from deploy.client import MATCHUPS, ApiClient, find_api, find_redis
 from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.records import NewMatchup
@@ -158,13 +158,13 @@ def test_a_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_the_client_raises_what_the_api_meant(tmp_path: Path) -> None:
     with make_stack(tmp_path, arena_workers=0) as stack, stack.client() as client:
         with pytest.raises(NotFound, match="no matchup nothing"):
-            client.matchup("nothing")
+            client.get(MATCHUPS, "nothing")
         with pytest.raises(UsageError, match="p1: unknown policy 'me'") as raised:
-            client.enqueue(NewMatchup(p1="me", p2="random"))
+            client.ask(MATCHUPS, NewMatchup(p1="me", p2="random"))
         assert raised.value.field == "p1"
         url = client.url
     with ApiClient(url) as late, pytest.raises(Unreachable, match="does not answer"):
-        late.matchup("nothing")
+        late.get(MATCHUPS, "nothing")
 
 
 def test_the_client_says_that_a_token_is_wanted(tmp_path: Path) -> None:
@@ -172,6 +172,6 @@ def test_the_client_says_that_a_token_is_wanted(tmp_path: Path) -> None:
         make_stack(tmp_path, arena_workers=0, api_token=SecretStr("geheimnisträger")) as stack,
         stack.client() as client,
     ):
-        assert client.matchups().items == []
+        assert client.list(MATCHUPS).items == []
         with ApiClient(client.url) as stranger, pytest.raises(UsageError, match="ALPHASTRAL_API_TOKEN"):
-            stranger.matchups()
+            stranger.list(MATCHUPS)

@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.cli.suites import read_tournament
-from deploy.cli.tournament import play_tournament
+from deploy.cli.tournament import play_tournament, read_tournament
 from services.arena.backends import ListedModel
 from services.arena.policies import no_models
 from services.arena.policies.language_model import LanguageModel

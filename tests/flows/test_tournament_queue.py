@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from deploy.api import build
 from deploy.cli import app
 from deploy.cli.tournament import play_tournament
-from deploy.client import ApiClient
+from deploy.client import TOURNAMENTS, ApiClient
 from services.arena.matchups import Progress
 from services.arena.policies import no_models
 from services.arena.tasks import look_at_tournament, play_shard
@@ -80,7 +80,7 @@ def played_in(client: ApiClient, tournament_id: str, battles: int) -> Tournament
     """The tournament as it stood when that many battles had been played."""
 
     def look() -> TournamentStatus | None:
-        told = client.tournament(tournament_id)
+        told = client.get(TOURNAMENTS, tournament_id)
         return told if told.battles >= battles else None
 
     return eventually(look, seconds=150)
@@ -92,7 +92,7 @@ def test_killed_and_resumed_on_the_queue_it_gives_the_table_of_an_undisturbed_on
     tmp_path: Path, undisturbed: RatingTable
 ) -> None:
     with make_stack(tmp_path) as stack, stack.client() as client:
-        asked = client.enqueue_tournament(NewTournament.model_validate(FOUR), idempotency_key="t")
+        asked = client.ask(TOURNAMENTS, NewTournament.model_validate(FOUR), idempotency_key="t")
         played_in(client, asked.id, 3)
         for worker in client.health()["workers"]:
             # Arena workers and the reporter, each with whatever it is doing.
@@ -101,12 +101,12 @@ def test_killed_and_resumed_on_the_queue_it_gives_the_table_of_an_undisturbed_on
     # The whole stack is gone, with its Redis.
     assert half.state is State.RUNNING and half.over is None
     with make_stack(tmp_path) as stack, stack.client() as client:
-        eventually(lambda: client.tournament(asked.id).state is State.FINISHED, seconds=150)
-        ended, page = client.tournament(asked.id), client.leaderboard(asked.id)
-        again = client.enqueue_tournament(NewTournament.model_validate(FOUR), idempotency_key="t")
+        eventually(lambda: client.get(TOURNAMENTS, asked.id).state is State.FINISHED, seconds=150)
+        ended, page = client.get(TOURNAMENTS, asked.id), client.read(TOURNAMENTS, asked.id, "leaderboard").decode()
+        again = client.ask(TOURNAMENTS, NewTournament.model_validate(FOUR), idempotency_key="t")
         command = ["tournament", str(suite_file(tmp_path)), "--enqueue"]
         told = CliRunner().invoke(app, command, env={"ALPHASTRAL_API_URL": stack.url})
-        assert [line.id for line in client.tournaments().items] == [told.stdout.strip(), asked.id]
+        assert [line.id for line in client.list(TOURNAMENTS).items] == [told.stdout.strip(), asked.id]
 
     assert (ended.matchups, ended.battles) == (5, 10)
     assert ended.over == "the budget of 10 battles is used up"
@@ -334,11 +334,12 @@ def test_a_budget_in_money_ends_a_tournament_and_the_leaderboard_tells_the_cost(
             }
         )
         with make_stack(tmp_path, endpoints_file=endpoints, prices_file=prices) as stack, stack.client() as client:
-            tournament_id = client.enqueue_tournament(asked).id
-            eventually(lambda: client.tournament(tournament_id).state is State.FINISHED, seconds=150)
+            tournament_id = client.ask(TOURNAMENTS, asked).id
+            eventually(lambda: client.get(TOURNAMENTS, tournament_id).state is State.FINISHED, seconds=150)
             # The last leaderboard is written after the last battle.
-            eventually(lambda: tells_its_cost(client.tournament(tournament_id)))
-            told, page = client.tournament(tournament_id), client.leaderboard(tournament_id)
+            eventually(lambda: tells_its_cost(client.get(TOURNAMENTS, tournament_id)))
+            told = client.get(TOURNAMENTS, tournament_id)
+            page = client.read(TOURNAMENTS, tournament_id, "leaderboard").decode()
         model.kill()
 
     assert told.cost_usd is not None and 0.5 < told.cost_usd < 1.6

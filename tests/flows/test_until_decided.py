@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from deploy.api import build
 from deploy.cli import app
 from deploy.cli.verify import verify
+from deploy.client import MATCHUPS
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
 from services.reporter.tasks import write_report
 from shared.battle.decision import AskRecord
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.matchups import Matchups
-from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, read_run
+from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, parse_run, read_run
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.scores import Winner
@@ -236,8 +237,8 @@ def test_what_makes_no_test_is_refused(http: TestClient, more: dict[str, object]
 def test_through_the_queue_it_stops_when_decided_and_can_be_verified(tmp_path: Path) -> None:
     asked = NewMatchup(p1="heuristic", p2="random", seed=1, until_decided=AskedUntilDecided(max_battles=200))
     with make_stack(tmp_path, arena_workers=2) as stack, stack.client() as client:
-        status = client.wait(client.enqueue(asked).id)
-        run = client.run(status.id)
+        status = client.wait(MATCHUPS, client.ask(MATCHUPS, asked).id)
+        run = parse_run(client.read(MATCHUPS, status.id, "run"), f"the run of {status.id}")
 
     test = run.summary.sequential_test
     assert status.state is State.FINISHED and test is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.suites import read_bench
+from deploy.cli.bench import read_bench
 from services.arena.checks import pin, pinned
 from shared.errors import UnknownPolicy, UsageError
 from shared.records import MatchupRequest
