@@ -139,7 +139,7 @@ def ratings(tournaments: int, rng: np.random.Generator) -> None:
                 win_rate = 1 / (1 + 10 ** ((STRENGTHS[p2] - STRENGTHS[p1]) / 400))
                 drawn = rng.multinomial(pairs, pair_distribution(win_rate, MEASURED_CORRELATION))
                 meetings.append(Meeting(p1, p2, Scores(tuple(int(count) for count in drawn))))
-            found = {rating.policy: rating for rating in rate(meetings, seed=seed, resamples=500)}
+            found = rate(meetings, seed=seed, resamples=500)
             for name, truth in STRENGTHS.items():
                 low, high = found[name].low, found[name].high
                 if name != "heuristic" and low is not None and high is not None:

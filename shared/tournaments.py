@@ -22,7 +22,7 @@ from shared.battle.decision import Outcome
 from shared.policies import asks_a_model
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS, AnyDecision
 from shared.store import is_id
-from shared.verdicts.ratings import Meeting
+from shared.verdicts.ratings import Meeting, Rating
 from shared.verdicts.scores import Scores
 
 MAX_POLICIES = 64
@@ -215,27 +215,14 @@ class Ended(BaseModel):
     result: MatchupResult
 
 
-class Strength(BaseModel):
-    """A rating, as the leaderboard shows it. Ends that nothing bounds are null."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    known: str
-    """`rated`; `above` or `below` where only one end is known; `no link` where nothing leads to the anchor."""
-    rank: int | None
-    rating: float | None
-    low: float | None
-    high: float | None
-
-
 class TableLine(BaseModel):
     """A policy's line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     policy: str
-    as_played: Strength
-    own_choices: Strength | None
+    as_played: Rating
+    own_choices: Rating | None
     """From the battles in which nobody's decision was substituted."""
     battles: int
     win_rate: float | None

@@ -202,7 +202,7 @@ def play_suite(
 
 def _sum_up(row: BenchMatchup, matchups: Matchups) -> Run:
     from services.reporter.report import render
-    from services.reporter.tasks import run_of
+    from services.reporter.run import run_of
 
     run = run_of(matchups, row.matchup_id)
     if run.battles:

@@ -138,21 +138,21 @@ def _report_beside(run_file: Path, folder: Path) -> str | None:
 
 def print_table(found: "Leaderboard") -> None:
     """The table of ratings, on standard output."""
-    from services.reporter.leaderboard import cost, place, told
+    from services.reporter.leaderboard import cost, places, told
     from shared.text import milliseconds
 
-    ranks = [line.as_played.rank for line in found.lines]
+    place = places(found.lines)
     rows = [("", "policy", "as played", "own choices", "win rate", "battles", "a decision", "cost a battle")]
     for line in found.lines:
-        rate = line.as_played.win_rate
+        rate = line.scores.win_rate
         rows.append(
             (
-                place(line.as_played, ranks.count(line.as_played.rank) > 1),
+                place[line.policy],
                 line.policy,
                 told(line.as_played),
                 told(line.own_choices),
                 "–" if rate is None else f"{rate:.0%}",
-                f"{line.as_played.battles:,}",
+                f"{line.scores.battles:,}",
                 "–" if line.decisions.mean_ms is None else milliseconds(line.decisions.mean_ms),
                 cost(line.decisions, line.battles),
             )

@@ -212,7 +212,7 @@ def _play(matchup_id: str, settings: Settings, showdown_port: int | None) -> tup
     from deploy.serving import local_models
     from services.arena.matchups import Progress
     from services.arena.policies.language_model import connector
-    from services.reporter.tasks import run_of
+    from services.reporter.run import run_of
     from shared.jobs.limits import LocalLimiter
 
     store = Store(str(UNFINISHED))

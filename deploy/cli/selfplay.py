@@ -146,7 +146,7 @@ def _claim(folder: Path, asked: SelfPlay) -> None:
 
 def _play_part(part: Part, settings: Settings, work: Path) -> list[Winner | None]:
     """Play one run file's battles, and write it. Runs in a process of its own."""
-    from services.reporter.tasks import run_of
+    from services.reporter.run import run_of
 
     store = Store(str(work))
     matchups = Matchups(store)

@@ -85,8 +85,7 @@ def play_tournament(suite: Suite, folder: Path, *, settings: Settings, connect: 
     Raises Conflict when the folder holds another tournament, and UsageError where there is nothing to rate yet.
     """
     from services.arena.tournaments import TournamentProgress, go_on
-    from services.reporter.leaderboard import render_leaderboard
-    from services.reporter.tasks import notes, tournament_table
+    from services.reporter.leaderboard import notes, render_leaderboard, tournament_table
 
     store = Store(str(folder))
     tournament_id = _open(store, suite, folder, settings)

@@ -1,11 +1,11 @@
-"""A leaderboard: what every policy did in a set of runs, how strong that makes it, and the page that says so.
+"""A leaderboard: what every policy did in a set of runs, how strong that makes it, the page, and a tournament's.
 
 The page is one HTML file that opens offline, without scripts. As in a report, text from models and players is hostile
 until shown.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,9 +13,21 @@ from services.reporter.figures import played_of, scores_of
 from services.reporter.report import page, template_text
 from shared.battle.protocol import Seat
 from shared.errors import UsageError
+from shared.jobs.payloads import WriteLeaderboard
+from shared.jobs.worker import Context
 from shared.records import Run, TurnStat
 from shared.text import as_name, count, one_line, percent, percent_range, usd
-from shared.tournaments import DecisionTotals, MatchupResult
+from shared.tournaments import (
+    DecisionTotals,
+    Ended,
+    How,
+    MatchupResult,
+    RatingTable,
+    Suite,
+    TableLine,
+    Tournaments,
+    revision,
+)
 from shared.verdicts.intervals import WinRate, win_rate
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, RatingKnown, pairings_of, rate
 from shared.verdicts.scores import Scores, own_choices
@@ -24,6 +36,7 @@ _MAX_NAME_CHARACTERS = 60
 _MAX_NOTE_CHARACTERS = 400
 _EDGE_POINTS = 40.0
 """Room beside the outermost ends of the intervals."""
+_ENDED = {How.FAILED: "not played to its end", How.CANCELLED: "cancelled", How.STOPPED: "ended early"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,8 @@ class LeaderboardLine:
     as_played: Rating
     own_choices: Rating | None
     """From the battles in which nobody's decision was substituted; None where it has none."""
+    scores: Scores
+    """Of its finished battles against others."""
     battles: int
     """Those recorded, finished or broken."""
     decisions: DecisionTotals
@@ -97,11 +112,22 @@ def table(
     ratings = rate([result.meeting for result in results], anchor=anchor, anchor_rating=anchor_rating, seed=seed)
     own_ratings = _own_ratings(results, anchor, anchor_rating, seed)
     pairings = pairings_of(result.meeting for result in results)
+    sides = [side for each in results for side in ((each.p1, each.p1_decisions), (each.p2, each.p2_decisions))]
     return Leaderboard(
         format=format or results[0].format,
         anchor=anchor,
         anchor_rating=anchor_rating,
-        lines=tuple(_line(rating, own_ratings.get(rating.policy), results) for rating in ratings),
+        lines=tuple(
+            LeaderboardLine(
+                policy=name,
+                as_played=rating,
+                own_choices=own_ratings.get(name),
+                scores=sum((scores for (of, _), scores in pairings.items() if of == name), Scores()),
+                battles=sum(result.battles for result in results if name in (result.p1, result.p2)),
+                decisions=sum((totals for agent, totals in sides if agent == name), DecisionTotals()),
+            )
+            for name, rating in ratings.items()
+        ),
         matrix={pairing: found for pairing, scores in pairings.items() if (found := win_rate(scores))},
         runs=tuple(chosen),
         repeated=len(given) - len(once),
@@ -150,23 +176,10 @@ def _own_ratings(
 ) -> Mapping[str, Rating]:
     own = [Meeting(result.p1, result.p2, result.own_choices) for result in results]
     try:
-        found = rate(own, anchor=anchor, anchor_rating=anchor_rating, seed=seed)
+        return rate(own, anchor=anchor, anchor_rating=anchor_rating, seed=seed)
     except UsageError:
         # The anchor has no battle without a substitution, so this column has no scale.
         return {}
-    return {rating.policy: rating for rating in found}
-
-
-def _line(rating: Rating, own: Rating | None, results: Sequence[MatchupResult]) -> LeaderboardLine:
-    name = rating.policy
-    sides = [side for each in results for side in ((each.p1, each.p1_decisions), (each.p2, each.p2_decisions))]
-    return LeaderboardLine(
-        policy=name,
-        as_played=rating,
-        own_choices=own,
-        battles=sum(result.battles for result in results if name in (result.p1, result.p2)),
-        decisions=sum((totals for agent, totals in sides if agent == name), DecisionTotals()),
-    )
 
 
 def _decisions(run: Run) -> Mapping[Seat, DecisionTotals]:
@@ -202,7 +215,7 @@ def render_leaderboard(table: Leaderboard, notes: Sequence[str] = ()) -> str:
         ends=(f"{first:,.0f}", f"{last:,.0f}"),
         anchor_at=100 * (table.anchor_rating - first) / (last - first),
         told=told,
-        places=_places(table.lines),
+        places=places(table.lines),
         cells={pairing: _cell(rate) for pairing, rate in table.matrix.items()},
         notes=[*_notes(table), *(one_line(note, _MAX_NOTE_CHARACTERS) for note in notes)],
         cost=cost,
@@ -217,8 +230,8 @@ def told(rating: Rating | None) -> str:
         return "no battle without a substitution"
     match rating.known:
         case RatingKnown.RATED:
-            assert rating.estimate is not None and rating.low is not None and rating.high is not None
-            return f"{rating.estimate:,.0f} ({rating.low:,.0f} to {rating.high:,.0f})"
+            assert rating.rating is not None and rating.low is not None and rating.high is not None
+            return f"{rating.rating:,.0f} ({rating.low:,.0f} to {rating.high:,.0f})"
         case RatingKnown.ABOVE:
             return f"above {rating.low:,.0f}: never beaten"
         case RatingKnown.BELOW:
@@ -236,14 +249,11 @@ def cost(decisions: DecisionTotals, number: int) -> str:
     return usd(decisions.cost_usd / number) + (" or more" if decisions.asks_without_cost else "")
 
 
-def place(rating: Rating, shared: bool) -> str:
-    """`1`, or `2=` where others have the same rank."""
-    return "–" if rating.rank is None else f"{rating.rank}{'=' if shared else ''}"
-
-
-def _places(lines: Sequence[LeaderboardLine]) -> dict[str, str]:
+def places(lines: Sequence[LeaderboardLine]) -> dict[str, str]:
+    """Policy → `1`, or `2=` where others have the same rank."""
     ranks = [line.as_played.rank for line in lines]
-    return {line.policy: place(line.as_played, ranks.count(line.as_played.rank) > 1) for line in lines}
+    shown = {rank: f"{rank}{'=' if ranks.count(rank) > 1 else ''}" for rank in ranks} | {None: "–"}
+    return {line.policy: shown[line.as_played.rank] for line in lines}
 
 
 def _scale(table: Leaderboard) -> tuple[float, float]:
@@ -260,7 +270,7 @@ def _span(rating: Rating, first: float, last: float) -> RatingSpan | None:
     def at(value: float | None, otherwise: float) -> float:
         return otherwise if value is None else 100 * (value - first) / (last - first)
 
-    estimate = None if rating.estimate is None else at(rating.estimate, 0)
+    estimate = None if rating.rating is None else at(rating.rating, 0)
     return RatingSpan(at(rating.low, 0), at(rating.high, 100), estimate)
 
 
@@ -292,3 +302,80 @@ def _notes(table: Leaderboard) -> list[str]:
 def _safe(link: str | None) -> str | None:
     """A link that leads to a page, and runs nothing."""
     return link if link and urlsplit(link).scheme in ("", "http", "https") else None
+
+
+# ── a tournament's ──────────────────────────────────────────────────────────────────────────────────
+
+
+def write_leaderboard(payload: WriteLeaderboard, context: Context) -> None:
+    """Write a tournament's table and page from its results, or why there is none. Safe to repeat."""
+    tournaments = Tournaments(context.store)
+    seen: tuple[Ended, ...] | None = None
+    while seen != (now := tournaments.results(payload.tournament_id)):
+        seen = now
+        suite = tournaments.request(payload.tournament_id)
+        try:
+            found = tournament_table(suite, now, "../../matchups", "report")
+        except UsageError as error:
+            missing = RatingTable(revision=revision(now), missing=error.message)
+            tournaments.write_table(payload.tournament_id, missing, None)
+            continue
+        kept = RatingTable(
+            revision=revision(now),
+            anchor=found.anchor,
+            anchor_rating=found.anchor_rating,
+            lines=tuple(map(_kept_line, found.lines)),
+        )
+        tournaments.write_table(payload.tournament_id, kept, render_leaderboard(found, tuple(notes(suite, now))))
+
+
+def give_up_leaderboard(payload: WriteLeaderboard, context: Context, reason: str) -> None:
+    """Record that the table could not be made, in its place."""
+    tournaments = Tournaments(context.store)
+    now = revision(tournaments.results(payload.tournament_id))
+    missing = RatingTable(revision=now, missing=f"the leaderboard could not be written: {reason}")
+    tournaments.write_table(payload.tournament_id, missing, None)
+
+
+def tournament_table(suite: Suite, results: Sequence[Ended], matchups: str, report: str) -> Leaderboard:
+    """The table, linked to `matchups`/ID/`report`. Raises UsageError where there is nothing to rate.
+
+    Its anchor is, of the policies that have played, `heuristic`, or one that the suite calls an anchor, or the first.
+    """
+    sources = [RatedRun(each.result, f"{matchups}/{each.result.matchup_id}/{report}") for each in results]
+    met = {name for each in sources if each.result.as_played.battles for name in (each.result.p1, each.result.p2)}
+    wanted = (ANCHOR, *suite.anchors, *sorted(suite.policies))
+    return table(sources, anchor=next((name for name in wanted if name in met), ANCHOR))
+
+
+def notes(suite: Suite, results: Sequence[Ended]) -> Iterator[str]:
+    """What a reader of a tournament's leaderboard must know: what was spent, and what did not end as it should."""
+    played = sum(each.result.battles for each in results)
+    money = ""
+    if suite.budget.cost_usd is not None or suite.asks_a_model(suite.policies):
+        costs = [each.result.cost_usd for each in results]
+        known = sum(cost for cost in costs if cost is not None)
+        of = f" of {usd(suite.budget.cost_usd)}" if suite.budget.cost_usd else ""
+        money = f", and cost {usd(known)}{' or more' if None in costs else ''}{of}"
+    yield f"{count(played, 'battle')} of {suite.budget.battles:,} were played{money}."
+    for each in results:
+        if each.how is not How.FINISHED:
+            yield f"{each.result.p1} vs {each.result.p2} was {_ENDED[each.how]}: {each.why}"
+
+
+def _kept_line(line: LeaderboardLine) -> TableLine:
+    decisions = line.decisions
+    cost = decisions.cost_usd if decisions.cost_known else None
+    return TableLine(
+        policy=line.policy,
+        as_played=line.as_played,
+        own_choices=line.own_choices,
+        battles=line.scores.battles,
+        win_rate=line.scores.win_rate,
+        decisions=decisions.asked,
+        substituted=decisions.substituted,
+        mean_ms=decisions.mean_ms,
+        cost_usd=cost,
+        cost_usd_per_decision=cost / decisions.asked if cost is not None and decisions.asked else None,
+        cost_usd_per_battle=cost / line.battles if cost is not None and line.battles else None,
+    )

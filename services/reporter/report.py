@@ -1,4 +1,4 @@
-"""How a run becomes a report: one HTML file that opens offline and needs nothing beside it.
+"""How a run becomes a report, and the job that writes it: one HTML file that opens offline and needs nothing beside it.
 
 Text from models and players is hostile until shown: jinja2 escapes it, `text.shown` makes its control characters
 visible, `charts.label` keeps plotly from reading it as markup, and the page's Content-Security-Policy runs two
@@ -22,8 +22,12 @@ from plotly.offline import get_plotlyjs
 
 from services.reporter.charts import charts
 from services.reporter.figures import MAX_CELLS, Figures, Side
+from services.reporter.run import run_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, models
 from services.reporter.verdict import verdict
+from shared.jobs.payloads import WriteReport
+from shared.jobs.worker import Context
+from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run, RunBattle
 from shared.text import as_name, count, duration, milliseconds, percent, percent_range, several, shown
 
@@ -186,3 +190,32 @@ def _plotly() -> _Plotly:
 
 def _hash(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+# ── the job ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_report(payload: WriteReport, context: Context) -> None:
+    """Write run and report. Safe to repeat, and whatever is recorded meanwhile is in them at the end."""
+    matchups = Matchups(context.store)
+    seen = None
+    while seen != (now := _seen(matchups, payload.matchup_id)):
+        # Looked at again afterwards, so that a slow report of less never covers a later one of more.
+        seen = now
+        run = run_of(matchups, payload.matchup_id)
+        matchups.write_run(payload.matchup_id, run)
+        matchups.write_report(payload.matchup_id, render(run))
+        matchups.forget(payload.matchup_id, matchups.request(payload.matchup_id).battles)
+
+
+def give_up_report(payload: WriteReport, context: Context, reason: str) -> None:
+    """Record that the report could not be written, in the place after the last battle."""
+    matchups = Matchups(context.store)
+    request = matchups.request(payload.matchup_id)
+    matchups.fail(payload.matchup_id, f"the report could not be written: {reason}", request.battles)
+
+
+def _seen(matchups: Matchups, matchup_id: str) -> tuple[int, int, bool]:
+    battles = matchups.request(matchup_id).battles
+    failed_shards = sum(start != battles for start in matchups.failures(matchup_id))
+    return len(matchups.recorded(matchup_id)), failed_shards, matchups.cancelled(matchup_id) is not None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord, first_fault
+from shared.matchups import Matchups
 from shared.records import (
     SCHEMA_VERSION,
     AnyBattle,
@@ -62,6 +63,23 @@ def assemble(
         cancelled=cancelled,
         stopped=stopped,
         failures=tuple(failures),
+    )
+
+
+def run_of(matchups: Matchups, matchup_id: str) -> Run:
+    """The run of what is recorded of a matchup."""
+    request = matchups.request(matchup_id)
+    failures = matchups.failures(matchup_id)
+    failures.pop(request.battles, None)
+    cancelled = matchups.cancelled(matchup_id)
+    return assemble(
+        request,
+        matchups.battles(matchup_id),
+        matchup_id=matchup_id,
+        created_at=matchups.created_at(matchup_id).isoformat(timespec="seconds"),
+        cancelled=cancelled == "",
+        stopped=cancelled or None,
+        failures=dict.fromkeys(failures.values()),
     )
 
 

@@ -21,6 +21,7 @@ from enum import StrEnum
 from math import inf, log
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from shared.errors import UsageError
 from shared.verdicts.scores import PAIR_SCORES, SINGLE_SCORES, Floats, Scores
@@ -59,20 +60,18 @@ class RatingKnown(StrEnum):
     """No chain of results says where it stands beside the anchor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rating:
-    """A policy's strength. Ends that nothing bounds are None."""
+class Rating(BaseModel):
+    """A policy's strength, as leaderboards keep and show it. Ends that nothing bounds are null."""
 
-    policy: str
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
     known: RatingKnown
+    """`rated`; `above` or `below` where only one end is known; `no link` where nothing leads to the anchor."""
     rank: int | None
     """1 + the policies whose whole interval lies above this one's: those whose intervals overlap are tied."""
-    estimate: float | None
+    rating: float | None
     low: float | None
     high: float | None
-    battles: int
-    """Finished ones, against others."""
-    win_rate: float | None
 
 
 def rate(
@@ -82,8 +81,8 @@ def rate(
     anchor_rating: float = ANCHOR_RATING,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> tuple[Rating, ...]:
-    """The policies' ratings, best first; those without a link last.
+) -> dict[str, Rating]:
+    """The policies' ratings by name, best first; those without a link last.
 
     Battles of a policy against itself say nothing and are left out. Raises UsageError when the anchor never played.
     """
@@ -105,21 +104,12 @@ def rate(
         place: _ends(known[place], *(anchor_rating + POINTS * float(x[place]) for x in (lows, highs, estimates)))
         for place in range(len(names))
     }
-    battles = wins.sum(1) + wins.sum(0)
-    table = [
-        Rating(
-            policy=name,
-            known=known[place],
-            rank=_rank(place, ends, known),
-            estimate=ends[place][1],
-            low=ends[place][0],
-            high=ends[place][2],
-            battles=int(battles[place]),
-            win_rate=float(wins[place].sum() / battles[place]) if battles[place] else None,
-        )
-        for place, name in enumerate(names)
-    ]
-    return tuple(sorted(table, key=_order))
+    found: dict[str, Rating] = {}
+    for place, name in enumerate(names):
+        low, rating, high = ends[place]
+        rank = _rank(place, ends, known)
+        found[name] = Rating(known=known[place], rank=rank, rating=rating, low=low, high=high)
+    return dict(sorted(found.items(), key=_order))
 
 
 def pairings_of(meetings: Iterable[Meeting]) -> dict[tuple[str, str], Scores]:
@@ -289,7 +279,8 @@ def _rank(place: int, ends: dict[int, _Ends], known: Sequence[RatingKnown]) -> i
     )
 
 
-def _order(rating: Rating) -> tuple[int, float, str]:
+def _order(named: tuple[str, Rating]) -> tuple[int, float, str]:
+    name, rating = named
     first = {RatingKnown.ABOVE: 0, RatingKnown.RATED: 1, RatingKnown.BELOW: 2, RatingKnown.NO_LINK: 3}[rating.known]
-    strength = next((end for end in (rating.estimate, rating.low, rating.high) if end is not None), 0.0)
-    return first, -strength, rating.policy
+    strength = next((end for end in (rating.rating, rating.low, rating.high) if end is not None), 0.0)
+    return first, -strength, name

@@ -15,6 +15,7 @@ LONGER: dict[str, str] = {
     "deploy/cli/loop.py": "one run, read from its first step to its last",
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/reporter/charts.py": "one function a chart",
+    "services/reporter/leaderboard.py": "a table from its runs to its page, and a tournament's",
     "services/reporter/figures.py": "the figures of a report, and one function for each",
     "services/scraper/datasets.py": "a dataset: what is asked for, what was collected, what is written of it",
     "services/trainer/sft.py": "a training, read from top to bottom, and whose folder and how far it is",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.arena.tasks import give_up_shard, play_shard
-from services.reporter.tasks import give_up_report, write_report
+from services.reporter.report import give_up_report, write_report
 from shared.jobs.payloads import PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.matchups import Matchups

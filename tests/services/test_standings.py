@@ -63,10 +63,10 @@ def test_every_policy_has_its_rating_its_battles_and_its_decisions() -> None:
 
     lines = {line.policy: line for line in found.lines}
     assert [line.policy for line in found.lines] == ["heuristic", "b", "c"]
-    assert lines["heuristic"].as_played.estimate == 1000
-    assert lines["b"].as_played.battles == 40
+    assert lines["heuristic"].as_played.rating == 1000
+    assert lines["b"].scores.battles == 40
     # 5 of 20 against heuristic, 12 of 20 against c.
-    assert lines["b"].as_played.win_rate == (5 + 12) / 40
+    assert lines["b"].scores.win_rate == (5 + 12) / 40
     assert (lines["heuristic"].decisions.asked, lines["heuristic"].decisions.substituted) == (20, 2)
     assert lines["heuristic"].decisions.mean_ms == 4.0
     assert lines["b"].decisions.mean_ms == (20 * 1.0 + 20 * 4.0) / 40
@@ -75,11 +75,10 @@ def test_every_policy_has_its_rating_its_battles_and_its_decisions() -> None:
 def test_own_choices_are_rated_from_battles_without_a_substitution() -> None:
     lines = {line.policy: line for line in table_of(A_TO_B, B_TO_C).lines}
 
-    own = lines["heuristic"].own_choices
-    assert own is not None and own.battles == 18
+    assert lines["heuristic"].own_choices is not None and result_of(A_TO_B).own_choices.battles == 18
     # The two left out were won, so b comes closer.
-    assert lines["b"].own_choices is not None and lines["b"].as_played.estimate is not None
-    assert (lines["b"].own_choices.estimate or 0) > lines["b"].as_played.estimate
+    assert lines["b"].own_choices is not None and lines["b"].as_played.rating is not None
+    assert (lines["b"].own_choices.rating or 0) > lines["b"].as_played.rating
 
 
 def test_a_policy_that_always_substitutes_has_no_rating_of_its_own_choices() -> None:
@@ -88,7 +87,7 @@ def test_a_policy_that_always_substitutes_has_no_rating_of_its_own_choices() -> 
     lines = {line.policy: line for line in table_of(A_TO_B, always).lines}
 
     assert lines["e"].own_choices is None
-    assert lines["e"].as_played.estimate == pytest.approx(1000)
+    assert lines["e"].as_played.rating == pytest.approx(1000)
     assert lines["e"].decisions.substituted_share == 1
 
 
@@ -165,7 +164,7 @@ def test_the_page_shows_ratings_intervals_ties_and_what_no_number_fits() -> None
 
     assert "above" in text and "never beaten" in text
     rated = next(line.as_played for line in found.lines if line.policy == "b")
-    assert f"{rated.estimate:,.0f} ({rated.low:,.0f} to {rated.high:,.0f})" in text
+    assert f"{rated.rating:,.0f} ({rated.low:,.0f} to {rated.high:,.0f})" in text
     assert "1=" in text
     assert re.search(r"inf|nan|None", text) is None
 
