@@ -14,8 +14,8 @@ from deploy.cli import app
 from deploy.cli.verify import verify
 from deploy.client import MATCHUPS
 from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
-from shared.battle.decision import AskRecord
 from services.reporter.report import write_report
+from shared.battle.decision import AskRecord
 from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.jobs.worker import Context
 from shared.matchups import Matchups
