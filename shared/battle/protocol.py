@@ -5,7 +5,7 @@ everyone else sees it (SIM-PROTOCOL.md of the pokemon-showdown repository). What
 what is true: a Pokémon under Illusion is seen as its disguise until that breaks.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -116,58 +116,40 @@ class FieldTracker:
 
     def see(self, fields: Sequence[str]) -> None:
         """Take in one line, split at `|` (so that `fields[1]` is its kind). Most kinds change nothing."""
-        if len(fields) < 4:
+        if len(fields) < 4 or (seat := seat_of(fields[2])) is None:
             return
-        kind, ident = fields[1], fields[2]
-        seat = seat_of(ident)
-        if seat is None:
-            return
-        if kind in ("switch", "drag", "replace"):
-            self.active[seat] = self.met[name_of(ident)] = self._entering(ident, fields[3])
-            return
-        change = _CHANGES.get(kind)
+        kind, ident, what = fields[1:4]
         shown = self.active.get(seat)
-        if change is not None and shown is not None and shown.ident == ident:
-            self.active[seat] = change(self, shown, fields[3], fields[4:])
+        if kind in ("switch", "drag", "replace"):
+            species, level, tera = read_details(what)
+            entered = InSight(ident, species, level, self._pokedex.types(species), tera)
+            self.active[seat] = self.met[name_of(ident)] = entered
+        elif shown is not None and shown.ident == ident:
+            self.active[seat] = self._changed(shown, kind, what, fields[4:])
 
-    def _entering(self, ident: str, details: str) -> InSight:
-        species, level, tera = read_details(details)
-        return InSight(ident, species, level, self._pokedex.types(species), tera)
-
-    def _details(self, shown: InSight, details: str, rest: Sequence[str]) -> InSight:
-        changed = self._forme(shown, details, rest)
-        self.met[name_of(shown.ident)] = changed
-        return changed
-
-    def _forme(self, shown: InSight, details: str, _: Sequence[str]) -> InSight:
-        # Unlike `detailschange`, a `-formechange` ends when the Pokémon leaves the field.
-        species, _level, tera = read_details(details)
-        types = self._pokedex.types(species)
-        return replace(shown, species=species, own_types=types, tera_type=shown.tera_type or tera)
-
-    def _tera(self, shown: InSight, type_name: str, _: Sequence[str]) -> InSight:
+    def _changed(self, shown: InSight, kind: str, what: str, rest: Sequence[str]) -> InSight:
         name = name_of(shown.ident)
-        self.met[name] = replace(self.met[name], tera_type=type_name)
-        return replace(shown, tera_type=type_name)
-
-    def _transform(self, shown: InSight, into: str, _: Sequence[str]) -> InSight:
-        seat = seat_of(into)
-        target = self.active.get(seat) if seat else None
-        if target is None:
-            return shown
-        return replace(shown, transformed_into=target.forme, own_types=target.own_types)
-
-    def _start(self, shown: InSight, effect: str, rest: Sequence[str]) -> InSight:
-        if effect == "typeadd" and rest and rest[0] not in shown.own_types:
-            return replace(shown, own_types=(*shown.own_types, rest[0]))
-        if effect == "typechange" and rest:
-            return self._change_types(shown, rest)
+        match kind:
+            case "detailschange" | "-formechange":
+                species, _, tera = read_details(what)
+                types = self._pokedex.types(species)
+                changed = replace(shown, species=species, own_types=types, tera_type=shown.tera_type or tera)
+                # Unlike `detailschange`, a `-formechange` ends when the Pokémon leaves the field.
+                if kind == "detailschange":
+                    self.met[name] = changed
+                return changed
+            case "-terastallize":
+                self.met[name] = replace(self.met[name], tera_type=what)
+                return replace(shown, tera_type=what)
+            case "-transform" if (seat := seat_of(what)) and (target := self.active.get(seat)):
+                return replace(shown, transformed_into=target.forme, own_types=target.own_types)
+            case "-start" if what == "typeadd" and rest and rest[0] not in shown.own_types:
+                return replace(shown, own_types=(*shown.own_types, rest[0]))
+            case "-start" if what == "typechange" and rest:
+                return self._change_types(shown, rest)
+            case "-end" if what == "typechange":
+                return replace(shown, own_types=self._pokedex.types(shown.forme))
         return shown
-
-    def _end(self, shown: InSight, effect: str, _: Sequence[str]) -> InSight:
-        if effect != "typechange":
-            return shown
-        return replace(shown, own_types=self._pokedex.types(shown.forme))
 
     def _change_types(self, shown: InSight, rest: Sequence[str]) -> InSight:
         # Either the new types (`Water/Ground`), or, for Reflect Type, whose types are taken on.
@@ -176,16 +158,6 @@ class FieldTracker:
         copied = next((seat_of(part[5:]) for part in rest if part.startswith("[of] ")), None)
         source = self.active.get(copied) if copied else None
         return replace(shown, own_types=source.types) if source is not None else shown
-
-
-_CHANGES: Mapping[str, Callable[[FieldTracker, InSight, str, Sequence[str]], InSight]] = {
-    "detailschange": FieldTracker._details,
-    "-formechange": FieldTracker._forme,
-    "-terastallize": FieldTracker._tera,
-    "-transform": FieldTracker._transform,
-    "-start": FieldTracker._start,
-    "-end": FieldTracker._end,
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ something came in between. Only what was chosen counts: a called move, a forced 
 Log lines: SIM-PROTOCOL.md of the pokemon-showdown repository.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -67,10 +67,10 @@ def read_choices(lines: Sequence[Line]) -> list[LoggedChoice]:
     """Every choice of both sides, in the order in which they came to light."""
     reader = _Reader()
     for index, line in enumerate(lines):
-        if (see := _OF_THE_BATTLE.get(line[1])) is not None and (len(line) > 2 or line[1] in _ALONE):
-            see(reader, index)
-        elif (see_side := _OF_A_SIDE.get(line[1])) is not None and len(line) > 2 and (seat := seat_of(line[2])):
-            see_side(reader, index, seat, line)
+        if line[1] in ("teampreview", "t:", "turn", "win", "tie"):
+            reader.see(index, line)
+        elif len(line) > 2 and (seat := seat_of(line[2])):
+            reader.see_side(index, seat, line)
     for seat in SEATS:
         reader.settle(seat, Unknown.ENDED)
     return reader.choices
@@ -109,25 +109,43 @@ class _Reader:
             shown = Unknown.ENCORED
         self.choices.append(LoggedChoice(pending.at, pending.block, pending.turn, seat, "move", shown, pending.tera))
 
-    def preview(self, index: int) -> None:
-        self._preview_at = index + 1, self._block
+    def see(self, index: int, line: Line) -> None:
+        """Take in a line of the battle as a whole."""
+        match line:
+            case [_, "teampreview", *_]:
+                self._preview_at = index + 1, self._block
+            case [_, "t:", _, *_]:
+                self._commits += 1
+                self._block += 1
+                self._commit_at = index
+            case [_, "turn", _, *_]:
+                for seat in SEATS:
+                    self.settle(seat, Unknown.NEVER_ACTED)
+                self._turn, self._commits = self._turn + 1, 0
+                self._pending = {seat: _Pending(index + 1, self._block, self._turn) for seat in SEATS}
+            case [_, "win", _, *_] | [_, "tie", *_]:
+                for seat in SEATS:
+                    self.settle(seat, Unknown.NEVER_ACTED if self._commits else Unknown.ENDED)
 
-    def commit(self, index: int) -> None:
-        self._commits += 1
-        self._block += 1
-        self._commit_at = index
+    def see_side(self, index: int, seat: Seat, line: Line) -> None:
+        """Take in a line about a Pokémon of that seat."""
+        match line[1]:
+            case "switch":
+                self._switch(index, seat)
+            case "drag":
+                self.settle(seat, Unknown.FORCED_OUT)
+            case "faint":
+                self.settle(seat, Unknown.FAINTED)
+            case "move":
+                self._move(seat, line)
+            case "cant":
+                self._cant(seat, line)
+            case "-terastallize" | "-start" | "-singleturn" if seat in self._pending:
+                self._before_its_move(self._pending[seat], seat, line)
+            case "-heal" if any(part.endswith("move: Revival Blessing") for part in line[4:]):
+                self._between_turns(index, seat, "revive")
 
-    def turn(self, index: int) -> None:
-        for seat in SEATS:
-            self.settle(seat, Unknown.NEVER_ACTED)
-        self._turn, self._commits = self._turn + 1, 0
-        self._pending = {seat: _Pending(index + 1, self._block, self._turn) for seat in SEATS}
-
-    def end(self, _: int) -> None:
-        for seat in SEATS:
-            self.settle(seat, Unknown.NEVER_ACTED if self._commits else Unknown.ENDED)
-
-    def switch(self, index: int, seat: Seat, _: Line) -> None:
+    def _switch(self, index: int, seat: Seat) -> None:
         if not self._turn:
             if self._preview_at is not None:
                 self.choices.append(LoggedChoice(*self._preview_at, 0, seat, "lead", SentIn(index)))
@@ -138,44 +156,30 @@ class _Reader:
             self.settle(seat, Unknown.FORCED_OUT)
             self._between_turns(index, seat, "switch")
 
-    def drag(self, _: int, seat: Seat, __: Line) -> None:
-        self.settle(seat, Unknown.FORCED_OUT)
-
-    def faint(self, _: int, seat: Seat, __: Line) -> None:
-        self.settle(seat, Unknown.FAINTED)
-
-    def move(self, _: int, seat: Seat, line: Line) -> None:
+    def _move(self, seat: Seat, line: Line) -> None:
         source = called_by(line)
         if source == "lockedmove" or line[3] == "Struggle":
             self.settle(seat, Unknown.FORCED)
         elif source is None:
             self.settle(seat, UsedMove(line[3]))
 
-    def cant(self, _: int, seat: Seat, line: Line) -> None:
+    def _before_its_move(self, pending: _Pending, seat: Seat, line: Line) -> None:
+        name = line[3].removeprefix("move: ") if len(line) > 3 else ""
+        if line[1] == "-terastallize":
+            pending.tera = True
+        elif line[1] == "-start":
+            pending.encored |= name == "Encore"
+        elif name in ("Focus Punch", "Beak Blast", "Shell Trap"):
+            # These show before any move of the turn that they have been chosen.
+            self.settle(seat, UsedMove(name))
+
+    def _cant(self, seat: Seat, line: Line) -> None:
         # Where an ability forbids a move, the line names its holder first; that move has its own line before.
         named = line[4] if len(line) > 4 else ""
         if line[3] == "recharge":
             self.settle(seat, Unknown.FORCED)
         elif not (line[3].startswith("ability: ") and len(line) > 4):
             self.settle(seat, UsedMove(named) if named else Unknown.LOST_TURN)
-
-    def tera(self, _: int, seat: Seat, __: Line) -> None:
-        if seat in self._pending:
-            self._pending[seat].tera = True
-
-    def start(self, _: int, seat: Seat, line: Line) -> None:
-        if seat in self._pending and line[3].removeprefix("move: ") == "Encore":
-            self._pending[seat].encored = True
-
-    def single_turn(self, _: int, seat: Seat, line: Line) -> None:
-        # These show before any move of the turn that they have been chosen.
-        name = line[3].removeprefix("move: ") if len(line) > 3 else ""
-        if name in ("Focus Punch", "Beak Blast", "Shell Trap"):
-            self.settle(seat, UsedMove(name))
-
-    def heal(self, index: int, seat: Seat, line: Line) -> None:
-        if any(part.endswith("move: Revival Blessing") for part in line[4:]):
-            self._between_turns(index, seat, "revive")
 
     def _between_turns(self, index: int, seat: Seat, wanted: RequestKind) -> None:
         at, block = self._commit_at, self._block - 1
@@ -188,25 +192,3 @@ def called_by(line: Line) -> str | None:
         if part.startswith("[from]"):
             return part[6:].strip()
     return None
-
-
-_ALONE = frozenset({"teampreview", "tie"})
-"""Lines that say nothing more."""
-_OF_THE_BATTLE: Mapping[str, Callable[[_Reader, int], None]] = {
-    "teampreview": _Reader.preview,
-    "t:": _Reader.commit,
-    "turn": _Reader.turn,
-    "win": _Reader.end,
-    "tie": _Reader.end,
-}
-_OF_A_SIDE: Mapping[str, Callable[[_Reader, int, Seat, Line], None]] = {
-    "switch": _Reader.switch,
-    "drag": _Reader.drag,
-    "move": _Reader.move,
-    "cant": _Reader.cant,
-    "faint": _Reader.faint,
-    "-terastallize": _Reader.tera,
-    "-start": _Reader.start,
-    "-singleturn": _Reader.single_turn,
-    "-heal": _Reader.heal,
-}

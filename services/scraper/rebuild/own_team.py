@@ -4,7 +4,7 @@ A player knows its own moves, items, abilities and bench from the start; the pub
 a side's own prompts alone. Nothing is guessed: what never shows stays unknown.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.scraper.rebuild.choices import called_by
@@ -13,7 +13,6 @@ from shared.battle.pokedex import to_id
 from shared.battle.protocol import SEATS, Line, Seat, name_of, other, read_details, seat_of
 
 MAX_MOVES = 4
-_ENTERS = ("switch", "drag")
 _CHOICE_ITEMS = frozenset({"choiceband", "choicescarf", "choicespecs"})
 # Held by whoever has that forme, as everybody knows.
 _ITEM_OF_FORME: Mapping[str, str] = {
@@ -128,14 +127,34 @@ class _TeamReader:
             # The field's lines begin with what happened, and may name who did it.
             self._sources(index, line, None)
             return
-        if kind in _ENTERS:
+        if kind in ("switch", "drag"):
             self._enter(index, seat, line)
         member = self._teams[seat].get(name_of(ident))
         if member is None:
             return
-        if (tells := _TELLS.get(kind)) is not None:
-            tells(self, index, seat, member, line)
+        self._about(index, seat, member, line)
         self._sources(index, line, member)
+
+    def _about(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
+        match line[1], line[3]:
+            case "move", _:
+                self._move(seat, member, line)
+            case "cant", why if len(line) > 4 and not why.startswith("ability: "):
+                self._learn_move(seat, member, line[4])
+            case "-terastallize", type_name:
+                member.tera_type = type_name
+            case "-transform", into:
+                copied = seat_of(into)
+                self._copies[seat] = self._active.get(copied) if copied else None
+            case (("-item" | "-enditem"), _):
+                self._item(index, seat, member, line)
+            case "-ability", name if not member.ability:
+                traced = any(part.startswith("[from]") and "Trace" in part for part in line[4:])
+                member.ability = "trace" if traced else to_id(name)
+            case "-activate", ("move: Trick" | "move: Switcheroo"):
+                self._swap_at = index
+            case "-activate", "move: Poltergeist" if len(line) > 4:
+                self._holds(index, member, line[4])
 
     def _enter(self, index: int, seat: Seat, line: Line) -> None:
         name = name_of(line[2])
@@ -145,7 +164,7 @@ class _TeamReader:
         self._copies[seat] = None
         self._used[seat] = set()
 
-    def _move(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
+    def _move(self, seat: Seat, member: TeamMember, line: Line) -> None:
         source = called_by(line)
         if line[3] == "Struggle" or source not in (None, "lockedmove", "move: Sleep Talk", "Sleep Talk"):
             return
@@ -154,23 +173,6 @@ class _TeamReader:
             used = self._used[seat]
             used.add(line[3])
             member.free |= len(used) > 1 and not member.items
-
-    def _cant(self, _: int, seat: Seat, member: TeamMember, line: Line) -> None:
-        if len(line) > 4 and not line[3].startswith("ability: "):
-            self._learn_move(seat, member, line[4])
-
-    def _tera(self, _: int, __: Seat, member: TeamMember, line: Line) -> None:
-        member.tera_type = line[3]
-
-    def _transform(self, _: int, seat: Seat, __: TeamMember, line: Line) -> None:
-        copied = seat_of(line[3])
-        self._copies[seat] = self._active.get(copied) if copied else None
-
-    def _activate(self, index: int, _: Seat, member: TeamMember, line: Line) -> None:
-        if line[3] in ("move: Trick", "move: Switcheroo"):
-            self._swap_at = index
-        elif line[3] == "move: Poltergeist" and len(line) > 4:
-            self._holds(index, member, line[4])
 
     def _learn_move(self, seat: Seat, member: TeamMember, name: str) -> None:
         owner = self._copies[seat] or member
@@ -202,12 +204,6 @@ class _TeamReader:
             return
         member.items.append((index, to_id(item), to_id(item)))
 
-    def _ability(self, _: int, __: Seat, member: TeamMember, line: Line) -> None:
-        if member.ability:
-            return
-        traced = any(part.startswith("[from]") and "Trace" in part for part in line[4:])
-        member.ability = "trace" if traced else to_id(line[3])
-
     def _sources(self, index: int, line: Line, member: TeamMember | None) -> None:
         """`[from] item: Leftovers` and `[from] ability: Static`, with whose they are."""
         for what, name, of in _named_sources(line):
@@ -221,18 +217,6 @@ class _TeamReader:
                 self._holds(index, owner, name)
             elif what == "ability" and not owner.ability and line[1] not in ("-ability", "move", "cant"):
                 owner.ability = to_id(name)
-
-
-_TELLS: Mapping[str, Callable[[_TeamReader, int, Seat, TeamMember, Line], None]] = {
-    "move": _TeamReader._move,
-    "cant": _TeamReader._cant,
-    "-terastallize": _TeamReader._tera,
-    "-transform": _TeamReader._transform,
-    "-item": _TeamReader._item,
-    "-enditem": _TeamReader._item,
-    "-ability": _TeamReader._ability,
-    "-activate": _TeamReader._activate,
-}
 
 
 def _named_sources(line: Line) -> Iterator[tuple[str, str, str | None]]:

@@ -89,9 +89,7 @@ class Header:
         """Raises UnreadableReplay."""
         header = cls()
         for line in lines:
-            if line[1] in _OF_A_SIDE and (seat := seat_of(line[2])):
-                header._see_side(seat, line)
-            elif line[1] in _OF_THE_BATTLE and len(line) > 2:
+            if len(line) > 2:
                 header._see(line)
         header._check()
         return header
@@ -111,23 +109,25 @@ class Header:
                 self.preview[seat].append(details)
 
     def _see(self, line: Line) -> None:
-        match line[1]:
-            case "teampreview":
-                self.picked = _number(line[2]) if line[2] else None
-            case "tier":
-                self.tier = line[2]
-            case "gametype":
-                self.game_type = line[2]
-            case "t:":
+        match line:
+            case [_, "player" | "teamsize" | "poke", ident, *_] if seat := seat_of(ident):
+                self._see_side(seat, line)
+            case [_, "teampreview", number, *_]:
+                self.picked = _number(number) if number else None
+            case [_, "tier", tier, *_]:
+                self.tier = tier
+            case [_, "gametype", game_type, *_]:
+                self.game_type = game_type
+            case [_, "t:", *_]:
                 self.has_blocks |= self.turns > 0
-            case "move":
-                self.moves.add(line[3])
-            case "turn":
+            case [_, "move", _, name, *_]:
+                self.moves.add(name)
+            case [_, "turn", *_]:
                 self._turn(line)
-            case "win":
-                self.winner = self.called.get(line[2])
-            case kind:
-                self.met.add(line[2])
+            case [_, "win", name, *_]:
+                self.winner = self.called.get(name)
+            case [_, ("switch" | "drag" | "replace") as kind, ident, *_]:
+                self.met.add(ident)
                 self.disguises += kind == "replace"
                 self.entries += kind != "replace"
 
@@ -158,12 +158,6 @@ class Header:
             or self.disguises > MAX_DISGUISES
             or self.entries > MAX_ENTRIES_A_TURN * (self.turns + 1)
         )
-
-
-_OF_A_SIDE = frozenset({"player", "teamsize", "poke"})
-_OF_THE_BATTLE = frozenset(
-    {"teampreview", "tier", "gametype", "t:", "move", "turn", "win", "switch", "drag", "replace"}
-)
 
 
 def battle_lines(log: Sequence[str]) -> list[Line]:

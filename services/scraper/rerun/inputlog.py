@@ -7,11 +7,11 @@ whole input log one that is not run. The Node host (shared/simulator/again.js) k
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 MAX_LINES = 20_000
 MAX_LINE_CHARACTERS = 25_000
@@ -74,10 +74,7 @@ def parse_inputlog(lines: Sequence[str]) -> InputLog:
         if len(line) > MAX_LINE_CHARACTERS:
             raise NotRun("a line that is too long")
         word, _, rest = line.partition(" ")
-        take = _TAKES.get(word)
-        if take is None:
-            raise NotRun("a line of another kind")
-        take(read, word, rest)
+        read.take(word, rest)
     if read.start is None or [seat for kind, seat, *_ in read.inputs[:2] if kind == "player"] != ["p1", "p2"]:
         raise NotRun("no start and two players to begin with")
     return InputLog(tuple(read.commits), read.start, tuple(read.inputs))
@@ -89,17 +86,28 @@ class _Read:
     commits: list[str] = field(default_factory=list)
     inputs: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def version(self, _: str, rest: str) -> None:
-        if _COMMIT.fullmatch(rest) is None:
-            raise NotRun("a version that is no commit")
-        self.commits.append(rest)
+    def take(self, word: str, rest: str) -> None:
+        match word:
+            case ">version" | ">version-origin":
+                if _COMMIT.fullmatch(rest) is None:
+                    raise NotRun("a version that is no commit")
+                self.commits.append(rest)
+            case ">start" if self.start is not None:
+                raise NotRun("a second start")
+            case ">start":
+                self.start = _fields(_Start, rest)
+            case ">player":
+                self._player(rest)
+            case ">p1" | ">p2":
+                self._choose(word[1:], rest)
+            case ">forcewin" | ">forcelose" | ">forcetie":
+                self._decree(word, rest)
+            case ">chat":
+                pass
+            case _:
+                raise NotRun("a line of another kind")
 
-    def begin(self, _: str, rest: str) -> None:
-        if self.start is not None:
-            raise NotRun("a second start")
-        self.start = _fields(_Start, rest)
-
-    def player(self, _: str, rest: str) -> None:
+    def _player(self, rest: str) -> None:
         seat, _, text = rest.partition(" ")
         if seat not in ("p1", "p2"):
             raise NotRun("a third player")
@@ -108,49 +116,28 @@ class _Read:
         if fields["name"]:
             self.inputs.append(("player", seat, fields))
 
-    def choose(self, word: str, rest: str) -> None:
-        if rest == "undo":
-            self.inputs.append(("undo", word[1:]))
-        elif _CHOICE.fullmatch(rest) is not None:
-            self.inputs.append(("choose", word[1:], rest))
+    def _choose(self, seat: str, choice: str) -> None:
+        if choice == "undo":
+            self.inputs.append(("undo", seat))
+        elif _CHOICE.fullmatch(choice) is not None:
+            self.inputs.append(("choose", seat, choice))
         else:
             raise NotRun("a choice of another form")
 
-    def decree(self, word: str, rest: str) -> None:
-        if word == ">forcetie" or (word == ">forcewin" and not rest):
+    def _decree(self, word: str, seat: str) -> None:
+        if word == ">forcetie" or (word == ">forcewin" and not seat):
             self.inputs.append(("forcetie", ""))
-        elif rest in ("p1", "p2"):
-            self.inputs.append((word[1:], rest))
+        elif seat in ("p1", "p2"):
+            self.inputs.append((word[1:], seat))
         else:
             raise NotRun("an end for nobody")
-
-    def leave_out(self, _: str, __: str) -> None:
-        """What was said beside the battle."""
-
-
-_TAKES: Mapping[str, Callable[[_Read, str, str], None]] = {
-    ">version": _Read.version,
-    ">version-origin": _Read.version,
-    ">start": _Read.begin,
-    ">player": _Read.player,
-    ">p1": _Read.choose,
-    ">p2": _Read.choose,
-    ">forcewin": _Read.decree,
-    ">forcelose": _Read.decree,
-    ">forcetie": _Read.decree,
-    ">chat": _Read.leave_out,
-}
 
 
 def _fields(model: type[BaseModel], text: str) -> Mapping[str, Any]:
     try:
         document = json.loads(text)
-        return model.model_validate(_with_tuples(document)).model_dump(mode="json", exclude_none=True)
-    except (ValueError, RecursionError, ValidationError) as error:
+        if isinstance(document, dict) and isinstance(document.get("seed"), list):
+            document["seed"] = tuple(document["seed"])
+        return model.model_validate(document).model_dump(mode="json", exclude_none=True)
+    except (ValueError, RecursionError) as error:
         raise NotRun("a field of another form") from error
-
-
-def _with_tuples(document: Any) -> Any:
-    if isinstance(document, dict) and isinstance(document.get("seed"), list):
-        return {**document, "seed": tuple(document["seed"])}
-    return document
