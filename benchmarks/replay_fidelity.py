@@ -22,8 +22,8 @@ from typing import Any
 
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.choices import Unknown, read_choices
-from services.scraper.rebuild.public_log import GENERATION, UnreadableReplay, battle_lines
-from services.scraper.replay import BattleRead, MadeDecision
+from services.scraper.rebuild.public_log import GENERATION, battle_lines
+from services.scraper.replay import BattleRead, MadeDecision, UnfitBattle
 from shared.battle.action import Action, Move, Switch, meant, needs_answer
 from shared.battle.protocol import SEATS, Seat
 from shared.battle.state import BattleState, Side
@@ -195,7 +195,7 @@ def main(arguments: Sequence[str]) -> int:
             continue
         try:
             reading = rebuild(read_log(path))
-        except UnreadableReplay as error:
+        except UnfitBattle as error:
             dropped[error.reason] += 1
             continue
         read += 1

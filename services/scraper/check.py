@@ -3,7 +3,6 @@
 Neither the rows nor the card are trusted, and the files are read line by line.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.scraper.datasets import SPLITS, sha256_of
+from services.scraper.rows import digest
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
 from shared.datasets import DatasetCard, Row
@@ -92,13 +92,13 @@ class Checked:
             self.found("a label is not among the actions that its prompt offers", where)
         if len(row.prompt) > self._most:
             self.found(f"a prompt is longer than {self._most:,} characters", where)
-        sample, prompt = _digest(row.prompt, row.completion), _digest(row.prompt)
+        sample, prompt = digest(row.prompt, row.completion), digest(row.prompt)
         if sample in self._samples:
             self.found("a row is there twice", where)
         self._samples.add(sample)
         if self._first_split.setdefault(prompt, split) != split:
             self.found("a prompt stands in both splits", where)
-        if self._first_split.setdefault(_digest("battle", row.battle), split) != split:
+        if self._first_split.setdefault(digest("battle", row.battle), split) != split:
             self.found("a battle stands in both splits", where)
 
 
@@ -142,7 +142,3 @@ def offers(prompt: str, completion: str) -> bool:
         if (text == named or text.endswith(f" {named}")) and (not flag or (flags and f"{flag} " in f"{flags[0]} ")):
             return True
     return False
-
-
-def _digest(*texts: str) -> bytes:
-    return hashlib.blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=12).digest()

@@ -58,8 +58,7 @@ class _Named(BaseModel):
     name: str
 
 
-class _Listed(BaseModel):
-    name: str
+class _Listed(_Named):
     url: str
 
 

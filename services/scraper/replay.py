@@ -1,19 +1,24 @@
-"""A replay, and what is read of it: its players' decisions, whether its log was rebuilt or the battle was run again.
+"""A replay, a stranger's or made of a battle of our own; and what is read of it: its players' decisions.
 
 A replay is the public log of a finished battle, and what its site or its owner says about it: a stranger's text. What
 is asked of it before anything else reads it stands here, and what will not do is refused with one of a fixed list of
 reasons, so that they can be counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pydantic import ValidationError
+
 from shared.battle.action import Action, Move
+from shared.battle.decision import Outcome
 from shared.battle.pokedex import to_id
-from shared.battle.protocol import Seat
+from shared.battle.protocol import Seat, other
 from shared.battle.state import BattleState
 from shared.datasets import ActionKind
+from shared.errors import BrokenRecord
+from shared.records import AnyBattle, BattleRecord, parse_run
 from shared.text import one_line
 
 MAX_LINES = 100_000
@@ -22,6 +27,10 @@ MAX_LINE_CHARACTERS = 100_000
 MAX_ID_CHARACTERS = 100
 MAX_REPLAY_BYTES = 8 << 20
 """Unpacked. A thousand turns, where the simulator ends a battle, take about one megabyte."""
+
+
+Substituted = frozenset[tuple[Seat, int, str]]
+"""Seat, turn and action's name of each decision that a substitute made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +52,8 @@ class Replay:
     """Who sat where, in a battle of our own."""
     teams_seeds: str | None = None
     """What the teams were drawn from, in a battle of our own: battles of the same teams belong together."""
-    substituted: frozenset[tuple[Seat, int, str]] = frozenset()
-    """Seat, turn and action's name of each decision that was not the policy's own, in a battle of our own."""
+    substituted: Substituted = frozenset()
+    """In a battle of our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,12 @@ class Unfit(StrEnum):
     LONG_LINE = "a line that is too long"
     BROKEN_RUN = "a run that cannot be read"
     BROKEN_BATTLE = "a battle of our own that broke"
+    NO_BATTLE = "no battle in it"
+    OTHER_FORMAT = "another format"
+    TOO_LONG = "too long"
+    NO_BLOCKS = "without the |t:| lines that tell where choices were made"
+    MALFORMED = "not a log as the simulator writes it"
+    TAMPERED = "changed by hand while it was played"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +125,7 @@ class Unusable:
 
 
 class UnfitBattle(Exception):
-    """Raised where a battle is read, and turned into Unusable where the file is."""
+    """Raised where a battle is read, and turned into Unusable where the battle's place among others is known."""
 
     def __init__(self, reason: Unfit) -> None:
         super().__init__(reason)
@@ -147,3 +162,82 @@ def id_of(given: object) -> str:
 def whole(given: object, below: int) -> int | None:
     """A number that may stand there; None for anything else."""
     return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < below else None
+
+
+# ── our own battles ─────────────────────────────────────────────────────────────────────────────────
+
+
+def read_run(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
+    """Every battle of a run file. Raises UnfitBattle where it is none."""
+    try:
+        run = parse_run(raw, stem)
+    except BrokenRecord:
+        raise UnfitBattle(Unfit.BROKEN_RUN) from None
+    p1_seats: dict[str | None, Seat] = {battle.battle_tag: battle.p1_seat or "p1" for battle in run.battles}
+    substituted: dict[str, set[tuple[Seat, int, str]]] = {}
+    for decision in run.turn_stats:
+        tag = decision.battle_tag
+        if decision.outcome is Outcome.SUBSTITUTED and decision.policy and tag in p1_seats:
+            seat = p1_seats[tag] if decision.policy == "p1" else other(p1_seats[tag])
+            substituted.setdefault(tag, set()).add((seat, decision.turn, decision.action or ""))
+    for battle in run.battles:
+        tag = one_line(battle.battle_tag or f"{stem}-{battle.game_id}", MAX_ID_CHARACTERS)
+        policies: Mapping[Seat, str] = {"p1": battle.p1_agent, "p2": battle.p2_agent}
+        format_id = run.request.format if run.request else None
+        try:
+            yield _replay(battle, tag, policies, frozenset(substituted.get(tag, ())), format_id)
+        except UnfitBattle as refused:
+            yield Unusable(tag, refused.reason)
+
+
+def read_record(raw: bytes, stem: str) -> Replay:
+    """A stored battle. Raises UnfitBattle where it is none, and where it broke."""
+    try:
+        record = BattleRecord.model_validate_json(raw)
+    except ValidationError:
+        raise UnfitBattle(Unfit.BROKEN_RUN) from None
+    return replay_of(record, stem)
+
+
+def replay_of(record: BattleRecord, stem: str, policies: Mapping[Seat, str] | None = None) -> Replay:
+    """A stored battle. Without `policies`, they are called what the log calls them. Raises UnfitBattle."""
+    called: Mapping[Seat, str] = {
+        "p1": _called(record.public_log, record.p1_seat),
+        "p2": _called(record.public_log, other(record.p1_seat)),
+    }
+    substituted: Substituted = frozenset(
+        (decision.seat, decision.turn, decision.action)
+        for decision in record.decisions
+        if decision.outcome is Outcome.SUBSTITUTED
+    )
+    return _replay(record, one_line(record.battle_tag or stem, MAX_ID_CHARACTERS), policies or called, substituted)
+
+
+def _replay(
+    battle: AnyBattle,
+    id: str,
+    policies: Mapping[Seat, str],
+    substituted: Substituted,
+    format_id: str | None = None,
+) -> Replay:
+    if battle.broken is not None:
+        raise UnfitBattle(Unfit.BROKEN_BATTLE)
+    if not battle.public_log:
+        raise UnfitBattle(Unfit.NO_LOG)
+    lines, seat = checked(battle.public_log), battle.p1_seat or "p1"
+    return Replay(
+        id=id,
+        format=format_id or format_of(lines),
+        log=lines,
+        inputlog=checked(battle.input_log) if battle.input_log else None,
+        source="run",
+        policies={seat: policies["p1"], other(seat): policies["p2"]},
+        teams_seeds=f"{battle.seeds.p1_team} {battle.seeds.p2_team}" if battle.seeds else None,
+        substituted=substituted,
+    )
+
+
+def _called(log: tuple[str, ...], seat: Seat) -> str:
+    start = f"|player|{seat}|"
+    name = next((line[len(start) :].split("|", 1)[0] for line in log if line.startswith(start)), "")
+    return one_line(name, 60).removesuffix(" (p1)").removesuffix(" (p2)") or "?"

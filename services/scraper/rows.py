@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from services.scraper.rebuild import UnreadableReplay, rebuild
-from services.scraper.replay import BattleRead, MadeDecision, Replay, Unusable
+from services.scraper.rebuild import rebuild
+from services.scraper.replay import BattleRead, MadeDecision, Replay, UnfitBattle, Unusable
 from services.scraper.rerun import Differs, Simulators, Why, rerun
 from services.scraper.sources import BattleSource
 from shared.battle.action import Pass
@@ -115,17 +115,14 @@ async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> Bat
             return Unusable(replay.id, UNRATED)
         if replay.rating < wanted.min_rating:
             return Unusable(replay.id, RATED_LOWER)
-    because: str | None = None
+    exact, because = True, None
     try:
         try:
             reading = await rerun(replay, simulators)
         except Differs as difference:
-            because = None if difference.reason is Why.NO_INPUT_LOG else str(difference.reason)
+            exact, because = False, None if difference.reason is Why.NO_INPUT_LOG else str(difference.reason)
             reading = rebuild(replay.log)
-            exact = False
-        else:
-            exact = True
-    except UnreadableReplay as unreadable:
+    except UnfitBattle as unreadable:
         return Unusable(replay.id, str(unreadable.reason))
     dropped: Counter[str] = Counter(reading.unknown)
     rows: list[WrittenRow] = []
@@ -136,12 +133,12 @@ async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> Bat
             dropped[row] += 1
             continue
         line = row.model_dump_json().encode() + b"\n"
-        sample = _digest(row.prompt, row.completion)
-        rows.append(WrittenRow(len(line), _digest(row.prompt), sample, row.kind, row.complete, row.source))
+        sample = digest(row.prompt, row.completion)
+        rows.append(WrittenRow(len(line), digest(row.prompt), sample, row.kind, row.complete, row.source))
         text += line
     return BattleRows(
         battle=replay.id,
-        log=_digest(*(line for line in replay.log if line[:1] == "|" and line[1:3] not in _NO_BATTLE)),
+        log=digest(*(line for line in replay.log if line[:1] == "|" and line[1:3] not in _NO_BATTLE)),
         together=_together(replay, reading),
         format=replay.format,
         rating=replay.rating,
@@ -202,5 +199,6 @@ def _together(replay: Replay, reading: BattleRead) -> str:
     return "|".join(sorted(map(to_id, reading.players.values())))
 
 
-def _digest(*texts: str) -> bytes:
-    return hashlib.blake2b("\n".join(texts).encode(errors="surrogatepass"), digest_size=12).digest()
+def digest(*texts: str) -> bytes:
+    """What stands for these texts where many are compared."""
+    return hashlib.blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=12).digest()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-from services.scraper.rebuild import UnreadableReplay, rebuild
-from services.scraper.replay import MadeDecision, Replay
+from services.scraper.rebuild import rebuild
+from services.scraper.replay import MadeDecision, Replay, UnfitBattle
 from services.scraper.rerun import Differs, Simulators, rerun
 from shared.battle.action import Action, Move, Switch
 from shared.battle.contract import CONTRACTS
@@ -83,7 +83,7 @@ async def measure(records: Sequence[BattleRecord], format_id: str, served: Serve
             _count(skew.exact, record.battle_tag, exact, states)
             try:
                 _count(skew.rebuilt, record.battle_tag, rebuild(record.public_log).decisions, states)
-            except UnreadableReplay as unread:
+            except UnfitBattle as unread:
                 skew.not_read[unread.reason] += 1
     return skew
 

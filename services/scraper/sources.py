@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from services.scraper.own_runs import read_record, read_run, replay_of
 from services.scraper.replay import (
     MAX_ID_CHARACTERS,
     MAX_REPLAY_BYTES,
@@ -27,6 +26,9 @@ from services.scraper.replay import (
     format_of,
     id_of,
     lines_of,
+    read_record,
+    read_run,
+    replay_of,
     whole,
 )
 from services.scraper.scrapes import StoredReplays

@@ -14,9 +14,7 @@ from poke_env.battle.side_condition import SideCondition
 from shared.battle.action import Request, legal_actions
 from shared.battle.pokedex import Pokedex, pokedex
 from shared.battle.protocol import (
-    FieldTracker,
     InSight,
-    Seat,
     TurnTracker,
     hp_percent,
     name_of,
@@ -47,17 +45,15 @@ _LASTING_EFFECTS = frozenset(
 )
 
 
-def draw(
-    *, generation: int, seat: Seat, request: Request, battle: Battle, field: FieldTracker, turns: TurnTracker
-) -> BattleState:
-    """The state of `seat` at `request`, which comes after all that `battle`, `field` and `turns` have seen."""
+def draw(generation: int, request: Request, battle: Battle, turns: TurnTracker) -> BattleState:
+    """The state of the seat of `turns` at `request`, which comes after all that `battle` and `turns` have seen."""
     dex = pokedex(generation)
     return BattleState(
         generation=generation,
         turn=turns.turn,
         asked=_asked(request),
-        own=_own_side(seat, request, battle, field, dex),
-        foe=_foe_side(other(seat), battle, field, turns, dex),
+        own=_own_side(request, battle, turns, dex),
+        foe=_foe_side(battle, turns, dex),
         legal=legal_actions(request),
         weather=turns.weather,
         fields={_words(effect.name): turn for effect, turn in battle.fields.items() if effect.name != "UNKNOWN"},
@@ -66,7 +62,7 @@ def draw(
     )
 
 
-def _own_side(seat: Seat, request: Request, battle: Battle, field: FieldTracker, dex: Pokedex) -> Side:
+def _own_side(request: Request, battle: Battle, turns: TurnTracker, dex: Pokedex) -> Side:
     preview = bool(request.get("teamPreview"))
     listed = request["active"][0]["moves"] if request.get("active") else ()
     active: PokemonState | None = None
@@ -74,7 +70,7 @@ def _own_side(seat: Seat, request: Request, battle: Battle, field: FieldTracker,
     for pokemon in request["side"]["pokemon"]:
         tracked = battle.team.get(pokemon["ident"])
         if pokemon["active"] and not preview:
-            shown = field.active.get(seat)
+            shown = turns.field.active.get(turns.seat)
             mine = shown if shown is not None and name_of(shown.ident) == pokemon["ident"] else None
             active = _own(pokemon, tracked, mine, listed, dex)
         else:
@@ -121,23 +117,18 @@ def _own_moves(
     counted = tracked.moves if tracked is not None else {}
     moves = []
     for move_id in pokemon["moves"]:
-        facts = dex.move(move_id)
         move = counted.get(PokeEnvMove.retrieve_id(move_id))
-        moves.append(
-            KnownMove(
-                facts.name if facts is not None else move_id,
-                move.current_pp if move is not None else None,
-                move.max_pp if move is not None else None,
-            )
-        )
+        current, most = (move.current_pp, move.max_pp) if move is not None else (None, None)
+        moves.append(KnownMove(dex.move_name(move_id), current, most))
     return tuple(moves)
 
 
-def _foe_side(seat: Seat, battle: Battle, field: FieldTracker, turns: TurnTracker, dex: Pokedex) -> Side:
+def _foe_side(battle: Battle, turns: TurnTracker, dex: Pokedex) -> Side:
     active: PokemonState | None = None
     bench: list[PokemonState] = []
-    on_field = field.active.get(seat)
-    for name, met in field.met.items():
+    seat = other(turns.seat)
+    on_field = turns.field.active.get(seat)
+    for name, met in turns.field.met.items():
         if seat_of(name) != seat:
             continue
         tracked = battle.opponent_team.get(name)
@@ -176,15 +167,10 @@ def _foe(shown: InSight, tracked: Pokemon | None, dex: Pokedex) -> PokemonState:
         status=None if status == "fnt" else status,
         ability=_known_ability(tracked.ability),
         item=None if tracked.item == "unknown_item" else tracked.item or "",
-        moves=tuple(_foe_move(move_id, dex) for move_id in tracked.moves),
+        moves=tuple(KnownMove(dex.move_name(move_id)) for move_id in tracked.moves),
         boosts=_boosts(tracked),
         effects=_effects(tracked),
     )
-
-
-def _foe_move(move_id: str, dex: Pokedex) -> KnownMove:
-    facts = dex.move(move_id)
-    return KnownMove(facts.name if facts is not None else move_id)
 
 
 def _family(species_name: str) -> str:

@@ -16,11 +16,8 @@ _TYPE_BY_FORME: Mapping[str, Mapping[str, str]] = {
     "aurawheel": {"Morpeko-Hangry": "Dark"},
     "ivycudgel": {
         "Ogerpon-Wellspring": "Water",
-        "Ogerpon-Wellspring-Tera": "Water",
         "Ogerpon-Hearthflame": "Fire",
-        "Ogerpon-Hearthflame-Tera": "Fire",
         "Ogerpon-Cornerstone": "Rock",
-        "Ogerpon-Cornerstone-Tera": "Rock",
     },
     "ragingbull": {
         "Tauros-Paldea-Combat": "Fighting",
@@ -87,7 +84,7 @@ def attack_type(
     if move_id == "weatherball":
         return _TYPE_BY_WEATHER.get(weather or "", facts.type)
     if move_id in _TYPE_BY_FORME:
-        return _TYPE_BY_FORME[move_id].get(user.forme, facts.type)
+        return _TYPE_BY_FORME[move_id].get(user.forme.removesuffix("-Tera"), facts.type)
     if facts.type == "Normal" and facts.category != "Status":
         return _TYPE_BY_ABILITY.get(ability or "", facts.type)
     return facts.type

@@ -94,6 +94,11 @@ class Pokedex:
             self._moves_met[name] = self._find_move(name)
         return self._moves_met[name]
 
+    def move_name(self, move: str) -> str:
+        """The display name of a move's id; the id itself when unknown."""
+        found = self.move(move)
+        return found.name if found is not None else move
+
     def multiplier(self, attacking: str, defending: Sequence[str]) -> float:
         """What the type chart makes of an attack of one type against these types: 0, 0.25, … 4."""
         row = self._chart.get(attacking, {})

@@ -175,15 +175,15 @@ class Event:
 class TurnTracker:
     """Follows one side's view of a log, line by line."""
 
-    def __init__(self, seat: Seat, field: FieldTracker) -> None:
+    def __init__(self, seat: Seat, generation: int) -> None:
+        self.seat: Seat = seat
+        self.field = FieldTracker(generation)
         self.turn = 0
         self.weather: str | None = None
         """As the log names it: RainDance."""
         self.team_size: dict[Seat, int] = {}
         self.preview: dict[Seat, list[str]] = {"p1": [], "p2": []}
         """Details of the Pokémon shown at team preview."""
-        self._seat = seat
-        self._field = field
         self._this_turn: list[Event] = []
         self._turn_before: list[Event] = []
         self._moves: dict[Seat, list[str]] = {"p1": [], "p2": []}
@@ -197,10 +197,11 @@ class TurnTracker:
     @property
     def foe_moves(self) -> tuple[str, ...]:
         """The opponent's last four distinct moves, in order of first use."""
-        return tuple(self._moves[other(self._seat)][-MOVES_KEPT:])
+        return tuple(self._moves[other(self.seat)][-MOVES_KEPT:])
 
     def see(self, fields: Sequence[str]) -> None:
-        """Take in one line, split at `|`, after the FieldTracker has seen it."""
+        """Take in one line, split at `|`."""
+        self.field.see(fields)
         if len(fields) < 3:
             return
         kind, subject = fields[1], fields[2]
@@ -239,12 +240,12 @@ class TurnTracker:
                     self._credit(seat, lost)
 
     def _add(self, seat: Seat, what: Happening, detail: str = "") -> None:
-        shown = self._field.active.get(seat)
-        who: Who = "own" if seat == self._seat else "foe"
+        shown = self.field.active.get(seat)
+        who: Who = "own" if seat == self.seat else "foe"
         self._this_turn.append(Event(who, what, shown.species if shown else "?", detail))
 
     def _credit(self, victim: Seat, percent: int) -> None:
         # A move's own damage follows its line; crashes and recoil name their source and come with `[from]`.
         last = self._this_turn[-1] if self._this_turn else None
-        if last is not None and last.what == "move" and (last.who == "own") == (victim != self._seat):
+        if last is not None and last.what == "move" and (last.who == "own") == (victim != self.seat):
             self._this_turn[-1] = replace(last, damage_percent=(last.damage_percent or 0) + max(0, percent))

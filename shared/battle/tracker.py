@@ -15,7 +15,7 @@ from poke_env.battle import Battle
 
 from shared.battle.action import Request
 from shared.battle.draw_state import draw
-from shared.battle.protocol import SEATS, FieldTracker, Line, Seat, TurnTracker, other, renamed, seat_of, seen_by
+from shared.battle.protocol import SEATS, Line, Seat, TurnTracker, other, renamed, seat_of, seen_by
 from shared.battle.state import BattleState
 from shared.errors import BattleBroken
 from shared.text import one_line
@@ -74,18 +74,10 @@ class Tracker:
         self._catch_up()
         if self._request is None:
             raise BattleBroken("a state was asked for before the simulator sent any request")
-        return draw(
-            generation=self._generation,
-            seat=self._seat,
-            request=self._request,
-            battle=self._battle,
-            field=self._field,
-            turns=self._turns,
-        )
+        return draw(self._generation, self._request, self._battle, self._turns)
 
     def _begin(self) -> None:
-        self._field = FieldTracker(self._generation)
-        self._turns = TurnTracker(self._seat, self._field)
+        self._turns = TurnTracker(self._seat, self._generation)
         self._battle = Battle(
             battle_tag="battle",
             username=self._names[self._seat],
@@ -132,7 +124,6 @@ class Tracker:
         return resolved
 
     def _see(self, line: Line) -> None:
-        self._field.see(line)
         self._turns.see(line)
         kind = line[1]
         if kind in _NOT_FOR_POKE_ENV:

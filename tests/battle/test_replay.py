@@ -6,8 +6,7 @@ import pytest
 
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.choices import Unknown
-from services.scraper.rebuild.public_log import DropReason, UnreadableReplay
-from services.scraper.replay import BattleRead, MadeDecision
+from services.scraper.replay import BattleRead, MadeDecision, Unfit, UnfitBattle
 from shared.battle.action import Pass
 
 HEAD = (
@@ -115,10 +114,10 @@ def test_what_a_turn_shows_of_a_choice(case: str) -> None:
 def test_a_log_of_another_format_is_dropped() -> None:
     log = [line.replace("Random Battle", "NU") for line in a_log(["|move|p1a: Snorlax|Crunch|p2a: Gengar"])]
 
-    with pytest.raises(UnreadableReplay) as dropped:
+    with pytest.raises(UnfitBattle) as dropped:
         rebuild(log)
 
-    assert dropped.value.reason is DropReason.OTHER_FORMAT
+    assert dropped.value.reason is Unfit.OTHER_FORMAT
 
 
 @pytest.mark.parametrize(
@@ -130,10 +129,10 @@ def test_a_log_of_another_format_is_dropped() -> None:
     ],
 )
 def test_what_no_battle_has_makes_no_work_without_end(line: str) -> None:
-    with pytest.raises(UnreadableReplay) as dropped:
+    with pytest.raises(UnfitBattle) as dropped:
         read([line.format(n=n) for n in range(1_000)])
 
-    assert dropped.value.reason is DropReason.MALFORMED
+    assert dropped.value.reason is Unfit.MALFORMED
 
 
 def first(reading: BattleRead, seat: str, turn: int) -> MadeDecision:

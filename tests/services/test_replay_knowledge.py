@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.scraper.rebuild import rebuild
-from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS, DropReason, UnreadableReplay
-from services.scraper.replay import BattleRead, MadeDecision, Replay
+from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS
+from services.scraper.replay import BattleRead, MadeDecision, Replay, Unfit, UnfitBattle
 from services.scraper.rerun import Simulators, rerun
 from services.scraper.rerun.inputlog import parse_inputlog
 from services.scraper.skew import causes_of
@@ -223,7 +223,7 @@ def test_a_log_cut_shuffled_and_scribbled_on_is_read_or_dropped(played: Sequence
             case _:
                 log[at] = log[at][: data.draw(st.integers(0, 20))]
     reading = BattleRead(())
-    with suppress(UnreadableReplay):
+    with suppress(UnfitBattle):
         reading = rebuild(log)
     for made in reading.decisions:
         assert made.action in made.state.legal
@@ -233,17 +233,17 @@ def test_a_log_cut_shuffled_and_scribbled_on_is_read_or_dropped(played: Sequence
 @pytest.mark.parametrize(
     ("log", "reason"),
     [
-        ((), DropReason.NO_BATTLE),
-        (("|" * 100_000,), DropReason.NO_BATTLE),
-        (("x" * (MAX_LINE_CHARACTERS + 1),) * 10, DropReason.NO_BATTLE),
-        (tuple(f"|turn|{turn}" for turn in range(1, 50_000)), DropReason.TOO_LONG),
-        (("|turn|1",) * 1_000_000, DropReason.TOO_LONG),
-        (("|turn|" + "9" * 1_000,), DropReason.MALFORMED),
-        (("|turn|²",), DropReason.MALFORMED),
+        ((), Unfit.NO_BATTLE),
+        (("|" * 100_000,), Unfit.NO_BATTLE),
+        (("x" * (MAX_LINE_CHARACTERS + 1),) * 10, Unfit.NO_BATTLE),
+        (tuple(f"|turn|{turn}" for turn in range(1, 50_000)), Unfit.TOO_LONG),
+        (("|turn|1",) * 1_000_000, Unfit.TOO_LONG),
+        (("|turn|" + "9" * 1_000,), Unfit.MALFORMED),
+        (("|turn|²",), Unfit.MALFORMED),
     ],
 )
-def test_what_is_no_battle_is_dropped_with_its_reason(log: Sequence[str], reason: DropReason) -> None:
-    with pytest.raises(UnreadableReplay) as dropped:
+def test_what_is_no_battle_is_dropped_with_its_reason(log: Sequence[str], reason: Unfit) -> None:
+    with pytest.raises(UnfitBattle) as dropped:
         rebuild(log)
 
     assert dropped.value.reason is reason
@@ -252,7 +252,7 @@ def test_what_is_no_battle_is_dropped_with_its_reason(log: Sequence[str], reason
 def test_a_battle_that_was_changed_by_hand_is_dropped(played: Sequence[Replay]) -> None:
     replay = replace(played[0], log=(*played[0].log[:60], "||>>> p1.pokemon[0].hp = 1", *played[0].log[60:]))
 
-    with pytest.raises(UnreadableReplay) as dropped:
+    with pytest.raises(UnfitBattle) as dropped:
         rebuild(replay.log)
 
-    assert dropped.value.reason is DropReason.TAMPERED
+    assert dropped.value.reason is Unfit.TAMPERED

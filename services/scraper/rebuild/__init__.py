@@ -14,24 +14,20 @@ from services.scraper.rebuild.own_request import OwnRequest
 from services.scraper.rebuild.own_team import OwnTeams, learn
 from services.scraper.rebuild.public_log import (
     GENERATION,
-    DropReason,
     Header,
-    UnreadableReplay,
     battle_lines,
     in_percent,
 )
-from services.scraper.replay import BattleRead, MadeDecision, action_kind
+from services.scraper.replay import BattleRead, MadeDecision, Unfit, UnfitBattle, action_kind
 from shared.battle.action import Action, Move, Switch
 from shared.battle.pokedex import Pokedex, pokedex, to_id
 from shared.battle.protocol import SEATS, Line, Seat, name_of, seat_of
 from shared.battle.state import BattleState
 from shared.battle.tracker import Tracker
 
-__all__ = ["BattleRead", "DropReason", "MadeDecision", "UnreadableReplay", "rebuild"]
-
 
 def rebuild(log: Sequence[str]) -> BattleRead:
-    """Both sides' decisions, from a public log. Raises UnreadableReplay for a log that is dropped as a whole.
+    """Both sides' decisions, from a public log. Raises UnfitBattle for a log that is dropped as a whole.
 
     HP may be exact or in percent. Lines that are no part of the battle (chat, clocks, pages) are left aside.
     """
@@ -41,7 +37,7 @@ def rebuild(log: Sequence[str]) -> BattleRead:
         return _read(lines, header)
     except (LookupError, ValueError) as error:
         # Lines that each look right and together can't be: names from nowhere, numbers that are none.
-        raise UnreadableReplay(DropReason.MALFORMED) from error
+        raise UnfitBattle(Unfit.MALFORMED) from error
 
 
 def _read(lines: Sequence[Line], header: Header) -> BattleRead:
@@ -79,7 +75,7 @@ class _Rebuilder:
         """What was known and done at that choice, or why that is not known."""
         self._hear(choice.at)
         shown = choice.shown
-        if isinstance(shown, Unknown) and shown in (Unknown.FORCED, Unknown.ENDED):
+        if shown is Unknown.FORCED or shown is Unknown.ENDED:
             return shown
         if self._known.is_doubtful(choice.at, self._seat):
             return Unknown.DISGUISED
@@ -109,36 +105,21 @@ class _Rebuilder:
         self._heard = max(self._heard, until)
 
     def _action(self, choice: LoggedChoice, state: BattleState) -> Action | Unknown:
-        found: Action | None = None
+        gimmick = "tera" if choice.tera else None
+        moves = [each for each in state.legal if isinstance(each, Move) and each.gimmick == gimmick]
+        found: Sequence[Action]
         match choice.shown:
             case UsedMove(name):
-                gimmick = "tera" if choice.tera else None
-                move = to_id(name)
-                found = next(
-                    (
-                        each
-                        for each in state.legal
-                        if isinstance(each, Move) and (each.id, each.gimmick) == (move, gimmick)
-                    ),
-                    None,
-                )
+                found = [each for each in moves if each.id == to_id(name)]
             case SentIn(line):
-                found = self._switch(name_of(self._known.lines[line][2]), state)
+                slot = self._own_request.slot_of(name_of(self._known.lines[line][2]))
+                found = [each for each in state.legal if isinstance(each, Switch) and each.slot == slot]
             case Unknown() as why:
                 # It chose a move, since it stayed in; which one is plain where there was only one to choose.
-                moves = [each for each in state.legal if isinstance(each, Move) and not each.gimmick]
-                if len(moves) != 1:
+                if sum(isinstance(each, Move) and not each.gimmick for each in state.legal) != 1:
                     return why
-                found = next(
-                    each
-                    for each in state.legal
-                    if isinstance(each, Move) and each.gimmick == ("tera" if choice.tera else None)
-                )
-        return found if found is not None else Unknown.CONTRADICTED
-
-    def _switch(self, name: str, state: BattleState) -> Switch | None:
-        slot = self._own_request.slot_of(name)
-        return next((each for each in state.legal if isinstance(each, Switch) and each.slot == slot), None)
+                found = moves
+        return found[0] if found else Unknown.CONTRADICTED
 
     def _is_complete(self, choice: LoggedChoice) -> bool:
         if choice.wanted != "move":

@@ -52,14 +52,11 @@ class BlockedMoves:
     """Id of the last move that it chose."""
     first_move: str = ""
     """Id of the first that it chose since it came in, or since its item changed: what a choice item would lock."""
-    moves_used: int = 0
     encore: str = ""
     disabled: str = ""
-    taunted: bool = False
-    tormented: bool = False
-    throat_chopped: bool = False
-    heal_blocked: bool = False
     ate_berry: bool = False
+    effects: set[str] = field(default_factory=set)
+    """Names of what else was started on it: Taunt, Torment, Throat Chop, Heal Block."""
     held_by: set[str] = field(default_factory=set)
     """What keeps it from leaving."""
 
@@ -70,10 +67,8 @@ class BlockedMoves:
             if called_by(line) is None and line[3] != "Struggle":
                 self.last_move = to_id(line[3])
                 self.first_move = self.first_move or self.last_move
-        elif kind == "-start":
-            self._turn_on(line[3].removeprefix("move: "), line[4:], on=True)
-        elif kind == "-end":
-            self._turn_on(line[3].removeprefix("move: "), line[4:], on=False)
+        elif kind in ("-start", "-end"):
+            self._turn_on(line[3].removeprefix("move: "), line[4:], on=kind == "-start")
         elif kind == "-activate":
             name = line[3].removeprefix("move: ")
             if name == "trapped" or name in _BINDS:
@@ -98,28 +93,20 @@ class BlockedMoves:
             (choice_locked and self.first_move not in ("", move))
             or (self.encore not in ("", move))
             or move == self.disabled
-            or (status and move != "mefirst" and (self.taunted or item == "assaultvest"))
-            or (self.tormented and move == self.last_move)
-            or (self.throat_chopped and move in _SOUND)
-            or (self.heal_blocked and move in _HEALING)
+            or (status and move != "mefirst" and ("Taunt" in self.effects or item == "assaultvest"))
+            or ("Torment" in self.effects and move == self.last_move)
+            or ("Throat Chop" in self.effects and move in _SOUND)
+            or ("Heal Block" in self.effects and move in _HEALING)
             or (gravity and move in _GROUNDED_BY_GRAVITY)
             or (move == self.last_move and move in _NOT_TWICE_RUNNING)
             or (move == "belch" and not self.ate_berry)
         )
 
     def _turn_on(self, effect: str, rest: Sequence[str], *, on: bool) -> None:
-        match effect:
-            case "Encore":
-                self.encore = self.last_move if on else ""
-            case "Disable":
-                self.disabled = to_id(rest[0]) if on and rest else ""
-            case "Taunt":
-                self.taunted = on
-            case "Torment":
-                self.tormented = on
-            case "Throat Chop":
-                self.throat_chopped = on
-            case "Heal Block":
-                self.heal_blocked = on
-            case _ if effect in _HOLDS or effect in _BINDS:
-                (self.held_by.add if on else self.held_by.discard)(effect)
+        if effect == "Encore":
+            self.encore = self.last_move if on else ""
+        elif effect == "Disable":
+            self.disabled = to_id(rest[0]) if on and rest else ""
+        else:
+            effects = self.held_by if effect in _HOLDS or effect in _BINDS else self.effects
+            (effects.add if on else effects.discard)(effect)

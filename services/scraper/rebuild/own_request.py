@@ -45,9 +45,8 @@ class OwnRequest:
         self._order = list(self._team)
         self._active: _PokemonNow | None = None
         self._blocked = BlockedMoves()
-        self._copied: TeamMember | None = None
-        """Whose moves the active Pokémon has, being transformed."""
-        self._copy_used: dict[str, int] = {}
+        self._copy: _PokemonNow | None = None
+        """Whose moves the active Pokémon has, being transformed, with PP of their own."""
         self._foe: TeamMember | None = None
         self._gravity = False
         self._has_terastallized = False
@@ -93,7 +92,7 @@ class OwnRequest:
             return True
         if self._blocked.first_move and pokemon.member.item(at) is None and pokemon.member.may_be_choice_locked(at):
             return False
-        return self._choice_locked(pokemon, at) or len((self._copied or pokemon.member).moves) >= MAX_MOVES
+        return self._choice_locked(pokemon, at) or len((self._copy or pokemon).member.moves) >= MAX_MOVES
 
     def slot_of(self, ident: str) -> int | None:
         """Where that Pokémon stands in the request, from 1."""
@@ -125,7 +124,7 @@ class OwnRequest:
         self._active = pokemon
         pokemon.details, pokemon.condition = line[3], line[4] if len(line) > 4 else pokemon.condition
         self._blocked = BlockedMoves()
-        self._copied, self._copy_used = None, {}
+        self._copy = None
 
     def _see_own(self, pokemon: _PokemonNow, line: Line) -> None:
         kind = line[1]
@@ -145,14 +144,14 @@ class OwnRequest:
                 if ", tera:" not in pokemon.details:
                     pokemon.details += f", tera:{line[3]}"
             case "-transform":
-                self._copied, self._copy_used = self._foe, {}
+                self._copy = _PokemonNow(self._foe, "", "") if self._foe is not None else None
             case "move":
                 self._spend(pokemon, line)
 
     def _spend(self, pokemon: _PokemonNow, line: Line) -> None:
         if called_by(line) is not None:
             return
-        used = self._copy_used if self._copied is not None else pokemon.used
+        used = (self._copy or pokemon).used
         foe_pressure = self._foe is not None and self._foe.ability == "pressure"
         at_foe = len(line) > 4 and seat_of(line[4]) == other(self._seat)
         move = to_id(line[3])
@@ -163,14 +162,13 @@ class OwnRequest:
     def _listed(self, pokemon: _PokemonNow, wanted: RequestKind, at: int) -> Mapping[str, Any]:
         member = pokemon.member
         active = pokemon is self._active and wanted != "lead"
-        moves = self._copied.moves if active and self._copied is not None else member.moves
         return {
             "ident": member.ident,
             "details": pokemon.details,
             "condition": pokemon.condition,
             "active": active,
             "stats": {},
-            "moves": moves,
+            "moves": (self._copy.member if active and self._copy is not None else member).moves,
             "baseAbility": member.ability,
             "item": member.item(at),
             "reviving": active and wanted == "revive",
@@ -184,10 +182,11 @@ class OwnRequest:
             return {"moves": []}
         item, locked = pokemon.member.item(at), self._choice_locked(pokemon, at)
         listed = []
-        for move in (self._copied or pokemon.member).moves:
+        shown = self._copy or pokemon
+        for move in shown.member.moves:
             facts = self._dex.move(move)
-            most = _most_pp(facts.pp if facts is not None else 5, copied=self._copied is not None)
-            spent = (self._copy_used if self._copied is not None else pokemon.used).get(move, 0)
+            most = _most_pp(facts.pp if facts is not None else 5, copied=shown is self._copy)
+            spent = shown.used.get(move, 0)
             blocked = self._blocked.blocks(move, self._dex, item=item, gravity=self._gravity, choice_locked=locked)
             listed.append(
                 {
@@ -206,9 +205,8 @@ class OwnRequest:
         return asked
 
     def _choice_locked(self, pokemon: _PokemonNow, at: int) -> bool:
-        return (
-            bool(pokemon.member.item(at)) and pokemon.member.may_be_choice_locked(at) and bool(self._blocked.first_move)
-        )
+        member = pokemon.member
+        return bool(member.item(at) and member.may_be_choice_locked(at) and self._blocked.first_move)
 
     def _types(self, pokemon: _PokemonNow) -> Sequence[str]:
         return (pokemon.terastallized,) if pokemon.terastallized else self._dex.types(pokemon.details.split(",")[0])

@@ -6,10 +6,9 @@ format that is played here. Lines that are no part of the battle (chat, clocks, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from services.scraper.replay import Unfit, UnfitBattle
 from shared.battle.protocol import SEATS, Line, Seat, renamed, seat_of
-from shared.errors import AlphaStralError
 
 GENERATION = 9
 MAX_TURNS = 1_000
@@ -42,25 +41,6 @@ _FIELDS: Mapping[str, int] = {
 _CONDITION_AT: Mapping[str, int] = {"switch": 4, "drag": 4, "replace": 4, "-damage": 3, "-heal": 3, "-sethp": 3}
 
 
-class DropReason(StrEnum):
-    """Why nothing is rebuilt from a log."""
-
-    NO_BATTLE = "no battle in it"
-    OTHER_FORMAT = "another format"
-    TOO_LONG = "too long"
-    NO_BLOCKS = "without the |t:| lines that tell where choices were made"
-    MALFORMED = "not a log as the simulator writes it"
-    TAMPERED = "changed by hand while it was played"
-
-
-class UnreadableReplay(AlphaStralError):
-    """A log that is dropped as a whole."""
-
-    def __init__(self, reason: DropReason) -> None:
-        super().__init__(f"this replay is dropped: {reason}")
-        self.reason = reason
-
-
 @dataclass(slots=True)
 class Header:
     """What a log says of the battle as a whole."""
@@ -86,7 +66,7 @@ class Header:
 
     @classmethod
     def read(cls, lines: Sequence[Line]) -> "Header":
-        """Raises UnreadableReplay."""
+        """Raises UnfitBattle."""
         header = cls()
         for line in lines:
             if len(line) > 2:
@@ -135,18 +115,18 @@ class Header:
         number = _number(line[2])
         # Turns come one by one; MAX_TURNS is checked as they do, so that no log can make work without end.
         if number != self.turns + 1 or number > MAX_TURNS:
-            raise UnreadableReplay(DropReason.MALFORMED if number <= MAX_TURNS else DropReason.TOO_LONG)
+            raise UnfitBattle(Unfit.MALFORMED if number <= MAX_TURNS else Unfit.TOO_LONG)
         self.turns, self.started = number, True
 
     def _check(self) -> None:
         if not self.turns or set(self.names) != set(SEATS):
-            raise UnreadableReplay(DropReason.NO_BATTLE)
+            raise UnfitBattle(Unfit.NO_BATTLE)
         if self.tier not in TIERS or self.game_type != "singles":
-            raise UnreadableReplay(DropReason.OTHER_FORMAT)
+            raise UnfitBattle(Unfit.OTHER_FORMAT)
         if self.moves and not self.has_blocks:
-            raise UnreadableReplay(DropReason.NO_BLOCKS)
+            raise UnfitBattle(Unfit.NO_BLOCKS)
         if self._is_beyond_measure():
-            raise UnreadableReplay(DropReason.MALFORMED)
+            raise UnfitBattle(Unfit.MALFORMED)
 
     def _is_beyond_measure(self) -> bool:
         # What no battle has, and what would make the work grow with the square of the log's length.
@@ -161,9 +141,9 @@ class Header:
 
 
 def battle_lines(log: Sequence[str]) -> list[Line]:
-    """The lines that belong to the battle, split at `|`. Raises UnreadableReplay."""
+    """The lines that belong to the battle, split at `|`. Raises UnfitBattle."""
     if len(log) > MAX_LINES:
-        raise UnreadableReplay(DropReason.TOO_LONG)
+        raise UnfitBattle(Unfit.TOO_LONG)
     lines: list[Line] = []
     for line in log:
         if not line.startswith("|") or len(line) > MAX_LINE_CHARACTERS:
@@ -172,10 +152,10 @@ def battle_lines(log: Sequence[str]) -> list[Line]:
         least = _FIELDS.get(fields[1])
         if least is not None or fields[1][:1] == "-":
             if len(fields) < (least or 2):
-                raise UnreadableReplay(DropReason.MALFORMED)
+                raise UnfitBattle(Unfit.MALFORMED)
             lines.append(fields)
         elif line.startswith("||>>> ") or "<strong>/editbattle</strong>" in line:
-            raise UnreadableReplay(DropReason.TAMPERED)
+            raise UnfitBattle(Unfit.TAMPERED)
     return lines
 
 
@@ -196,7 +176,7 @@ def in_percent(line: Line) -> Line:
 
 def _number(text: str) -> int:
     if not text.isdecimal() or len(text) > 7:
-        raise UnreadableReplay(DropReason.MALFORMED)
+        raise UnfitBattle(Unfit.MALFORMED)
     return int(text)
 
 

@@ -24,8 +24,6 @@ from shared.errors import AlphaStralError, InputRefused, SimulatorError, Unknown
 from shared.policies import check_format
 from shared.simulator.simulator import Simulator, Step
 
-__all__ = ["Differs", "Simulators", "Why", "rerun"]
-
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_BYTES = 1_000_000
 _COMPARED = frozenset(
