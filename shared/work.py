@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from shared.asked import Asked
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
-from shared.jobs.payloads import Payload
+from shared.jobs.routes import Payload
 
 log = logging.getLogger(__name__)
 

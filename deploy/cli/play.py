@@ -22,8 +22,7 @@ from deploy.cli.options import AskedMatchup, LogLevel, PolicyFile, asks_for_a_ma
 from deploy.cli.show import Advance, describe, err, out, print_result, progress
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
 from shared.jobs.inline import Inline
-from shared.jobs.payloads import Payload, PlayShard
-from shared.jobs.routes import ROUTES, Route
+from shared.jobs.routes import ROUTES, Payload, PlayShard, Route
 from shared.matchups import Matchups
 from shared.process import interruptible
 from shared.records import BattleRecord, MatchupRequest, Run

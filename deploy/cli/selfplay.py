@@ -26,7 +26,7 @@ from deploy.cli.show import interrupts_told, out, progress
 from services.arena.checks import check_matchup
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.inline import Inline
-from shared.jobs.payloads import Payload, PlayShard
+from shared.jobs.routes import Payload, PlayShard
 from shared.matchups import Matchups
 from shared.policies import asks_a_model
 from shared.process import cores, in_processes

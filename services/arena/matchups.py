@@ -9,7 +9,7 @@ from services.arena.checks import check_matchup, named_by_the_operator, pinned
 from services.arena.standings import Standings
 from services.arena.views import BySide, MatchupLine, MatchupLinks, MatchupStatus, ProbablyLeft
 from shared.errors import UsageError
-from shared.jobs.payloads import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteReport
+from shared.jobs.routes import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteReport
 from shared.matchups import Matchups
 from shared.policies import PolicySpec, asks_a_model
 from shared.records import MatchupRequest, NewMatchup

@@ -13,9 +13,9 @@ from services.arena.policies import no_models
 from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
+from shared.jobs import Context, HandedBack
 from shared.jobs.limits import LocalLimiter, shared_limiter
-from shared.jobs.payloads import LookAtMatchup, LookAtTournament, PlayShard
-from shared.jobs.worker import Context, HandedBack
+from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard
 from shared.matchups import Matchups
 from shared.policies import asks_a_model
 from shared.records import BattleRecord, MatchupRequest
@@ -72,7 +72,7 @@ def look_at_matchup(payload: LookAtMatchup, context: Context) -> None:
             context.enqueue(shard)
 
 
-def give_up_look(payload: LookAtMatchup, context: Context, reason: str) -> None:
+def give_up_look_at_matchup(payload: LookAtMatchup, context: Context, reason: str) -> None:
     """Record that a matchup cannot be looked at, at the shard that would come next."""
     progress = Progress.of(context.store, payload.matchup_id)
     for shard in progress.next_shards()[:1]:
@@ -115,7 +115,7 @@ async def _play(
         )
 
 
-def give_up_shard(payload: PlayShard, context: Context, reason: str) -> None:
+def give_up_play_shard(payload: PlayShard, context: Context, reason: str) -> None:
     """Record that a shard failed for good."""
     if _missing(payload, context.store):
         sentence = f"battles {payload.start} to {payload.stop - 1} could not be played: {reason}"
@@ -153,7 +153,7 @@ def look_at_tournament(payload: LookAtTournament, context: Context) -> None:
         context.enqueue(progress.leaderboard())
 
 
-def give_up_tournament(payload: LookAtTournament, context: Context, reason: str) -> None:
+def give_up_look_at_tournament(payload: LookAtTournament, context: Context, reason: str) -> None:
     """Nothing is recorded: the next matchup that ends looks again, and so does `resume`."""
     log.error("Tournament %s could not be looked at: %s", payload.tournament_id, reason)
 

@@ -14,7 +14,7 @@ from services.arena.matchups import Progress
 from services.arena.standings import Standings
 from services.arena.views import TournamentLine, TournamentLinks, TournamentMatchup, TournamentStatus
 from shared.errors import UsageError
-from shared.jobs.payloads import LookAtTournament, Payload, WriteLeaderboard
+from shared.jobs.routes import LookAtTournament, Payload, WriteLeaderboard
 from shared.matchups import Matchups
 from shared.policies import PolicySpec
 from shared.records import MatchupRequest

@@ -13,8 +13,8 @@ from services.reporter.figures import played_of, scores_of
 from services.reporter.report import page, template_text
 from shared.battle.protocol import Seat
 from shared.errors import UsageError
-from shared.jobs.payloads import WriteLeaderboard
-from shared.jobs.worker import Context
+from shared.jobs import Context
+from shared.jobs.routes import WriteLeaderboard
 from shared.records import Run, TurnStat
 from shared.text import as_name, count, one_line, percent, percent_range, usd
 from shared.tournaments import (
@@ -329,7 +329,7 @@ def write_leaderboard(payload: WriteLeaderboard, context: Context) -> None:
         tournaments.write_table(payload.tournament_id, kept, render_leaderboard(found, tuple(notes(suite, now))))
 
 
-def give_up_leaderboard(payload: WriteLeaderboard, context: Context, reason: str) -> None:
+def give_up_write_leaderboard(payload: WriteLeaderboard, context: Context, reason: str) -> None:
     """Record that the table could not be made, in its place."""
     tournaments = Tournaments(context.store)
     now = revision(tournaments.results(payload.tournament_id))

@@ -25,8 +25,8 @@ from services.reporter.figures import MAX_CELLS, Figures, Side
 from services.reporter.run import run_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, models
 from services.reporter.verdict import verdict
-from shared.jobs.payloads import WriteReport
-from shared.jobs.worker import Context
+from shared.jobs import Context
+from shared.jobs.routes import WriteReport
 from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run, RunBattle
 from shared.text import as_name, count, duration, milliseconds, percent, percent_range, several, shown
@@ -208,7 +208,7 @@ def write_report(payload: WriteReport, context: Context) -> None:
         matchups.forget(payload.matchup_id, matchups.request(payload.matchup_id).battles)
 
 
-def give_up_report(payload: WriteReport, context: Context, reason: str) -> None:
+def give_up_write_report(payload: WriteReport, context: Context, reason: str) -> None:
     """Record that the report could not be written, in the place after the last battle."""
     matchups = Matchups(context.store)
     request = matchups.request(payload.matchup_id)

@@ -28,7 +28,7 @@ from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
 from shared.datasets import DatasetCard, Dropped, Row
 from shared.errors import AlphaStralError, Conflict, NotFound, UsageError
-from shared.jobs.payloads import BuildDataset
+from shared.jobs.routes import BuildDataset
 from shared.process import cores, in_processes
 from shared.store import Store
 from shared.text import one_line

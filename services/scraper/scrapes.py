@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from services.scraper.views import Cursor, NewScrape, ScrapeStatus
 from shared.asked import Asked
 from shared.errors import BrokenRecord, NotFound
-from shared.jobs.payloads import ScrapePages
+from shared.jobs.routes import ScrapePages
 from shared.store import Store
 from shared.work import State, WorkKind
 

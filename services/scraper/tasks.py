@@ -13,9 +13,9 @@ from services.scraper.scrapes import RangeProgress, Scrapes, StoredReplays, fetc
 from services.scraper.sources import find_sources
 from services.scraper.website import replay_site
 from shared.errors import Conflict, UsageError
+from shared.jobs import Context, HandedBack
 from shared.jobs.limits import LocalLimiter, shared_limiter
-from shared.jobs.payloads import BuildDataset, ScrapePages
-from shared.jobs.worker import Context, HandedBack
+from shared.jobs.routes import BuildDataset, ScrapePages
 
 _LOOK_SECONDS = 1.0
 """The store is asked no more often whether work was cancelled."""
@@ -57,7 +57,7 @@ async def _scrape_pages(id: str, number: int, context: Context) -> None:
     scrapes.finish(id, number, outcomes)
 
 
-def give_up_pages(payload: ScrapePages, context: Context, reason: str) -> None:
+def give_up_scrape_pages(payload: ScrapePages, context: Context, reason: str) -> None:
     """Record that a range failed for good. What was fetched of it stays."""
     Scrapes(context.store).fail(payload.scrape_id, f"range {payload.number}: {reason}", payload.number)
 
@@ -92,7 +92,7 @@ def build_dataset(payload: BuildDataset, context: Context) -> None:
         store.add_folder(f"datasets/{asked.name}", files, last="card.json")
 
 
-def give_up_dataset(payload: BuildDataset, context: Context, reason: str) -> None:
+def give_up_build_dataset(payload: BuildDataset, context: Context, reason: str) -> None:
     """Record that a dataset could not be built."""
     Datasets(context.store).fail(payload.name, f"it could not be built: {reason}")
 

@@ -45,7 +45,7 @@ from services.trainer.recipes import Recipe
 from services.trainer.trainer import DecisionTrainer
 from services.trainer.trainings import TrainingStanding
 from shared.errors import Conflict, UsageError
-from shared.jobs.worker import HandedBack
+from shared.jobs import HandedBack
 from shared.language.export import save
 from shared.language.load import load
 from shared.store import replace_file

@@ -7,8 +7,8 @@ from pathlib import Path
 from services.trainer.trainings import TrainingResult, Trainings, TrainingStanding, stored_dataset
 from shared.errors import NotFound, UsageError
 from shared.hub import Hub
-from shared.jobs.payloads import TrainModel
-from shared.jobs.worker import Context, HandedBack
+from shared.jobs import Context, HandedBack
+from shared.jobs.routes import TrainModel
 from shared.registry import Registry
 from shared.registry.exchange import push
 from shared.work import ENDED
@@ -69,6 +69,6 @@ def train_model(payload: TrainModel, context: Context) -> None:
     trainings.finish(id, TrainingResult(version=version, metrics=trained.metrics, pushed_to=where))
 
 
-def give_up_training(payload: TrainModel, context: Context, reason: str) -> None:
+def give_up_train_model(payload: TrainModel, context: Context, reason: str) -> None:
     """Record that a training failed for good."""
     Trainings(context.store).fail(payload.training_id, reason)

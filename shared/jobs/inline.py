@@ -15,9 +15,8 @@ from functools import partial
 from typing import Any
 
 from shared.errors import NotServed, UsageError
-from shared.jobs.payloads import Payload, PlayShard
-from shared.jobs.routes import ROUTES, Route, called
-from shared.jobs.worker import Context, HandedBack
+from shared.jobs import Context, HandedBack
+from shared.jobs.routes import ROUTES, Payload, PlayShard, Route
 from shared.matchups import Matchups
 from shared.settings import Settings
 from shared.store import Store
@@ -118,7 +117,7 @@ class Inline:
         context.tell(payload)
         for attempts_left in range(route.retries, -1, -1):
             try:
-                called(route.function)(payload, context)
+                route.load()(payload, context)
                 return
             except (HandedBack, NotServed, UsageError):
                 raise
@@ -127,7 +126,7 @@ class Inline:
                     log.info("Job %s failed and is tried again: %s", _id(payload, route), one_line(error))
                     continue
                 for each in self._running:
-                    called(route.give_up)(each, context, str(error))
+                    route.load("give_up_")(each, context, str(error))
                 raise
 
 

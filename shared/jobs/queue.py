@@ -28,8 +28,7 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import Unreachable, UsageError
-from shared.jobs.payloads import Payload
-from shared.jobs.routes import ROUTES, Job, Refused, Route
+from shared.jobs.routes import ROUTES, Job, Payload, Refused, Route
 from shared.text import one_line
 
 LEASE_SECONDS = 5.0
@@ -63,20 +62,20 @@ class Queues:
 
     def enqueue(self, payload: Payload) -> bool:
         """Put a payload on its queue. False, and nothing done, when the same job waits or runs already."""
-        name, route = next((name, route) for name, route in self._routes.items() if route.payload is type(payload))
+        route = next(route for route in self._routes.values() if route.payload is type(payload))
         queue = Queue(route.queue, connection=self._connection, serializer=JSONSerializer)
         job_id = route.job_id(payload)
         with reaching_redis():
             for _ in range(2):
                 try:
                     queue.enqueue_call(
-                        name,
+                        route.name,
                         kwargs=payload.model_dump(mode="json"),
                         job_id=job_id,
                         timeout=int(route.timeout_seconds(payload)),
                         retry=Retry(max=route.retries),
                         result_ttl=0,
-                        description=f"{name} {job_id}",
+                        description=f"{route.name} {job_id}",
                         unique=True,
                         at_front=route.at_front,
                     )

@@ -9,121 +9,152 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import AlphaStralError, first_fault
-from shared.jobs.payloads import (
-    BuildDataset,
-    LookAtMatchup,
-    LookAtTournament,
-    Payload,
-    PlayShard,
-    ScrapePages,
-    TrainModel,
-    WriteLeaderboard,
-    WriteReport,
-)
 
 MAX_PAYLOAD_BYTES = 100_000
 
+_Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+_Revision = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
+"""What the store held when this was asked for: a later state is another job, and none is lost."""
 
-class Refused(AlphaStralError):
-    """A job that this project did not write. It is set aside and never run."""
+
+# ── what they carry ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Payload(BaseModel):
+    """Base of all payloads, plain JSON: nothing may be added, nothing may change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PlayShard(Payload):
+    """Play battles `start` … `stop` - 1 of a matchup, those that have no record yet."""
+
+    matchup_id: _Id
+    start: int = Field(ge=0)
+    stop: int = Field(gt=0)
+    seconds_per_battle: float = Field(gt=0, le=1e6)
+    """How long one battle may take, were they played one after the other."""
+
+
+class LookAtMatchup(Payload):
+    """Look whether a matchup is decided, and enqueue what comes next: more shards, or its report."""
+
+    matchup_id: _Id
+    revision: _Revision
+
+
+class WriteReport(Payload):
+    """Write a matchup's run and report from what the store holds."""
+
+    matchup_id: _Id
+    revision: _Revision
+
+
+class LookAtTournament(Payload):
+    """Look at a tournament's matchups, and enqueue what comes next: more matchups, and its leaderboard."""
+
+    tournament_id: _Id
+    revision: _Revision
+
+
+class WriteLeaderboard(Payload):
+    """Write a tournament's table and page from the results that the store holds."""
+
+    tournament_id: _Id
+    revision: _Revision
+
+
+class ScrapePages(Payload):
+    """Fetch the replays of one range of a scrape's pages, those that are not stored yet."""
+
+    scrape_id: _Id
+    number: int = Field(ge=0, lt=100_000)
+
+
+class BuildDataset(Payload):
+    """Build a dataset from what the store holds."""
+
+    name: _Id
+
+
+class TrainModel(Payload):
+    """Do a training, from its last checkpoint on."""
+
+    training_id: _Id
+
+
+# ── how they are run ────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one kind of job is run. Functions are named, so that an API need not import them."""
+    """How one kind of job is run."""
 
-    queue: str
-    function: str
-    """`module:function`, called as function(payload, context)."""
-    give_up: str
-    """`module:function`, called as give_up(payload, context, reason) when the job has failed for good."""
+    name: str
+    """Of the function that runs it, called as NAME(payload, context). Once the job has failed for good,
+    give_up_NAME(payload, context, reason) is called."""
     payload: type[Payload]
-    job_id: Callable[[Any], str]
-    """The same work has the same id, and is on the queue once."""
-    timeout_seconds: Callable[[Any], float]
+    id: str
+    """A format of the payload's fields. The same work has the same id, and is on the queue once."""
+    tasks: str
+    """The module of both functions. It is imported only where the job is done: an API need not."""
+    queue: str
+    timeout_seconds: Callable[[Any], float] = lambda payload: 600
     retries: int = 2
     at_front: bool = False
     """Before the jobs that wait already: it is short, and they may not be needed any more after it."""
 
+    def job_id(self, payload: Payload) -> str:
+        return self.id.format_map(dict(payload))
 
-ROUTES: Mapping[str, Route] = {
-    "play_shard": Route(
-        queue="arena",
-        function="services.arena.tasks:play_shard",
-        give_up="services.arena.tasks:give_up_shard",
-        payload=PlayShard,
-        job_id=lambda payload: f"{payload.matchup_id}-shard-{payload.start:05d}",
-        timeout_seconds=lambda payload: 60 + (payload.stop - payload.start) * payload.seconds_per_battle,
+    def load(self, prefix: str = "") -> Callable[..., None]:
+        """The function that runs the job, or with the prefix `give_up_` the other one."""
+        found: Callable[..., None] = getattr(import_module(self.tasks), prefix + self.name)
+        return found
+
+
+_arena = partial(Route, tasks="services.arena.tasks", queue="arena")
+_reporter = partial(Route, queue="reporter")
+_scraper = partial(Route, tasks="services.scraper.tasks", queue="scraper")
+_trainer = partial(Route, tasks="services.trainer.tasks", queue="train")
+
+_ROWS = (
+    _arena(
+        "play_shard",
+        PlayShard,
+        "{matchup_id}-shard-{start:05d}",
+        timeout_seconds=lambda shard: 60 + (shard.stop - shard.start) * shard.seconds_per_battle,
     ),
-    "look_at_matchup": Route(
-        queue="arena",
-        function="services.arena.tasks:look_at_matchup",
-        give_up="services.arena.tasks:give_up_look",
-        payload=LookAtMatchup,
-        job_id=lambda payload: f"{payload.matchup_id}-look-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-        at_front=True,
+    _arena("look_at_matchup", LookAtMatchup, "{matchup_id}-look-{revision}", at_front=True),
+    _arena("look_at_tournament", LookAtTournament, "{tournament_id}-look-{revision}", at_front=True),
+    _reporter("write_report", WriteReport, "{matchup_id}-report-{revision}", "services.reporter.report"),
+    _reporter(
+        "write_leaderboard",
+        WriteLeaderboard,
+        "{tournament_id}-leaderboard-{revision}",
+        "services.reporter.leaderboard",
     ),
-    "look_at_tournament": Route(
-        queue="arena",
-        function="services.arena.tasks:look_at_tournament",
-        give_up="services.arena.tasks:give_up_tournament",
-        payload=LookAtTournament,
-        job_id=lambda payload: f"{payload.tournament_id}-look-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-        at_front=True,
-    ),
-    "write_report": Route(
-        queue="reporter",
-        function="services.reporter.report:write_report",
-        give_up="services.reporter.report:give_up_report",
-        payload=WriteReport,
-        job_id=lambda payload: f"{payload.matchup_id}-report-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-    ),
-    "write_leaderboard": Route(
-        queue="reporter",
-        function="services.reporter.leaderboard:write_leaderboard",
-        give_up="services.reporter.leaderboard:give_up_leaderboard",
-        payload=WriteLeaderboard,
-        job_id=lambda payload: f"{payload.tournament_id}-leaderboard-{payload.revision}",
-        timeout_seconds=lambda payload: 600,
-    ),
-    "scrape_pages": Route(
-        queue="scraper",
-        function="services.scraper.tasks:scrape_pages",
-        give_up="services.scraper.tasks:give_up_pages",
-        payload=ScrapePages,
-        job_id=lambda payload: f"{payload.scrape_id}-pages-{payload.number:05d}",
-        # A site may ask to wait, and is asked slowly.
-        timeout_seconds=lambda payload: 7_200,
-    ),
-    "build_dataset": Route(
-        queue="scraper",
-        function="services.scraper.tasks:build_dataset",
-        give_up="services.scraper.tasks:give_up_dataset",
-        payload=BuildDataset,
-        job_id=lambda payload: f"{payload.name}-dataset",
-        timeout_seconds=lambda payload: 86_400,
-        retries=1,
-    ),
-    "train_model": Route(
-        queue="train",
-        function="services.trainer.tasks:train_model",
-        give_up="services.trainer.tasks:give_up_training",
-        payload=TrainModel,
-        job_id=lambda payload: f"{payload.training_id}-train",
-        timeout_seconds=lambda payload: 14 * 86_400,
-        # A machine that is taken away now and then should not end a training that goes on from its checkpoint.
-        retries=8,
-    ),
-}
+    # A site may ask to wait, and is asked slowly.
+    _scraper("scrape_pages", ScrapePages, "{scrape_id}-pages-{number:05d}", timeout_seconds=lambda _: 7_200),
+    _scraper("build_dataset", BuildDataset, "{name}-dataset", timeout_seconds=lambda _: 86_400, retries=1),
+    # A machine that is taken away now and then should not end a training that goes on from its checkpoint.
+    _trainer("train_model", TrainModel, "{training_id}-train", timeout_seconds=lambda _: 14 * 86_400, retries=8),
+)
+ROUTES: Mapping[str, Route] = {route.name: route for route in _ROWS}
+
+
+# ── reading them from Redis ─────────────────────────────────────────────────────────────────────────
+
+
+class Refused(AlphaStralError):
+    """A job that this project did not write. It is set aside and never run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +220,3 @@ def _read_data(raw: bytes) -> tuple[str, dict[str, Any]]:
             return name, payload
         case _:
             raise Refused("its data is not one route and one payload")
-
-
-def called(function: str) -> Callable[..., None]:
-    """What a route's `module:function` names."""
-    module, _, name = function.partition(":")
-    found: Callable[..., None] = getattr(import_module(module), name)
-    return found

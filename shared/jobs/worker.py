@@ -3,30 +3,32 @@
 It replaces RQ's worker and keeps RQ's layout in Redis. The reasons are in docs/decisions/0004-workers.md.
 """
 
+import json
 import logging
+import multiprocessing
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
-from types import FrameType
-from typing import Any
+from multiprocessing.connection import Connection
 
 import redis
 
-from shared.errors import Unreachable
-from shared.jobs.forked_job import Ending, ForkedJob, HandedBack, Report
-from shared.jobs.payloads import Payload
+from shared.errors import AlphaStralError, Unreachable, UsageError
+from shared.jobs import Context, HandedBack
 from shared.jobs.queue import Lease, Leases, Queues, reaching_redis
-from shared.jobs.routes import ROUTES, Refused, Route, called
-from shared.policies import PolicySpec
+from shared.jobs.routes import ROUTES, Refused, Route
+from shared.process import killed_with_parent
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import one_line
 
 log = logging.getLogger(__name__)
-
-__all__ = ["Context", "HandedBack", "Worker"]
 
 BEAT_SECONDS = 1
 _LOOK_SECONDS = 0.1
@@ -35,26 +37,28 @@ _PATIENCE_SECONDS = 30.0
 """How long a worker that has something to say to Redis waits for it to come back."""
 _PARTING_SECONDS = 3.0
 """The same, once it was told to stop."""
+_MOMENT_SECONDS = 0.005
+_REASON_CHARACTERS = 500
+# What a job needs takes a second to import, and the worker has imported it already.
+_FORK = multiprocessing.get_context("fork")
+
+
+class Ending(StrEnum):
+    """How a job's attempt ended."""
+
+    DONE = "done"
+    HANDED_BACK = "handed back"
+    FAILED = "failed"
+    IMPOSSIBLE = "impossible"
+    """Failed, and no other attempt can do better."""
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """What a task gets besides its payload."""
+class Report:
+    """What a job's process says last, or what is said of it when it could not."""
 
-    settings: Settings
-    store: Store
-    enqueue: Callable[[Payload], bool]
-    stopping: Callable[[], bool]
-    """True once the worker was told to stop: begin nothing new, and raise HandedBack for what is left."""
-    worker: str
-    tell: Callable[[Any], None] = lambda told: None
-    """Given what a task says of its progress: a battle's record, a count, a sentence. Nobody listens on a worker."""
-    in_person: bool = False
-    """True where a command waits for this very job: what a person can put right is raised, not recorded."""
-    connect: Callable[[PolicySpec], Any] | None = None
-    """How models are reached, where not as the settings say."""
-    budget: Any = None
-    """What may be spent, where that is not the matchup's own to say."""
+    ending: Ending
+    reason: str = ""
 
 
 class Worker:
@@ -65,11 +69,7 @@ class Worker:
     """
 
     def __init__(
-        self,
-        queue: str,
-        connection: redis.Redis,
-        settings: Settings,
-        routes: Mapping[str, Route] = ROUTES,
+        self, queue: str, connection: redis.Redis, settings: Settings, routes: Mapping[str, Route] = ROUTES
     ) -> None:
         self._routes = routes
         self._connection = connection
@@ -89,7 +89,8 @@ class Worker:
         signal.signal(signal.SIGINT, self._note_signal)
         for route in self._routes.values():
             if route.queue == self._queue:
-                called(route.function)
+                route.load()
+                route.load("give_up_")
         log.info("Worker %s takes jobs from the queue %s.", self.name, self._queue)
         away = False
         while not self._signals:
@@ -114,7 +115,7 @@ class Worker:
         self._insist(self._leases.goodbye, patience_seconds=1)
         log.info("Worker %s has stopped.", self.name)
 
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+    def _note_signal(self, *_: object) -> None:
         self._signals += 1
 
     def _next(self) -> Lease | None:
@@ -129,7 +130,7 @@ class Worker:
             self._give_up(lease, job.last_failure)
             return
         log.info("Job %s begins.", job.id)
-        report = self._attend(lease, lambda context: called(job.route.function)(job.payload, context))
+        report = self._attend(lease, lambda context: job.route.load()(job.payload, context))
         match report.ending:
             case Ending.DONE:
                 log.info("Job %s is done.", job.id)
@@ -146,8 +147,8 @@ class Worker:
     def _give_up(self, lease: Lease, reason: str) -> None:
         """Let the job's service record that it failed for good."""
         log.error("Job %s failed for good: %s", lease.job.id, one_line(reason))
-        give_up, payload = lease.job.route.give_up, lease.job.payload
-        report = self._attend(lease, lambda context: called(give_up)(payload, context, reason))
+        give_up = lease.job.route.load("give_up_")
+        report = self._attend(lease, lambda context: give_up(lease.job.payload, context, reason))
         if report.ending is Ending.HANDED_BACK:
             self._insist(partial(self._leases.put_back, lease))
             return
@@ -170,7 +171,8 @@ class Worker:
             if self._signals and told_at is None:
                 told_at = now
                 job.stop()
-            if verdict is None and told_at is not None and self._at_once(now - told_at):
+            grace_is_over = told_at is not None and now - told_at > self._settings.worker_grace_seconds
+            if verdict is None and (grace_is_over or self._signals > 1):
                 verdict = Report(Ending.HANDED_BACK)
                 job.kill()
             if verdict is None and now - started > lease.job.timeout_seconds:
@@ -179,9 +181,6 @@ class Worker:
         if verdict is None and self._signals > 1 and report.ending is Ending.FAILED:
             return Report(Ending.HANDED_BACK)
         return verdict or report
-
-    def _at_once(self, seconds_since_told: float) -> bool:
-        return self._signals > 1 or seconds_since_told > self._settings.worker_grace_seconds
 
     def _context(self) -> Context:
         """Made in the job's process: a store may have threads, which do not survive a fork."""
@@ -211,3 +210,91 @@ class Worker:
                     log.warning("%s Going on without it.", error)
                     return
                 time.sleep(0.25)
+
+
+# ── the process of one job ──────────────────────────────────────────────────────────────────────────
+
+
+class ForkedJob:
+    """A job's own process, forked from the worker, so that a job can be ended whatever it is doing.
+
+    It ends when the worker does, by kill -9 too, and takes along whatever it started.
+    """
+
+    def __init__(self, task: Callable[[], None]) -> None:
+        self._report, reporting = _FORK.Pipe(duplex=False)
+        self._said = b""
+        self._process = _FORK.Process(target=_run, args=(task, reporting))
+        self._process.start()
+        assert self._process.pid is not None
+        self._pid = self._process.pid
+        reporting.close()
+        # Also done by the process; whoever comes first, its group exists before anybody kills it.
+        with suppress(OSError):
+            os.setpgid(self._pid, self._pid)
+
+    def wait(self, seconds: float) -> Report | None:
+        """Its report once it has ended; None when it still runs after `seconds`."""
+        self._listen(seconds)
+        # Not its sentinel: what the job left running holds copies of all pipes.
+        status = self._process.exitcode
+        if status is None:
+            return None
+        self._listen(0)
+        # What it started and left behind, a Node.js process above all, ends with it.
+        self.kill()
+        self._process.close()
+        self._report.close()
+        if self._said:
+            ending, reason = json.loads(self._said)
+            return Report(Ending(ending), reason)
+        return Report(
+            Ending.FAILED, f"its process was ended by signal {-status}" if status < 0 else "its process ended"
+        )
+
+    def _listen(self, seconds: float) -> None:
+        if self._report.poll(seconds):
+            try:
+                self._said = self._report.recv_bytes()
+            except EOFError:
+                # It has closed its end and is about to exit.
+                time.sleep(_MOMENT_SECONDS)
+
+    def stop(self) -> None:
+        """Ask it to begin nothing new."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it and all that it started, now."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, signal.SIGKILL)
+
+
+def _run(task: Callable[[], None], reporting: Connection) -> None:
+    try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        killed_with_parent(with_group=True)
+        report = _attempt(task)
+        reporting.send_bytes(json.dumps([report.ending, report.reason[:_REASON_CHARACTERS]]).encode())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not multiprocessing's way out, which waits for threads that the job left running.
+        os._exit(0)
+
+
+def _attempt(task: Callable[[], None]) -> Report:
+    try:
+        task()
+    except HandedBack:
+        return Report(Ending.HANDED_BACK)
+    except UsageError as error:
+        return Report(Ending.IMPOSSIBLE, error.message)
+    except AlphaStralError as error:
+        return Report(Ending.FAILED, error.message)
+    except Exception as error:
+        # The end of this process: whatever it was, the worker must hear of it.
+        log.exception("A job failed unexpectedly.")
+        return Report(Ending.FAILED, f"{type(error).__name__}: {error}")
+    return Report(Ending.DONE)

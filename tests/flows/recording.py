@@ -4,8 +4,8 @@ from pathlib import Path
 
 from services.arena.matchups import MatchupWork, Progress
 from services.arena.tournaments import TournamentWork
-from shared.jobs.payloads import Payload
-from shared.jobs.worker import Context
+from shared.jobs import Context
+from shared.jobs.routes import Payload
 from shared.matchups import Matchups
 from shared.records import MatchupRequest
 from shared.settings import Settings

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from services.arena.tasks import give_up_shard, play_shard
-from services.reporter.report import give_up_report, write_report
-from shared.jobs.payloads import PlayShard, WriteReport
-from shared.jobs.worker import Context
+from services.arena.tasks import give_up_play_shard, play_shard
+from services.reporter.report import give_up_write_report, write_report
+from services.reporter.tasks import give_up_write_report, write_report
+from shared.jobs import Context
+from shared.jobs.routes import PlayShard, WriteReport
 from shared.matchups import Matchups
 from shared.records import MatchupRequest
 from shared.store import Store
@@ -123,7 +124,7 @@ def test_a_report_of_less_does_not_stand_in_the_way_of_one_of_more(work: Work) -
 
 def test_a_shard_given_up_is_recorded_and_the_report_follows_when_it_was_the_last(work: Work) -> None:
     work.play(0)
-    give_up_shard(work.shards[0], work.context, "its worker died")
+    give_up_play_shard(work.shards[0], work.context, "its worker died")
     assert Matchups(work.store).failures("m") == {0: "battles 0 to 1 could not be played: its worker died"}
     assert work.enqueued == []
     work.play(2, 3)
@@ -133,14 +134,14 @@ def test_a_shard_given_up_is_recorded_and_the_report_follows_when_it_was_the_las
 
 def test_a_shard_given_up_after_its_last_battle_is_no_failure(work: Work) -> None:
     all_battles(work)
-    give_up_shard(work.shards[1], work.context, "its worker died")
+    give_up_play_shard(work.shards[1], work.context, "its worker died")
     assert Matchups(work.store).failures("m") == {}
     assert work.enqueued == [WriteReport(matchup_id="m", revision="4-0")]
 
 
 def test_a_report_tells_of_failed_shards_and_can_be_written_again(work: Work) -> None:
     one_shard_failed(work)
-    give_up_report(work.progress.report(), work.context, "no ink")
+    give_up_write_report(work.progress.report(), work.context, "no ink")
     assert work.progress.state is State.FAILED
     for _ in range(2):
         write_report(work.progress.report(), work.context)

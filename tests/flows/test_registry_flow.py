@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from deploy.api import build
 from services.arena.matchups import Progress
 from services.arena.tasks import play_shard
-from shared.jobs.worker import Context
+from shared.jobs import Context
 from shared.matchups import Matchups
 from shared.records import read_run
 from shared.settings import Settings

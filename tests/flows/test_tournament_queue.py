@@ -20,8 +20,9 @@ from services.arena.matchups import Progress
 from services.arena.policies import no_models
 from services.arena.tasks import look_at_tournament, play_shard
 from services.arena.views import TournamentStatus
-from services.reporter.leaderboard import give_up_leaderboard, write_leaderboard
-from shared.jobs.payloads import LookAtTournament, PlayShard, WriteLeaderboard
+from services.reporter.leaderboard import give_up_write_leaderboard, write_leaderboard
+from services.reporter.tasks import give_up_write_leaderboard, write_leaderboard
+from shared.jobs.routes import LookAtTournament, PlayShard, WriteLeaderboard
 from shared.matchups import Matchups
 from shared.settings import Settings
 from shared.store import Store
@@ -208,7 +209,7 @@ def test_a_leaderboard_that_cannot_be_written_is_told_in_its_place(tmp_path: Pat
     work.look()
     write_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-0"), work.context)
     empty = work.tournaments.table("t")
-    give_up_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-0"), work.context, "no ink")
+    give_up_write_leaderboard(WriteLeaderboard(tournament_id="t", revision="1-0"), work.context, "no ink")
     failed = work.tournaments.table("t")
 
     assert empty is not None and "no battle between two different policies" in (empty.missing or "")

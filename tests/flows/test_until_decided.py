@@ -13,11 +13,12 @@ from deploy.api import build
 from deploy.cli import app
 from deploy.cli.verify import verify
 from deploy.client import MATCHUPS
-from services.arena.tasks import give_up_look, give_up_shard, look_at_matchup, play_shard
+from services.arena.tasks import give_up_look_at_matchup, give_up_play_shard, look_at_matchup, play_shard
 from services.reporter.report import write_report
+from services.reporter.tasks import write_report
 from shared.battle.decision import AskRecord
-from shared.jobs.payloads import LookAtMatchup, Payload, PlayShard, WriteReport
-from shared.jobs.worker import Context
+from shared.jobs import Context
+from shared.jobs.routes import LookAtMatchup, Payload, PlayShard, WriteReport
 from shared.matchups import Matchups
 from shared.records import AskedUntilDecided, MatchupRequest, NewMatchup, parse_run, read_run
 from shared.settings import Settings
@@ -124,7 +125,7 @@ def test_after_its_last_shard_it_stays_undecided_and_is_reported(tmp_path: Path)
 def test_a_shard_that_fails_for_good_ends_the_matchup_undecided(work: Work) -> None:
     work.record(0, 6)
 
-    give_up_shard(work.progress.shard(range(6, 10)), work.context, "the simulator died")
+    give_up_play_shard(work.progress.shard(range(6, 10)), work.context, "the simulator died")
     write_report(next(work.progress.jobs()), work.context)  # type: ignore[arg-type]
 
     assert work.progress.state is State.FAILED
@@ -132,7 +133,7 @@ def test_a_shard_that_fails_for_good_ends_the_matchup_undecided(work: Work) -> N
 
 
 def test_a_look_that_fails_for_good_is_a_failure_of_the_matchup(work: Work) -> None:
-    give_up_look(work.progress.look(), work.context, "no memory")
+    give_up_look_at_matchup(work.progress.look(), work.context, "no memory")
 
     assert work.progress.failures == {0: "the matchup could not be looked at: no memory"}
     assert work.progress.settled

@@ -13,10 +13,10 @@ from typing import Literal
 from pydantic import Field
 
 from shared.errors import UsageError
-from shared.jobs.payloads import Payload
+from shared.jobs import Context, HandedBack
 from shared.jobs.queue import connect
-from shared.jobs.routes import Route
-from shared.jobs.worker import Context, HandedBack, Worker
+from shared.jobs.routes import Payload, Route
+from shared.jobs.worker import Worker
 from shared.settings import Settings
 from shared.text import configure_logging
 
@@ -33,24 +33,24 @@ class Errand(Payload):
 
 ROUTES: Mapping[str, Route] = {
     "errand": Route(
+        "errand",
+        Errand,
+        "errand-{name}",
+        tasks="tests.jobs.errands",
         queue="errands",
-        function="tests.jobs.errands:run",
-        give_up="tests.jobs.errands:give_up",
-        payload=Errand,
-        job_id=lambda errand: f"errand-{errand.name}",
         timeout_seconds=lambda errand: errand.timeout_seconds,
         retries=1,
     )
 }
 
 
-def run(errand: Errand, context: Context) -> None:
+def errand(errand: Errand, context: Context) -> None:
     write(context, f"{errand.name} begins in {os.getpid()}")
     KINDS[errand.kind](errand, context)
     write(context, f"{errand.name} ends")
 
 
-def give_up(errand: Errand, context: Context, reason: str) -> None:
+def give_up_errand(errand: Errand, context: Context, reason: str) -> None:
     if errand.name == "unspeakable":
         raise RuntimeError("this cannot be recorded either")
     write(context, f"{errand.name} given up: {reason}")

@@ -10,10 +10,9 @@ import pytest
 
 from services.arena.matchups import Progress
 from shared.errors import Unreachable, UsageError
+from shared.jobs import Context, HandedBack
 from shared.jobs.inline import Inline
-from shared.jobs.payloads import Payload
-from shared.jobs.routes import Route
-from shared.jobs.worker import Context, HandedBack
+from shared.jobs.routes import Payload, Route
 from shared.matchups import Matchups
 from shared.process import interruptible
 from shared.records import BattleRecord, MatchupRequest
@@ -29,7 +28,7 @@ class Errand(Payload):
     name: str
 
 
-def run(errand: Errand, context: Context) -> None:
+def errand(errand: Errand, context: Context) -> None:
     context.tell(errand.name)
     match errand.name:
         case "fails":
@@ -43,20 +42,12 @@ def run(errand: Errand, context: Context) -> None:
             context.enqueue(Errand(name="after"))
 
 
-def give_up(errand: Errand, context: Context, reason: str) -> None:
+def give_up_errand(errand: Errand, context: Context, reason: str) -> None:
     context.tell(f"{errand.name} given up: {reason}")
 
 
 ROUTES: Mapping[str, Route] = {
-    "errand": Route(
-        queue="errands",
-        function="tests.jobs.test_inline:run",
-        give_up="tests.jobs.test_inline:give_up",
-        payload=Errand,
-        job_id=lambda errand: f"errand-{errand.name}",
-        timeout_seconds=lambda errand: 1,
-        retries=1,
-    )
+    "errand": Route("errand", Errand, "errand-{name}", tasks="tests.jobs.test_inline", queue="errands", retries=1)
 }
 
 

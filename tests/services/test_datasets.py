@@ -21,8 +21,8 @@ from services.scraper.tasks import build_dataset
 from services.scraper.views import NewDataset
 from shared.datasets import DatasetCard, Row
 from shared.errors import Conflict, UsageError
-from shared.jobs.payloads import BuildDataset, Payload
-from shared.jobs.worker import Context, HandedBack
+from shared.jobs import Context, HandedBack
+from shared.jobs.routes import BuildDataset, Payload
 from shared.settings import Settings
 from shared.store import Store
 from shared.work import ask, cancel

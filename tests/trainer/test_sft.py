@@ -17,7 +17,7 @@ from services.trainer.sft import read_metrics, train
 from services.trainer.trainings import TrainingStanding
 from shared.battle.contract import CONTRACTS
 from shared.errors import Conflict, UsageError
-from shared.jobs.worker import HandedBack
+from shared.jobs import HandedBack
 from shared.language.load import load
 from shared.registry import Registry
 from shared.settings import child_environment

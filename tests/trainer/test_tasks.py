@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 from services.trainer.tasks import train_model
 from services.trainer.trainings import NewTraining, Trainings, TrainingWork
 from shared.errors import Unreachable, UsageError
-from shared.jobs.payloads import Payload, TrainModel
+from shared.jobs import Context
 from shared.jobs.queue import Queues, connect
-from shared.jobs.worker import Context
+from shared.jobs.routes import Payload, TrainModel
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
