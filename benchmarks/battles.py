@@ -40,7 +40,7 @@ from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.play import play
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
-from shared.simulator.node import find_node, find_simulator
+from shared.simulator import find_node, find_simulator
 from shared.simulator.showdown_server import ShowdownServer
 from shared.store import Store
 from shared.work import new_id

@@ -29,7 +29,7 @@ from shared.datasets import DatasetCard
 from shared.errors import SimulatorError, UsageError, first_fault
 from shared.jobs.inline import Inline
 from shared.settings import Settings
-from shared.simulator.node import find_node, find_simulator
+from shared.simulator import find_node, find_simulator
 from shared.store import Store, replace_file
 from shared.text import configure_logging, one_line
 from shared.work import ask

@@ -68,7 +68,7 @@ class Inline:
     def enqueue(self, payload: Payload) -> bool:
         """False, and nothing done, where the same job waits or runs already, or is none of those done here."""
         route = self._routes.get(type(payload))
-        if route is None or any(_id(each, route) == _id(payload, route) for each in (*self._waiting, *self._running)):
+        if route is None or self._id(payload) in map(self._id, (*self._waiting, *self._running)):
             return False
         (self._waiting.appendleft if route.at_front else self._waiting.append)(payload)
         return True
@@ -123,11 +123,14 @@ class Inline:
                 raise
             except Exception as error:
                 if attempts_left:
-                    log.info("Job %s failed and is tried again: %s", _id(payload, route), one_line(error))
+                    log.info("Job %s failed and is tried again: %s", self._id(payload), one_line(error))
                     continue
                 for each in self._running:
                     route.load("give_up_")(each, context, str(error))
                 raise
+
+    def _id(self, payload: Payload) -> str:
+        return self._routes[type(payload)].job_id(payload)
 
 
 def _follows(shard: Payload, other: Payload) -> bool:
@@ -136,7 +139,3 @@ def _follows(shard: Payload, other: Payload) -> bool:
         and isinstance(other, PlayShard)
         and (other.matchup_id, other.start) == (shard.matchup_id, shard.stop)
     )
-
-
-def _id(payload: Payload, route: Route) -> str:
-    return route.job_id(payload) if isinstance(payload, route.payload) else ""

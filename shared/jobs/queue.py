@@ -13,7 +13,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,25 +66,22 @@ class Queues:
         queue = Queue(route.queue, connection=self._connection, serializer=JSONSerializer)
         job_id = route.job_id(payload)
         with reaching_redis():
-            for _ in range(2):
-                try:
-                    queue.enqueue_call(
-                        route.name,
-                        kwargs=payload.model_dump(mode="json"),
-                        job_id=job_id,
-                        timeout=int(route.timeout_seconds(payload)),
-                        retry=Retry(max=route.retries),
-                        result_ttl=0,
-                        description=f"{route.name} {job_id}",
-                        unique=True,
-                        at_front=route.at_front,
-                    )
-                    return True
-                except DuplicateJobError:
-                    if self._connection.hget(_key("job", job_id), "status") != b"failed":
-                        return False
-                    # A job of that id was refused or failed once; it does not stand in the way for ever.
-                    self._connection.delete(_key("job", job_id))
+            if self._connection.hget(_key("job", job_id), "status") == b"failed":
+                # A job of that id was refused or failed once; it does not stand in the way for ever.
+                self._connection.delete(_key("job", job_id))
+            with suppress(DuplicateJobError):
+                queue.enqueue_call(
+                    route.name,
+                    kwargs=payload.model_dump(mode="json"),
+                    job_id=job_id,
+                    timeout=int(route.timeout_seconds(payload)),
+                    retry=Retry(max=route.retries),
+                    result_ttl=0,
+                    description=f"{route.name} {job_id}",
+                    unique=True,
+                    at_front=route.at_front,
+                )
+                return True
         return False
 
     def depths(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from shared.errors import SimulatorError, Unreachable, UsageError
 from shared.process import Child, listen
-from shared.simulator.node import find_node, find_simulator
+from shared.simulator import find_node, find_simulator
 
 Processes = Literal["one", "several"]
 SCRIPT = Path(__file__).with_name("showdown_server.js")

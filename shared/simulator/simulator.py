@@ -18,7 +18,7 @@ import orjson
 
 from shared.battle.protocol import SEATS, Seat
 from shared.errors import InputRefused, InvalidTeam, SimulatorError
-from shared.simulator.node import find_node, find_simulator
+from shared.simulator import find_node, find_simulator
 
 log = logging.getLogger(__name__)
 

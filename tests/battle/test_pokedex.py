@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.battle.pokedex import MoveFacts, Stats, pokedex, to_id
-from shared.simulator.node import find_node, find_simulator
+from shared.simulator import find_node, find_simulator
 
 DATA = Path(__file__).parents[2] / "shared" / "battle" / "data"
 
