@@ -11,8 +11,7 @@ from transformers import BitsAndBytesConfig
 from services.trainer.data import Tokens
 from services.trainer.recipes import Recipe
 from shared.errors import AlphaStralError
-from shared.language.export import save
-from shared.language.load import load
+from shared.language.load import load, save
 
 TOLERANCE = 1e-3
 """Between logits in float32, as a share of the largest: merging only adds in another order."""

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from services.trainer.recipes import Recipe
 from services.trainer.sft import Trained
 from shared.battle.contract import CONTRACTS
-from shared.language.export import make_loadable
+from shared.language.load import make_loadable
 from shared.registry import DatasetUsed, ModelCard, RecipeUsed, Registry
 
 SOFTWARE = ("accelerate", "alphastral", "peft", "torch", "transformers", "trl")

@@ -46,8 +46,7 @@ from services.trainer.trainer import DecisionTrainer
 from services.trainer.trainings import TrainingStanding
 from shared.errors import Conflict, UsageError
 from shared.jobs import HandedBack
-from shared.language.export import save
-from shared.language.load import load
+from shared.language.load import load, save
 from shared.store import replace_file
 from shared.text import one_line
 

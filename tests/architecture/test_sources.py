@@ -14,6 +14,8 @@ LONGER: dict[str, str] = {
     "shared/process.py": "a process: how it is started, ended, told to end, and where it listens",
     "deploy/cli/loop.py": "one run, read from its first step to its last",
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
+    "services/inference/requests.py": "what may be asked, and how it becomes work",
+    "services/inference/supervisor.py": "one engine: which version it serves, and how it is started and watched",
     "services/reporter/charts.py": "one function a chart",
     "services/reporter/leaderboard.py": "a table from its runs to its page, and a tournament's",
     "services/reporter/figures.py": "the figures of a report, and one function for each",

@@ -9,8 +9,7 @@ import torch
 
 from shared.errors import BrokenRecord
 from shared.language.chat import prompt_ids
-from shared.language.export import make_loadable, save
-from shared.language.load import load
+from shared.language.load import load, make_loadable, save
 from shared.registry import Registry
 from shared.store import Store
 from tests.language.old import Answer, ask, install
