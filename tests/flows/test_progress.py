@@ -7,7 +7,6 @@ import pytest
 
 from services.arena.tasks import give_up_play_shard, play_shard
 from services.reporter.report import give_up_write_report, write_report
-from services.reporter.tasks import give_up_write_report, write_report
 from shared.jobs import Context
 from shared.jobs.routes import PlayShard, WriteReport
 from shared.matchups import Matchups

@@ -21,7 +21,6 @@ from services.arena.policies import no_models
 from services.arena.tasks import look_at_tournament, play_shard
 from services.arena.views import TournamentStatus
 from services.reporter.leaderboard import give_up_write_leaderboard, write_leaderboard
-from services.reporter.tasks import give_up_write_leaderboard, write_leaderboard
 from shared.jobs.routes import LookAtTournament, PlayShard, WriteLeaderboard
 from shared.matchups import Matchups
 from shared.settings import Settings

@@ -15,7 +15,6 @@ from deploy.cli.verify import verify
 from deploy.client import MATCHUPS
 from services.arena.tasks import give_up_look_at_matchup, give_up_play_shard, look_at_matchup, play_shard
 from services.reporter.report import write_report
-from services.reporter.tasks import write_report
 from shared.battle.decision import AskRecord
 from shared.jobs import Context
 from shared.jobs.routes import LookAtMatchup, Payload, PlayShard, WriteReport
