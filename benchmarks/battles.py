@@ -83,8 +83,8 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(BareSimulator())
         ours = await stack.enter_async_context(Ours())
-        server = await stack.enter_async_context(ShowdownServer(processes="several"))
-        small_server = await stack.enter_async_context(ShowdownServer())
+        server = stack.enter_context(ShowdownServer(processes="several"))
+        small_server = stack.enter_context(ShowdownServer())
         print(f"Warming up: {WARM_UP_BATTLES} battles each, not counted.", flush=True)
         await ours.play(WARM_UP_BATTLES)
         move_chance = ours.share_of_moves()

@@ -14,7 +14,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -73,15 +72,6 @@ class Plan(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True, slots=True)
-class Pitted:
-    """A matchup of the report: who, and the question that it answers."""
-
-    key: str
-    p1: str
-    p2: str
-
-
 def loop(
     folder: Annotated[Path, typer.Option("--dir", help="Where everything goes; given again, it goes on.")] = Path(
         "var/loop"
@@ -129,23 +119,24 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
         evaluation = steps.evaluated(dataset, model)
         with steps.served(model):
             ids = {
-                pitted.key: steps.finished(
-                    steps.matchups, _pitted(plan, pitted), f"{pitted.key}-{pitted.p1}", pitted.key
-                )
-                for pitted in pitted_of(plan, model)
+                question: steps.finished(steps.matchups, asked, f"{question}-{asked.p1}", question)
+                for question, asked in questions(plan, model).items()
             }
         return steps.report(ids, evaluation, model)
 
 
-def pitted_of(plan: Plan, model: str) -> tuple[Pitted, ...]:
-    """The matchups: what was asked, and the controls."""
+def questions(plan: Plan, model: str) -> dict[str, NewMatchup]:
+    """The matchups of the report by the question that each answers: what was asked, and the controls."""
     tuned, base = f"tgi:{model}", f"tgi:{_base_name(plan)}"
-    return (
-        Pitted("tuned vs base", tuned, base),
-        Pitted("tuned vs random", tuned, "random"),
-        Pitted("base vs random", base, "random"),
-        Pitted(f"tuned vs {plan.teacher}", tuned, plan.teacher),
-    )
+    players = {
+        "tuned vs base": (tuned, base),
+        "tuned vs random": (tuned, "random"),
+        "base vs random": (base, "random"),
+        f"tuned vs {plan.teacher}": (tuned, plan.teacher),
+    }
+    # Never a battle that was learned from.
+    how = dict(battles=plan.battles, seed=plan.seed + 1_000_003, pairs=True, concurrency=plan.concurrency)
+    return {question: NewMatchup.model_validate(dict(p1=p1, p2=p2, **how)) for question, (p1, p2) in players.items()}
 
 
 # ── the steps ───────────────────────────────────────────────────────────────────────────────────────
@@ -186,18 +177,6 @@ def _claim(plan: Plan, folder: Path) -> None:
 def _selfplay(plan: Plan) -> NewMatchup:
     return NewMatchup(
         p1=plan.teacher, p2=plan.teacher, battles=plan.selfplay_battles, pairs=False, concurrency=8, seed=plan.seed
-    )
-
-
-def _pitted(plan: Plan, pitted: Pitted) -> NewMatchup:
-    return NewMatchup(
-        p1=pitted.p1,
-        p2=pitted.p2,
-        battles=plan.battles,
-        # Never a battle that was learned from.
-        seed=plan.seed + 1_000_003,
-        pairs=True,
-        concurrency=plan.concurrency,
     )
 
 

@@ -9,11 +9,10 @@ import fcntl
 import os
 import secrets
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -32,9 +31,6 @@ from shared.text import configure_logging
 from shared.verdicts.scores import Tally, Winner
 from shared.verdicts.sequential import SequentialTest
 from shared.work import new_id
-
-if TYPE_CHECKING:
-    from shared.simulator.showdown_server import ShowdownServer
 
 PLAYING = {name: route for name, route in ROUTES.items() if route.queue == "arena"}
 """For those who sum up what was played themselves."""
@@ -213,6 +209,7 @@ def _play(matchup_id: str, settings: Settings, showdown_port: int | None) -> tup
     from services.arena.policies.language_model import connector
     from services.reporter.run import run_of
     from shared.jobs.limits import LocalLimiter
+    from shared.simulator.showdown_server import ShowdownServer
 
     store = Store(str(UNFINISHED))
     request, recorded = Matchups(store).request(matchup_id), Matchups(store).recorded(matchup_id)
@@ -222,7 +219,7 @@ def _play(matchup_id: str, settings: Settings, showdown_port: int | None) -> tup
     with ExitStack() as running:
         reach = running.enter_context(local_models((request.p1, request.p2), tell))
         if request.battlefield == "server" and settings.showdown_url is None:
-            server = running.enter_context(_showdown(showdown_port, settings.node))
+            server = running.enter_context(ShowdownServer(showdown_port, settings.node))
             settings = settings.model_copy(update={"showdown_url": server.url})
             tell(f"A Showdown server runs at {server.page} while this matchup lasts.")
         connect = reach(connector(settings, LocalLimiter()))
@@ -232,23 +229,6 @@ def _play(matchup_id: str, settings: Settings, showdown_port: int | None) -> tup
     is_whole = Progress.of(store, matchup_id).settled
     run = run_of(Matchups(store), matchup_id)
     return run.model_copy(update={"cancelled": interrupted and not is_whole}), is_whole
-
-
-@contextmanager
-def _showdown(port: int | None, node: Path | None) -> Iterator["ShowdownServer"]:
-    """A server in an event loop of its own, so that it lasts over those of several jobs."""
-    from shared.simulator.showdown_server import ShowdownServer
-
-    server, loop = ShowdownServer(port, node), asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
-    try:
-        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
-        try:
-            yield server
-        finally:
-            asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
 
 
 def try_policy(

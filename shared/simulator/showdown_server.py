@@ -1,9 +1,14 @@
-"""The official Showdown server as a child process, on loopback: to watch battles in its own page, or to play."""
+"""The official Showdown server as a child process, on loopback: to watch battles in its own page, or to play.
 
-import asyncio
+`python -m shared.simulator.showdown_server PORT` runs it as a service of its own. That is for a container: it listens
+on every address there, and believes whoever connects. Publish its port on loopback only.
+"""
+
 import os
 import socket
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -11,6 +16,10 @@ from typing import Literal
 from shared.errors import SimulatorError, Unreachable, UsageError
 from shared.process import Child, listen
 from shared.simulator import find_node, find_simulator
+from shared.errors import AlphaStralError, SimulatorError, Unreachable, UsageError
+from shared.process import Child, listen, terminated_as_interrupted
+from shared.settings import Settings
+from shared.text import configure_logging
 
 Processes = Literal["one", "several"]
 SCRIPT = Path(__file__).with_name("showdown_server.js")
@@ -60,7 +69,7 @@ class ShowdownServer:
         """The server's main process, or its only one."""
         return self._child.pid
 
-    async def __aenter__(self) -> "ShowdownServer":
+    def __enter__(self) -> "ShowdownServer":
         find_simulator()
         node = find_node(self._node)
         try:
@@ -78,25 +87,25 @@ class ShowdownServer:
             environment={"PATH": os.defpath, "NODE_ENV": "production"},
         )
         try:
-            await asyncio.to_thread(self._child.wait_until, self._greets, START_TIMEOUT_SECONDS)
+            self._child.wait_until(self._greets, START_TIMEOUT_SECONDS)
         except BaseException as error:
             failure = self._failure(f"did not start within {START_TIMEOUT_SECONDS:.0f} s")
-            await self.__aexit__(None, None, None)
+            self.__exit__(None, None, None)
             if isinstance(error, Unreachable):
                 raise failure from error
             raise
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._child.end, STOP_TIMEOUT_SECONDS)
+        self._child.end(STOP_TIMEOUT_SECONDS)
         self._folder.cleanup()
 
-    async def ended(self) -> SimulatorError:
-        """Wait until it ends by itself, and say how it did."""
-        await asyncio.to_thread(self._child.wait)
-        return self._failure("ended")
+    def wait(self) -> None:
+        """Until interrupted. Raises SimulatorError when it ends by itself."""
+        self._child.wait()
+        raise self._failure("ended")
 
     def _failure(self, what: str) -> SimulatorError:
         if (status := self._child.poll()) is not None:
@@ -115,3 +124,21 @@ class ShowdownServer:
         except OSError:
             return False
         return b"|challstr|" in said
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    try:
+        settings = Settings()
+        configure_logging(settings.log_level)
+        if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
+            raise UsageError("give the port, and nothing else")
+        server = ShowdownServer(int(sys.argv[1]), settings.node, address="0.0.0.0")
+        with suppress(KeyboardInterrupt), terminated_as_interrupted(), server:
+            server.wait()
+    except AlphaStralError as error:
+        sys.exit(f"error: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,13 +3,12 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from random import Random
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from poke_env import AccountConfiguration, ServerConfiguration
 from poke_env.player import RandomPlayer
 from poke_env.ps_client import PSClient
@@ -32,9 +31,9 @@ PERSON = "Ash Ketchum"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[ShowdownServer]:
-    async with ShowdownServer() as server:
+@pytest.fixture(scope="module")
+def server() -> Iterator[ShowdownServer]:
+    with ShowdownServer() as server:
         yield server
 
 
@@ -201,7 +200,7 @@ async def test_an_address_of_something_else_is_refused_as_well() -> None:
 
 
 async def test_a_server_that_dies_breaks_the_battles_in_play_and_those_to_come() -> None:
-    async with ShowdownServer() as dying:
+    with ShowdownServer() as dying:
         opened: list[str] = []
 
         def kill_soon(told: str) -> None:

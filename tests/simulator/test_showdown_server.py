@@ -13,15 +13,12 @@ from shared.simulator.showdown_server import ShowdownServer
 LOOPBACK = "0100007F"
 """127.0.0.1 as /proc/net/tcp writes it."""
 PARENT = """
-import asyncio
+import time
 from shared.simulator.showdown_server import ShowdownServer
 
-async def main():
-    async with ShowdownServer(processes="several") as server:
-        print(server.pid, flush=True)
-        await asyncio.sleep(60)
-
-asyncio.run(main())
+with ShowdownServer(processes="several") as server:
+    print(server.pid, flush=True)
+    time.sleep(60)
 """
 
 
@@ -45,8 +42,8 @@ def processes_in(folder: Path) -> set[int]:
     return found
 
 
-async def test_it_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
-    async with ShowdownServer() as server:
+def test_it_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
+    with ShowdownServer() as server:
         folder = folder_of(server.pid)
         assert processes_in(folder) == {server.pid}
         assert listening_on(server.port) == {LOOPBACK}
@@ -56,19 +53,18 @@ async def test_it_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
     assert not folder.exists()
 
 
-async def test_a_port_that_is_taken_is_named_in_the_error() -> None:
-    async with ShowdownServer() as server:
-        with pytest.raises(SimulatorError, match=f"port {server.port} is taken"):
-            await ShowdownServer(port=server.port).__aenter__()
+def test_a_port_that_is_taken_is_named_in_the_error() -> None:
+    with ShowdownServer() as server, pytest.raises(SimulatorError, match=f"port {server.port} is taken"):
+        ShowdownServer(port=server.port).__enter__()
 
 
-async def test_a_server_that_cannot_start_says_what_it_said_last(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_what_it_said_last(tmp_path: Path) -> None:
     node = tmp_path / "node"
     node.write_text('#!/bin/sh\n[ "$1" = --version ] && echo v20.0.0 && exit\necho "out of memory" >&2\nexit 7\n')
     node.chmod(0o755)
 
     with pytest.raises(SimulatorError, match="ended with status 7: out of memory"):
-        await ShowdownServer(node=node).__aenter__()
+        ShowdownServer(node=node).__enter__()
 
 
 def test_it_ends_with_its_parent_even_when_that_is_killed() -> None:
