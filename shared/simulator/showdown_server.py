@@ -13,12 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from shared.errors import SimulatorError, Unreachable, UsageError
-from shared.process import Child, listen
-from shared.simulator import find_node, find_simulator
 from shared.errors import AlphaStralError, SimulatorError, Unreachable, UsageError
 from shared.process import Child, listen, terminated_as_interrupted
 from shared.settings import Settings
+from shared.simulator import find_node, find_simulator
 from shared.text import configure_logging
 
 Processes = Literal["one", "several"]
