@@ -218,6 +218,11 @@ class Settings(BaseSettings):
             raise UsageError(f"the setting {variable} cannot be {first['input']!r}: {first['msg']}") from error
 
 
+def is_first_process() -> bool:
+    """Whether this process writes, speaks and publishes: `torchrun` or `accelerate launch` may have started several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def child_environment(**changes: str) -> dict[str, str]:
     """The environment of a process that this one starts: this one's own, with `changes`."""
     return {**os.environ, **changes}

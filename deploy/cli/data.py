@@ -1,6 +1,7 @@
 """The commands about data: `scrape`, `dataset build`, `dataset check` and `pokedex`."""
 
 import asyncio
+import hashlib
 import json
 import shlex
 import subprocess
@@ -13,20 +14,21 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from deploy.cli.options import check_push
-from deploy.cli.show import err, out, steps
+from deploy.cli.options import check_push, checked
+from deploy.cli.play import done_here
+from deploy.cli.show import err, interrupts_told, out, steps
+from services.scraper.datasets import Datasets
 from services.scraper.pokeapi import URL, Compared, PokeApi, compare, written
 from services.scraper.scrapes import BROKEN, FETCHED, GONE, STORED, RangeProgress, Scrapes
-from services.scraper.views import NewScrape
+from services.scraper.views import DatasetRequest, NewScrape
 from services.scraper.website import Website
 from shared.battle.pokedex import SNAPSHOT
 from shared.datasets import DatasetCard
-from shared.errors import SimulatorError, UsageError, first_fault
+from shared.errors import SimulatorError, UsageError
 from shared.jobs.inline import Inline
 from shared.settings import Settings
 from shared.simulator import find_node, find_simulator
@@ -34,6 +36,8 @@ from shared.store import Store, replace_file
 from shared.text import configure_logging, one_line
 from shared.work import ask
 
+UNFINISHED = Path("var/dataset")
+"""What `dataset build` has begun and not ended."""
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -48,30 +52,31 @@ def scrape(
     """Fetch replays into the store, each once; given again, it fetches what is new or was not reached."""
     configure_logging("WARNING")
     settings = Settings()
-    try:
-        asked = NewScrape(
-            format=format_name, min_rating=min_rating, max_replays=max_replays, since=since, until=until, user=user
-        )
-    except ValidationError as error:
-        at, why = first_fault(error)
-        raise UsageError(why, field=at.replace("_", "-")) from error
+    asked = checked(
+        NewScrape,
+        dict(
+            format=format_name,
+            min_rating=min_rating,
+            max_replays=max_replays,
+            since=since,
+            until=until,
+            user=user,
+        ),
+    )
     ranges: dict[int, Counter[str]] = {}
-    try:
-        with steps("replays", max_replays) as advance:
+    interrupted = "interrupted; what was fetched is stored, and the same command goes on from there"
+    with interrupts_told(interrupted), steps("replays", max_replays) as advance:
 
-            def tell(told: object) -> None:
-                if isinstance(told, RangeProgress):
-                    ranges[told.number] = Counter(told.outcomes)
-                    outcomes = sum(ranges.values(), Counter[str]())
-                    advance(sum(outcomes[name] for name in (FETCHED, STORED, GONE, BROKEN)), outcomes)
+        def tell(told: object) -> None:
+            if isinstance(told, RangeProgress):
+                ranges[told.number] = Counter(told.outcomes)
+                outcomes = sum(ranges.values(), Counter[str]())
+                advance(sum(outcomes[name] for name in (FETCHED, STORED, GONE, BROKEN)), outcomes)
 
-            store = Store(settings.store)
-            here = Inline(store, settings, tell=tell)
-            ask(Scrapes(store), asked, here)
-            here.drain()
-    except KeyboardInterrupt:
-        err.print("interrupted; what was fetched is stored, and the same command goes on from there")
-        raise typer.Exit(1) from None
+        store = Store(settings.store)
+        here = Inline(store, settings, tell=tell)
+        ask(Scrapes(store), asked, here)
+        here.drain()
     told = sum(ranges.values(), Counter[str]())
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in told.items()) or "nothing found"
     out.print(f"{escape(format_name)}: {escape(counts)}")
@@ -104,9 +109,7 @@ def build(
     ] = None,
 ) -> None:
     """Make a dataset of battles: exactly where they can be run again, otherwise rebuilt from their public logs."""
-    from services.scraper.datasets import build, check_out
-    from services.scraper.rows import Reader, Wanted
-    from services.scraper.sources import find_sources
+    from services.scraper.tasks import BuildProgress
     from shared.battle.contract import CONTRACTS
 
     configure_logging("WARNING")
@@ -114,18 +117,30 @@ def build(
         raise UsageError(f"no contract is called {contract!r}; the contracts are: {', '.join(CONTRACTS)}")
     settings = Settings()
     check_push(push, settings)
-    check_out(folder)
-    found = find_sources(sources, Store(settings.store))
-    wanted = Wanted(contract=contract, min_rating=min_rating, winner_only=winner_only, side=side)
-    with steps("files", len(found)) as advance:
-        card = build(
-            found,
-            Reader(wanted, tuple(simulator or ()), settings.node),
-            folder,
+    command = shlex.join(["alphastral", *sys.argv[1:]])
+    asked = checked(
+        DatasetRequest,
+        dict(
+            name=hashlib.sha256(f"{folder} {command}".encode()).hexdigest()[:20],
+            sources=sources,
+            contract=contract,
+            min_rating=min_rating,
+            winner_only=winner_only,
+            side=side,
             val_fraction=val_fraction,
-            command=shlex.join(["alphastral", *sys.argv[1:]]),
-            advance=advance,
-        )
+            out=folder,
+            simulators=simulator or (),
+            command=command,
+        ),
+    )
+    with steps("files") as advance:
+
+        def tell(told: object) -> None:
+            if isinstance(told, BuildProgress):
+                advance(*told)
+
+        with done_here(Datasets(Store(str(UNFINISHED))), asked, settings, tell):
+            card = DatasetCard.model_validate_json((folder / "card.json").read_bytes())
     print_card(card, folder)
     if push is not None:
         from shared.hub import Hub

@@ -1,5 +1,7 @@
 """The commands about models: `policies`, `train`, `evaluate`, and `models` with what is below it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -9,16 +11,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.cli.options import LogLevel, check_push, read_policies
+from deploy.cli.play import done_here
 from deploy.cli.show import err, out, training_bar
+from services.trainer.trainings import TrainingRequest, TrainingResult, TrainingStanding, TrainingWork
 from shared.errors import BrokenRecord, NotFound, UsageError
+from shared.jobs.routes import TrainModel
 from shared.policies import FORMATS, KINDS, OPTIONS
 from shared.registry import ModelCard, Registry
-from shared.settings import Settings
+from shared.settings import Settings, is_first_process
 from shared.store import Store, is_id
 from shared.text import configure_logging, one_line
 
 if TYPE_CHECKING:
     from shared.hub import Hub
+
+
+UNFINISHED = Path("var/train")
+"""What `train` has begun and not ended."""
 
 
 def list_policies(
@@ -200,36 +209,47 @@ def train(
     log_level: LogLevel = None,
 ) -> None:
     """Fine-tune a model on a dataset by a recipe, and publish it to the registry."""
-    from services.trainer import recipes
+    from services.trainer.recipes import parse_changes
 
     configure_logging(log_level or "WARNING")
     settings = Settings()
-    chosen = recipes.load(recipe, recipes.parse_changes(changes or []), settings.recipes)
-    if base is not None:
-        chosen = chosen.model_copy(update={"base": base})
     if not is_id(name):
         raise UsageError(f"a model cannot be called {name!r}: letters a to z, digits and dashes", field="name")
-    check_push(push, settings)
-    from services.trainer.machine import check_device, is_first_process
-
-    check_device(chosen)
-    err.print("loading torch and the model …")
-    from services.trainer.publish import publish
-    from services.trainer.sft import train as train_model
-
     folder = output or Path("var/trainings") / name
-    with training_bar() as show:
-        trained = train_model(
-            chosen, dataset, folder, resume=resume, on_standing=show, tell=lambda sentence: err.print(escape(sentence))
-        )
-    if not is_first_process():
+    asked = TrainingRequest(
+        recipe=recipe,
+        dataset=str(dataset),
+        name=name,
+        base=base,
+        set=parse_changes(changes or []),
+        push=push,
+        public=public,
+        output=folder,
+        resume=resume,
+    )
+    check_push(push, settings)
+    work = TrainingWork(Store(str(UNFINISHED)), settings)
+    with (
+        training_bar() as show,
+        done_here(work, asked, settings, partial(_told, show), key=asked.model_dump_json()) as id,
+    ):
+        result = work.asked.read(id, "result.json", TrainingResult)
+    if result is None or not is_first_process():
         return
-    registry = _registry()
-    version = publish(registry, name, chosen, trained)
-    out.print(escape(f"{name}@{version} is in the registry, and {name} stands for it now"))
+    out.print(escape(f"{name}@{result.version} is in the registry, and {name} stands for it now"))
     out.print(escape(f"its metrics: {folder / 'metrics.jsonl'}"))
     if push is not None:
-        out.print(escape(f"it is at {_sent(registry, name, version, push, public)}"))
+        out.print(escape(f"it is at {result.pushed_to}"))
+
+
+def _told(show: Callable[[TrainingStanding], None], told: object) -> None:
+    match told:
+        case TrainModel():
+            err.print("loading torch and the model …")
+        case str():
+            err.print(escape(told))
+        case TrainingStanding():
+            show(told)
 
 
 def evaluate(

@@ -10,27 +10,32 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import BaseModel
 from rich.markup import escape
 
 from deploy.cli.options import AskedMatchup, LogLevel, PolicyFile, asks_for_a_matchup, read_policies
-from deploy.cli.show import Advance, describe, err, out, print_result, progress
+from deploy.cli.show import Advance, describe, err, interrupts_told, out, print_result, progress
+from deploy.stack import alone_in
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
 from shared.jobs.inline import Inline
 from shared.jobs.routes import ROUTES, Payload, PlayShard, Route
 from shared.matchups import Matchups
 from shared.process import interruptible
 from shared.records import BattleRecord, MatchupRequest, Run
-from shared.settings import Settings
+from shared.settings import Settings, is_first_process
 from shared.store import Store
 from shared.text import configure_logging
 from shared.verdicts.scores import Tally, Winner
 from shared.verdicts.sequential import SequentialTest
-from shared.work import new_id
+from shared.work import WorkKind, ask, new_id
+
+B = TypeVar("B", bound=BaseModel)
 
 PLAYING = {name: route for name, route in ROUTES.items() if route.queue == "arena"}
 """For those who sum up what was played themselves."""
@@ -63,6 +68,32 @@ def drain(
                 inline.enqueue(job)
             inline.drain(interrupted)
             return interrupted()
+
+
+@contextmanager
+def done_here(
+    kind: WorkKind[B, Any], asked: B, settings: Settings, tell: Callable[[Any], None], *, key: str | None = None
+) -> Iterator[str]:
+    """Ask for work in a store of the command's own, do it, and give its id; once the context ends well it is forgotten.
+
+    The same call goes on where an earlier one was interrupted. What fails is raised at once. Of several processes that
+    train together, the first keeps the others out. Raises UsageError where another call does the same already.
+    """
+    store = kind.asked.files
+    # Nothing is tried again by itself: whoever waits for it sees why it failed, and may give the command again.
+    routes = {name: replace(route, retries=0) for name, route in ROUTES.items()}
+    here = Inline(store, settings, routes=routes, tell=tell)
+    is_first = is_first_process()
+    id = ask(kind, asked, here, key=key)
+    folder = Path(store.url, kind.asked.path(id, ""))
+    with interrupts_told(), alone_in(folder, "the same command") if is_first else nullcontext():
+        kind.asked.forget(id)
+        for job in kind.jobs(id):
+            here.enqueue(job)
+        here.drain()
+        yield id
+        if is_first:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Bars:

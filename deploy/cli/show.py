@@ -101,11 +101,11 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def steps(label: str, total: int | None) -> Iterator[Callable[[int, Mapping[str, int]], None]]:
+def steps(label: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """How many of what came of each outcome: a line every tenth of the way."""
     with _bar(label, total, TimeElapsedColumn()) as show:
 
-        def advance(done: int, outcomes: Mapping[str, int]) -> None:
+        def advance(done: int, outcomes: Mapping[str, int], total: int | None = total) -> None:
             told = escape(", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items()))
             line = f"{done:,}{f' of {total:,}' if total else ''}: {told}"
             show(done, total, told, step=done * 10 // (total or 1000), line=line)

@@ -4,6 +4,7 @@ The same inputs give the same rows. Rows lie in a temporary file until all battl
 which belong together. The folder appears whole, by renaming, or not at all.
 
     builds/NAME/request.json   what was asked for, and beside it what all work has (shared/asked.py)
+    builds/NAME/read/          what was read so far, until the dataset is there (see Reader)
     datasets/NAME/             the dataset itself, whole or not there: see shared/datasets.py
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from services.scraper.replay import Unusable
-from services.scraper.views import DatasetStatus, NewDataset
+from services.scraper.views import DatasetRequest, DatasetStatus, NewDataset
 from shared.asked import Asked
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
@@ -50,13 +51,14 @@ _FEW_BYTES = 300_000
 """Less than this is read faster than a second process starts."""
 
 
-class Datasets(Asked[NewDataset], WorkKind[NewDataset, NewDataset]):
+class Datasets(Asked[DatasetRequest], WorkKind[NewDataset, DatasetRequest]):
     """The datasets of a store, and those that were asked for and are being built. One is called as who asks says."""
 
     name = "datasets"
     folder = "builds"
     noun = "dataset"
-    model = body = NewDataset
+    model = DatasetRequest
+    body = NewDataset
     line = status = DatasetStatus
     earlier_failures = "failed.txt"
 
@@ -67,10 +69,13 @@ class Datasets(Asked[NewDataset], WorkKind[NewDataset, NewDataset]):
     def called(self, body: NewDataset) -> str:
         return body.name
 
-    def accept(self, body: NewDataset, seed: int, before: NewDataset | None) -> NewDataset:
-        if self.files.exists(f"datasets/{body.name}") and not self.files.exists(f"builds/{body.name}"):
+    def accept(self, body: NewDataset, seed: int, before: DatasetRequest | None) -> DatasetRequest:
+        request = DatasetRequest.model_validate(body.model_dump())
+        if request.out is not None:
+            check_out(request.out)
+        elif self.files.exists(f"datasets/{body.name}") and not self.files.exists(f"builds/{body.name}"):
             raise Conflict(f"a dataset {body.name!r} is stored already")
-        return body
+        return request
 
     def ids(self) -> list[str]:
         """Those that were asked for, and those that were stored otherwise."""

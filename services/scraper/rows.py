@@ -5,9 +5,12 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from services.scraper.rebuild import rebuild
 from services.scraper.replay import BattleRead, MadeDecision, Replay, UnfitBattle, Unusable
@@ -19,6 +22,7 @@ from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import to_id
 from shared.datasets import ActionKind, Row
 from shared.policies import FORMATS
+from shared.store import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,8 @@ class Reader:
     builds: tuple[Path, ...] = ()
     """Further builds of the simulator."""
     node: Path | None = None
+    kept: Path | None = None
+    """A folder where what was read of sources is kept, so that whoever goes on reads only what is missing."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for what is no build of the simulator."""
@@ -87,7 +93,15 @@ class Reader:
 
     def __call__(self, sources: Sequence[BattleSource]) -> list[BattleRows | Unusable]:
         """The rows of every battle of these sources."""
-        return asyncio.run(self._read(sources))
+        if self.kept is None:
+            return asyncio.run(self._read(sources))
+        path = self.kept / f"{_same(self.wanted, sources)}.json"
+        with suppress(OSError, ValidationError):
+            return _READ.validate_json(path.read_bytes())
+        read = asyncio.run(self._read(sources))
+        self.kept.mkdir(parents=True, exist_ok=True)
+        replace_file(path, _READ.dump_json(read))
+        return read
 
     async def _read(self, sources: Sequence[BattleSource]) -> list[BattleRows | Unusable]:
         async with Simulators(self.builds, node=self.node) as simulators:
@@ -104,6 +118,21 @@ class Reader:
             # The one broad catch: a stranger's log that breaks what reads it costs itself, and no other battle.
             log.warning("Replay %s could not be read.", replay.id, exc_info=True)
             return Unusable(replay.id, BROKE)
+
+
+_READ = TypeAdapter(list[BattleRows | Unusable], config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
+
+
+def _same(wanted: Wanted, sources: Sequence[BattleSource]) -> str:
+    """Names what is read: the same for the same rows. Of files, as they are; of prompts, as the contract words them."""
+    changed = [
+        part.stat().st_mtime_ns
+        for source in sources
+        for part in source.where
+        if isinstance(part, Path) and part.exists()
+    ]
+    told = [(source.reader.__name__, source.where, source.weight) for source in sources]
+    return hashlib.sha256(repr((wanted, CONTRACTS[wanted.contract].hash, told, changed)).encode()).hexdigest()
 
 
 async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> BattleRows | Unusable:

@@ -1,24 +1,39 @@
 """The scraper's jobs: fetch a range of the replay site's pages; build a dataset in the store."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import NamedTuple
 
 from services.scraper.datasets import Datasets, build
 from services.scraper.rows import Reader, Wanted
 from services.scraper.scrapes import RangeProgress, Scrapes, StoredReplays, fetch_range
 from services.scraper.sources import find_sources
+from services.scraper.views import DatasetRequest
 from services.scraper.website import replay_site
 from shared.errors import Conflict, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.routes import BuildDataset, ScrapePages
+from shared.jobs.worker import Context, HandedBack
+from shared.store import Store
 
 _LOOK_SECONDS = 1.0
 """The store is asked no more often whether work was cancelled."""
+
+
+class BuildProgress(NamedTuple):
+    """How far a dataset is, for whoever watches."""
+
+    done: int
+    """Sources, of the total."""
+    outcomes: Mapping[str, int]
+    """What became of the battles → how many."""
+    total: int
 
 
 class _Cancelled(Exception):
@@ -63,33 +78,52 @@ def give_up_scrape_pages(payload: ScrapePages, context: Context, reason: str) ->
 
 
 def build_dataset(payload: BuildDataset, context: Context) -> None:
-    """Build a dataset and store it whole; one that is there already is left alone."""
+    """Build a dataset, whole or not at all; one that is in the store already is left alone.
+
+    Raises HandedBack when the worker is told to stop; what was read so far is not read again.
+    """
     datasets, store = Datasets(context.store), context.store
     asked = datasets.request(payload.name)
     if datasets.card(payload.name) is not None:
         return
+    kept = store.on_disk(datasets.path(payload.name, "read"))
     go_on = _going_on(datasets, payload.name, context)
     with TemporaryDirectory(prefix="alphastral-dataset-") as folder, suppress(_Cancelled, Conflict):
         # A conflict: another worker was faster, and both have built the same.
         go_on()
-        out = Path(folder) / asked.name
+        out = asked.out or Path(folder) / asked.name
         try:
-            build(
-                find_sources(asked.sources, store),
-                Reader(
-                    Wanted(asked.contract, asked.min_rating, asked.winner_only, asked.side), node=context.settings.node
-                ),
-                out,
-                val_fraction=asked.val_fraction,
-                command=f"POST /datasets {asked.model_dump_json(exclude_defaults=True)}",
-                advance=lambda done, outcomes: go_on(),
-            )
+            _build(asked, out, kept, context, go_on)
         except UsageError as error:
+            if context.in_person:
+                raise
             # No battle among the sources, say: another attempt would find none either.
             datasets.fail(payload.name, error.message)
-            return
-        files: dict[str, Path | bytes] = {path.name: path for path in sorted(out.iterdir())}
-        store.add_folder(f"datasets/{asked.name}", files, last="card.json")
+        else:
+            if asked.out is None:
+                files: dict[str, Path | bytes] = {path.name: path for path in sorted(out.iterdir())}
+                store.add_folder(f"datasets/{asked.name}", files, last="card.json")
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def _build(asked: DatasetRequest, out: Path, kept: Path | None, context: Context, go_on: Callable[[], None]) -> None:
+    # What a command asks for is kept in a store of its own; the battles lie in the one of the settings.
+    sources = find_sources(asked.sources, Store(context.settings.store))
+
+    def advance(done: int, outcomes: Mapping[str, int]) -> None:
+        context.tell(BuildProgress(done, outcomes, len(sources)))
+        go_on()
+
+    wanted = Wanted(asked.contract, asked.min_rating, asked.winner_only, asked.side)
+    build(
+        sources,
+        Reader(wanted, asked.simulators, context.settings.node, kept),
+        out,
+        val_fraction=asked.val_fraction,
+        command=asked.command or f"POST /datasets {asked.model_dump_json(exclude_defaults=True)}",
+        advance=advance,
+    )
 
 
 def give_up_build_dataset(payload: BuildDataset, context: Context, reason: str) -> None:

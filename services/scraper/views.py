@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -82,6 +83,23 @@ class NewDataset(BaseModel):
         for source in sources:
             if not source.startswith(("store:replays", "store:matchups/")) or len(source) > 200:
                 raise ValueError("over the API, a source is store:replays, store:replays/FORMAT or store:matchups/ID")
+        return sources
+
+
+class DatasetRequest(NewDataset):
+    """What is stored of it. A command asks for more: paths are sources too, and the dataset has a folder of its own."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    out: Path | None = None
+    """The folder; where there is none, `datasets/NAME` in the store."""
+    simulators: tuple[Path, ...] = ()
+    """Further builds of the simulator, for replays of their commits."""
+    command: str | None = None
+    """What the card says that it was made by."""
+
+    @field_validator("sources")
+    @classmethod
+    def _in_the_store(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         return sources
 
 

@@ -64,11 +64,6 @@ def device_of(recipe: Recipe) -> str:
     return "cpu" if recipe.device == "cpu" else f"cuda:{PartialState().local_process_index}"
 
 
-def is_first_process() -> bool:
-    """Whether this process writes, speaks and publishes: `accelerate launch` may have started several."""
-    return bool(PartialState().is_main_process)
-
-
 def check_base(recipe: Recipe, *, memory: int | None = None) -> None:
     """Raises UsageError where memory cannot hold a base that lies in a folder: before it is loaded, in GB.
 

@@ -39,7 +39,6 @@ from services.trainer.machine import (
     check_device,
     check_room,
     device_of,
-    is_first_process,
 )
 from services.trainer.recipes import Recipe
 from services.trainer.trainer import DecisionTrainer
@@ -47,6 +46,9 @@ from services.trainer.trainings import TrainingStanding
 from shared.errors import Conflict, UsageError
 from shared.jobs import HandedBack
 from shared.language.load import load, save
+from shared.jobs.worker import HandedBack
+from shared.language.load import load
+from shared.settings import is_first_process
 from shared.store import replace_file
 from shared.text import one_line
 
@@ -73,12 +75,11 @@ def train(
     dataset: Path,
     folder: Path,
     *,
-    resume: bool = False,
     on_standing: Callable[[TrainingStanding], None] = lambda standing: None,
     tell: Callable[[str], None] = lambda sentence: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Train in `folder`, from its last checkpoint on with `resume`. In each of several processes it gives the same.
+    """Train in `folder`, from its last checkpoint on. In each of several processes it gives the same.
 
     Raises UsageError for what cannot be done as asked, Conflict for a folder that holds another training, and
     HandedBack once `stopping`, with a checkpoint to go on from.
@@ -89,7 +90,7 @@ def train(
     first = is_first_process()
     splits = read_splits(dataset, recipe.contract)
     with processes.main_process_first():
-        checkpoint = _claim(folder, recipe, splits, resume=resume or not first)
+        checkpoint = _claim(folder, recipe, splits)
     # Of several processes one speaks.
     say = tell if first else lambda sentence: None
     check_base(recipe)
@@ -222,11 +223,11 @@ def _best(metrics: list[dict[str, float]], checkpoint: str | None) -> dict[str, 
 # ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _claim(folder: Path, recipe: Recipe, splits: Splits, *, resume: bool) -> str | None:
+def _claim(folder: Path, recipe: Recipe, splits: Splits) -> str | None:
     """Make the folder this training's own, and find the checkpoint to go on from.
 
-    Raises Conflict where it holds another training, or this one without `resume`, and UsageError where nothing can be
-    written. Another training that never came to a checkpoint (it was refused, say) gives way.
+    Raises Conflict where it holds another training, and UsageError where nothing can be written. Another training that
+    never came to a checkpoint (it was refused, say) gives way.
     """
     ours = {"recipe": recipe.model_dump(mode="json"), "dataset": splits.digest}
     path = folder / "training.json"
@@ -246,8 +247,6 @@ def _claim(folder: Path, recipe: Recipe, splits: Splits, *, resume: bool) -> str
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"cannot train in {folder}: {one_line(error)}", field="output") from error
-    if not resume:
-        raise Conflict(f"{folder} holds a training already: go on with it by --resume, or choose another --output")
     return checkpoint
 
 

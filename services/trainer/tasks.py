@@ -3,15 +3,22 @@
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.trainer.trainings import TrainingResult, Trainings, TrainingStanding, stored_dataset
+from services.trainer.recipes import Recipe
+from services.trainer.trainings import TrainingRequest, TrainingResult, Trainings, TrainingStanding, stored_dataset
 from shared.errors import NotFound, UsageError
 from shared.hub import Hub
 from shared.jobs import Context, HandedBack
 from shared.jobs.routes import TrainModel
 from shared.registry import Registry
 from shared.registry.exchange import push
+from shared.settings import is_first_process
+from shared.store import Store
 from shared.work import ENDED
+
+if TYPE_CHECKING:
+    from services.trainer.sft import Trained
 
 TOLD_EVERY_SECONDS = 1.0
 
@@ -22,7 +29,6 @@ def train_model(payload: TrainModel, context: Context) -> None:
     Raises HandedBack when the worker is told to stop, after a checkpoint was written.
     """
     # Imported in the job's own process: neither torch's threads nor CUDA survive a fork.
-    from services.trainer.publish import publish
     from services.trainer.sft import train
 
     trainings, id = Trainings(context.store), payload.training_id
@@ -41,15 +47,13 @@ def train_model(payload: TrainModel, context: Context) -> None:
             told, cancelled = time.monotonic(), trainings.cancelled(id) is not None
             trainings.tell(id, standing)
 
-    registry = Registry(context.store)
     with tempfile.TemporaryDirectory(prefix="alphastral-dataset-") as copy:
         try:
             trained = train(
                 recipe,
-                stored_dataset(context.store, asked.dataset, Path(copy)),
-                trainings.checkpoints(id),
-                resume=True,
+                *_places(asked, trainings, id, Path(copy)),
                 on_standing=tell,
+                tell=context.tell,
                 stopping=lambda: cancelled or context.stopping(),
             )
         except NotFound as error:
@@ -58,15 +62,33 @@ def train_model(payload: TrainModel, context: Context) -> None:
             if cancelled:
                 return
             raise
-        version = trainings.version(id)
-        if version is None:
-            version = publish(registry, asked.name, recipe, trained)
-            trainings.published(id, version)
+        if is_first_process():
+            _publish(asked, recipe, trained, trainings, id, context)
+
+
+def _publish(
+    asked: TrainingRequest, recipe: Recipe, trained: "Trained", trainings: Trainings, id: str, context: Context
+) -> None:
+    from services.trainer.publish import publish
+
+    # What a command asks for is kept in a store of its own; the models lie in the one of the settings.
+    registry = Registry(Store(context.settings.store))
+    version = trainings.version(id)
+    if version is None:
+        version = publish(registry, asked.name, recipe, trained)
+        trainings.published(id, version)
     where = None
     if asked.push is not None:
         hub = Hub(context.settings.hub_url, context.settings.hf_token)
         where = push(registry, asked.name, version, hub, asked.push, private=not asked.public)
     trainings.finish(id, TrainingResult(version=version, metrics=trained.metrics, pushed_to=where))
+
+
+def _places(asked: TrainingRequest, trainings: Trainings, id: str, copy: Path) -> tuple[Path, Path]:
+    """The dataset, and where checkpoints go: what a command named, else both of the store."""
+    if asked.output is not None:
+        return Path(asked.dataset), asked.output
+    return stored_dataset(trainings.files, asked.dataset, copy), trainings.checkpoints(id)
 
 
 def give_up_train_model(payload: TrainModel, context: Context, reason: str) -> None:

@@ -18,6 +18,7 @@ from services.trainer.recipes import Recipe
 from shared.asked import Asked
 from shared.errors import NotFound, UsageError
 from shared.jobs.routes import TrainModel
+from shared.errors import Conflict, NotFound, UsageError
 from shared.settings import Settings
 from shared.store import Store, is_id
 from shared.work import ENDED, State, WorkKind, WorkStatus
@@ -61,6 +62,26 @@ class NewTraining(_Frozen):
         return changed if self.base is None else changed.model_copy(update={"base": self.base})
 
 
+class TrainingRequest(NewTraining):
+    """What is stored of it. A command asks for more: recipe, dataset and base may be paths of this machine."""
+
+    recipe: str
+    """A recipe by name, or a TOML file."""
+    dataset: str
+    """Where `output` is given, a folder."""
+    base: str | None = None
+    changes: dict[str, str] = Field(default_factory=dict, alias="set")
+    push: str | None = None
+    output: Path | None = None
+    """Checkpoints and metrics; where it is not given, beside the request. See Trainings.checkpoints."""
+    resume: bool = Field(default=False, exclude=True)
+    """Whether it may go on with what another call left in `output`. It goes on with its own in any case."""
+
+    def resolved(self, own: Path | None) -> Recipe:
+        changed = recipes.load(self.recipe, self.changes, own)
+        return changed if self.base is None else changed.model_copy(update={"base": self.base})
+
+
 class TrainingStanding(_Frozen):
     """How far a training is."""
 
@@ -90,12 +111,12 @@ class TrainingStatus(WorkStatus):
     failure: str | None
 
 
-class Trainings(Asked[NewTraining]):
+class Trainings(Asked[TrainingRequest]):
     """The trainings of a store."""
 
     folder = "trainings"
     noun = "training"
-    model = NewTraining
+    model = TrainingRequest
     earlier_failures = "failure.txt"
 
     def tell(self, id: str, standing: TrainingStanding) -> None:
@@ -144,7 +165,7 @@ class Trainings(Asked[NewTraining]):
         return on_disk or Path(tempfile.gettempdir()) / "alphastral-trainings" / id
 
 
-class TrainingWork(WorkKind[NewTraining, NewTraining]):
+class TrainingWork(WorkKind[NewTraining, TrainingRequest]):
     """Trainings: each is one job."""
 
     body = NewTraining
@@ -154,11 +175,18 @@ class TrainingWork(WorkKind[NewTraining, NewTraining]):
         self.asked: Trainings = Trainings(store)
         self._store, self._own_recipes = store, settings.recipes
 
-    def accept(self, body: NewTraining, seed: int, before: NewTraining | None) -> NewTraining:
+    def accept(self, body: NewTraining, seed: int, before: TrainingRequest | None) -> TrainingRequest:
         body.resolved(self._own_recipes)
-        if not self._store.exists(f"datasets/{body.dataset}/card.json"):
+        if isinstance(body, TrainingRequest) and body.output is not None:
+            if not (Path(body.dataset) / "card.json").is_file():
+                raise NotFound(f"there is no dataset in {body.dataset}: card.json cannot be read")
+            if before is None and not body.resume and any(body.output.glob("checkpoint-*")):
+                raise Conflict(
+                    f"{body.output} holds a training already: go on with it by --resume, or choose another --output"
+                )
+        elif not self._store.exists(f"datasets/{body.dataset}/card.json"):
             raise UsageError(f"no dataset {body.dataset!r} is in the store", field="dataset")
-        return body
+        return TrainingRequest.model_validate(body.model_dump(by_alias=True))
 
     def jobs(self, id: str) -> Iterator[TrainModel]:
         if self.asked.status(id).state not in ENDED:

@@ -18,7 +18,7 @@ from services.scraper.replay import Replay
 from services.scraper.rows import Reader, Wanted
 from services.scraper.sources import find_sources
 from services.scraper.tasks import build_dataset
-from services.scraper.views import NewDataset
+from services.scraper.views import DatasetRequest, NewDataset
 from shared.datasets import DatasetCard, Row
 from shared.errors import Conflict, UsageError
 from shared.jobs import Context, HandedBack
@@ -230,7 +230,7 @@ def test_a_dataset_is_named_by_who_asks_and_its_name_stands_for_one_request(tmp_
 
 def test_a_dataset_that_failed_is_open_again_when_that_is_wished(tmp_path: Path) -> None:
     datasets = Datasets(Store(str(tmp_path)))
-    datasets.create("small", ASKED)
+    datasets.create("small", DatasetRequest.model_validate(ASKED.model_dump()))
     # As failures were called before all kinds of work had one name for them.
     (tmp_path / "builds" / "small" / "failed.txt").write_text("no battle")
     assert (datasets.standing("small").state, datasets.standing("small").failure) == ("failed", "no battle")
@@ -269,6 +269,38 @@ def test_building_ends_where_its_callback_says_so(folder: Path, tmp_path: Path) 
         )
 
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_building_that_was_interrupted_reads_only_what_is_missing(
+    folder: Path, dataset: tuple[DatasetCard, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A source is handed over at a time, and read in this process.
+    monkeypatch.setattr("services.scraper.datasets._TOGETHER_BYTES", 1)
+    monkeypatch.setattr("services.scraper.datasets._FEW_BYTES", 1 << 30)
+    read: list[str] = []
+
+    class Counted(Reader):
+        async def _read(self, sources: Any) -> Any:
+            read.extend(str(source.where[0]) for source in sources)
+            return await Reader._read(self, sources)
+
+    monkeypatch.setattr("services.scraper.tasks.Reader", Counted)
+    store, asked = (
+        Store(str(tmp_path / "work")),
+        DatasetRequest(name="here", sources=(str(folder),), val_fraction=0.3, out=tmp_path / "out", command="test"),
+    )
+    ask(Datasets(store), asked, Queue())
+    settings = Settings(store=str(tmp_path / "store"), _env_file=None)
+    context = Context(settings, store, lambda payload: True, lambda: len(read) >= 3, "w", in_person=True)
+    with pytest.raises(HandedBack):
+        build_dataset(BuildDataset(name="here"), context)
+    before = len(read)
+    build_dataset(BuildDataset(name="here"), replace(context, stopping=lambda: False))
+
+    assert before == 3 and len(read) == len(set(read)) == len(list(folder.glob("*.json")))
+    for name in ("train.jsonl", "validation.jsonl", "dropped.jsonl"):
+        assert (tmp_path / "out" / name).read_bytes() == (dataset[1] / name).read_bytes()
+    assert not (tmp_path / "work" / "builds" / "here" / "read").exists()
 
 
 # ── a look at it ────────────────────────────────────────────────────────────────────────────────────

@@ -56,7 +56,7 @@ def test_killed_at_step_25_of_40_and_resumed_it_ends_at_the_same_loss(tmp_path: 
     train(forty, data, tmp_path / "whole")
     with pytest.raises(Killed):
         train(forty, data, tmp_path / "killed", on_standing=killed_at(25))
-    train(forty, data, tmp_path / "killed", resume=True)
+    train(forty, data, tmp_path / "killed")
 
     assert list(told(tmp_path / "killed", "eval_loss")) == [10, 20, 30, 40]
     for figure in ("eval_loss", "loss"):
@@ -74,7 +74,7 @@ def test_killed_while_it_wrote_a_checkpoint_it_goes_on_from_the_one_before(tmp_p
     state = half / "trainer_state.json"
     state.write_text(state.read_text()[:-20])
     (tmp_path / "killed" / "checkpoint-5").mkdir()
-    train(six, data, tmp_path / "killed", resume=True)
+    train(six, data, tmp_path / "killed")
 
     assert told(tmp_path / "killed", "eval_loss") == pytest.approx(told(tmp_path / "whole", "eval_loss"), abs=1e-4)
 
@@ -86,7 +86,7 @@ def test_killed_after_its_last_step_it_is_not_trained_any_further(tmp_path: Path
     metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     shutil.rmtree(whole.folder)
 
-    again = train(recipe(base), data, tmp_path / "run", resume=True)
+    again = train(recipe(base), data, tmp_path / "run")
 
     assert again.metrics == whole.metrics
     assert {path.name: path.read_bytes() for path in again.folder.iterdir()} == before
@@ -107,7 +107,7 @@ def test_told_to_stop_it_leaves_a_checkpoint_and_hands_itself_back(tmp_path: Pat
         )
 
     assert (tmp_path / "run" / "checkpoint-3").is_dir()
-    assert train(recipe(base), data, tmp_path / "run", resume=True).metrics["steps"] == 4
+    assert train(recipe(base), data, tmp_path / "run").metrics["steps"] == 4
 
 
 def test_what_was_trained_is_published_with_its_card(tmp_path: Path) -> None:
@@ -173,10 +173,8 @@ def test_a_folder_of_another_training_is_left_alone(tmp_path: Path) -> None:
     base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
     train(recipe(base), data, tmp_path / "run")
 
-    with pytest.raises(Conflict, match="--resume"):
-        train(recipe(base), data, tmp_path / "run")
     with pytest.raises(Conflict, match="another recipe"):
-        train(recipe(base, seed=1), data, tmp_path / "run", resume=True)
+        train(recipe(base, seed=1), data, tmp_path / "run")
 
 
 def test_a_training_that_was_refused_leaves_its_folder_to_the_next_one(tmp_path: Path) -> None:

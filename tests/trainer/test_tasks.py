@@ -7,8 +7,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from deploy.cli import main
 from services.trainer.tasks import train_model
-from services.trainer.trainings import NewTraining, Trainings, TrainingWork
+from services.trainer.trainings import TrainingRequest, Trainings, TrainingStanding, TrainingWork
 from shared.errors import Unreachable, UsageError
 from shared.jobs import Context
 from shared.jobs.queue import Queues, connect
@@ -50,7 +51,7 @@ def asked(folder: Path) -> str:
     (folder / "recipes").mkdir()
     (folder / "recipes" / "tiny.toml").write_text(as_toml(recipe(save_tiny(folder / "base"))))
     dataset(folder / "store" / "datasets" / "small")
-    new = NewTraining(recipe="tiny", dataset="small", name="mine", push="me/mine")
+    new = TrainingRequest(recipe="tiny", dataset="small", name="mine", push="me/mine")
     Trainings(Store(str(folder / "store"))).create("once", new)
     return "once"
 
@@ -74,7 +75,7 @@ def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path)
 
 def test_a_broken_training_keeps_no_other_from_its_work(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
-    trainings, new = Trainings(store), NewTraining(recipe="tiny", dataset="small", name="mine")
+    trainings, new = Trainings(store), TrainingRequest(recipe="tiny", dataset="small", name="mine")
     for training_id in ("good", "halved", "torn"):
         trainings.create(training_id, new)
     store.write("trainings/torn/standing.json", b'{"step": ')
@@ -90,7 +91,7 @@ def test_a_broken_training_keeps_no_other_from_its_work(tmp_path: Path) -> None:
 def test_what_failed_before_failures_had_a_folder_has_failed_and_may_be_tried_again(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     trainings = Trainings(store)
-    trainings.create("old", NewTraining(recipe="tiny", dataset="small", name="mine"))
+    trainings.create("old", TrainingRequest(recipe="tiny", dataset="small", name="mine"))
     store.write("trainings/old/failure.txt", b"the disk was full")
 
     assert (trainings.status("old").state, trainings.failures("old")) == (State.FAILED, {0: "the disk was full"})
@@ -133,7 +134,7 @@ def test_a_training_that_is_cancelled_ends_where_it_is_and_publishes_nothing(tmp
 def test_a_broken_training_is_missing_from_the_list(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     for training_id in ("good", "torn"):
-        Trainings(store).create(training_id, NewTraining(recipe="tiny", dataset="small", name="mine"))
+        Trainings(store).create(training_id, TrainingRequest(recipe="tiny", dataset="small", name="mine"))
     store.write("trainings/torn/request.json", b"{")
     app = FastAPI()
     # Nothing is enqueued, so that no Redis is asked.
@@ -142,3 +143,37 @@ def test_a_broken_training_is_missing_from_the_list(tmp_path: Path) -> None:
     listed = TestClient(app).get("/trainings")
 
     assert [training["id"] for training in listed.json()["items"]] == ["good"]
+
+
+def test_a_command_goes_on_where_it_was_interrupted_and_leaves_what_is_whole_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALPHASTRAL_STORE", str(tmp_path / "store"))
+    Path("tiny.toml").write_text(as_toml(recipe(save_tiny(tmp_path / "base"))))
+    dataset(tmp_path / "data")
+
+    def command(*more: str) -> int:
+        call = ["train", "--recipe", "tiny.toml", "--dataset", "data", "--name", "mine", "--output", "run", *more]
+        monkeypatch.setattr("sys.argv", ["alphastral", *call])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    def interrupt(trainings: Trainings, id: str, standing: TrainingStanding) -> None:
+        if standing.step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("services.trainer.tasks.TOLD_EVERY_SECONDS", 0)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Trainings, "tell", interrupt)
+        assert command() == 1
+    assert "the same command goes on" in capsys.readouterr().err and (tmp_path / "run" / "checkpoint-2").is_dir()
+    assert command() == 0
+    assert "mine@1 is in the registry" in capsys.readouterr().out and "checkpoint-4" in str(list(Path("run").iterdir()))
+    assert not list(Path("var/train/trainings").iterdir())
+
+    assert command() == 1
+    assert "--resume" in capsys.readouterr().err
+    assert command("--resume") == 0
+    assert Registry(Store(str(tmp_path / "store"))).versions("mine") == ["2", "1"]
