@@ -90,7 +90,13 @@ def done_here(
         kind.asked.forget(id)
         for job in kind.jobs(id):
             here.enqueue(job)
-        here.drain()
+        try:
+            here.drain()
+        except UsageError:
+            if is_first and {each.name for each in folder.iterdir()} == {"lock", "request.json"}:
+                # Nothing of it was done, so there is nothing to go on with.
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         yield id
         if is_first:
             shutil.rmtree(folder, ignore_errors=True)
