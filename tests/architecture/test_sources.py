@@ -13,6 +13,7 @@ MOST_LINES = 300
 LONGER: dict[str, str] = {
     "shared/process.py": "a process: how it is started, ended, told to end, and where it listens",
     "deploy/cli/loop.py": "one run, read from its first step to its last",
+    "deploy/cli/play.py": "work that a command does in its own process, what is shown of it, and `battle`",
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/inference/requests.py": "what may be asked, and how it becomes work",
     "services/inference/supervisor.py": "one engine: which version it serves, and how it is started and watched",
