@@ -19,7 +19,6 @@ from shared.errors import Conflict, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.limits import LocalLimiter, shared_limiter
 from shared.jobs.routes import BuildDataset, ScrapePages
-from shared.jobs.worker import Context, HandedBack
 from shared.store import Store
 
 _LOOK_SECONDS = 1.0

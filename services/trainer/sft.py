@@ -46,8 +46,6 @@ from services.trainer.trainings import TrainingStanding
 from shared.errors import Conflict, UsageError
 from shared.jobs import HandedBack
 from shared.language.load import load, save
-from shared.jobs.worker import HandedBack
-from shared.language.load import load
 from shared.settings import is_first_process
 from shared.store import replace_file
 from shared.text import one_line

@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.trainer import recipes
 from services.trainer.recipes import Recipe
 from shared.asked import Asked
-from shared.errors import NotFound, UsageError
-from shared.jobs.routes import TrainModel
 from shared.errors import Conflict, NotFound, UsageError
+from shared.jobs.routes import TrainModel
 from shared.settings import Settings
 from shared.store import Store, is_id
 from shared.work import ENDED, State, WorkKind, WorkStatus
