@@ -26,6 +26,7 @@ LONGER: dict[str, str] = {
     "shared/simulator/simulator.py": "one process, and the battles on it",
     "shared/tournaments.py": "a tournament and what its matchups say, as both are stored",
     "shared/records.py": "the shapes of what is stored, and two lines to read them",
+    "services/arena/tournaments.py": "a tournament: which matchup comes next, how far it is, and how it is asked for",
 }
 """File → why it has one subject all the same."""
 
