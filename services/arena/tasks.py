@@ -14,7 +14,7 @@ from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
 from shared.jobs import Context, HandedBack
-from shared.jobs.limits import LocalLimiter, shared_limiter
+from shared.jobs.limits import limiter_of
 from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard
 from shared.matchups import Matchups
 from shared.policies import asks_a_model
@@ -98,10 +98,7 @@ async def _play(
     async with AsyncExitStack() as closing:
         connect = context.connect or no_models
         if context.connect is None and (asks_a_model(request.p1) or asks_a_model(request.p2)):
-            redis_url, password_file = settings.redis_url, settings.redis_password_file
-            limiter = shared_limiter(redis_url, password_file) if redis_url else LocalLimiter()
-            closing.push_async_callback(limiter.aclose)
-            connect = connector(settings, limiter)
+            connect = connector(settings, await closing.enter_async_context(limiter_of(settings)))
         await play(
             request,
             indices,

@@ -17,7 +17,7 @@ from services.scraper.views import DatasetRequest
 from services.scraper.website import replay_site
 from shared.errors import Conflict, UsageError
 from shared.jobs import Context, HandedBack
-from shared.jobs.limits import LocalLimiter, shared_limiter
+from shared.jobs.limits import limiter_of
 from shared.jobs.routes import BuildDataset, ScrapePages
 from shared.store import Store
 
@@ -59,15 +59,11 @@ async def _scrape_pages(id: str, number: int, context: Context) -> None:
         context.tell(RangeProgress(number, outcomes))
         go_on()
 
-    limiter = shared_limiter(settings.redis_url, settings.redis_password_file) if settings.redis_url else LocalLimiter()
-    try:
-        async with replay_site(settings, limiter) as site:
-            listing = await scrapes.list_range(id, number, site)
-            if listing.next is not None:
-                context.enqueue(ScrapePages(scrape_id=id, number=number + 1))
-            outcomes = await fetch_range(listing, StoredReplays(context.store), site, advance)
-    finally:
-        await limiter.aclose()
+    async with limiter_of(settings) as limiter, replay_site(settings, limiter) as site:
+        listing = await scrapes.list_range(id, number, site)
+        if listing.next is not None:
+            context.enqueue(ScrapePages(scrape_id=id, number=number + 1))
+        outcomes = await fetch_range(listing, StoredReplays(context.store), site, advance)
     scrapes.finish(id, number, outcomes)
 
 

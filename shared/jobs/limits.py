@@ -19,6 +19,8 @@ from typing import Protocol
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from shared.settings import Settings
+
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 10.0
@@ -149,3 +151,14 @@ def shared_limiter(redis_url: str, password_file: Path | None = None) -> SharedL
     """The limits of all who reach the Redis at that URL."""
     password = password_file.read_text().strip() if password_file else None
     return SharedLimiter(redis.asyncio.Redis.from_url(redis_url, password=password, socket_timeout=5.0))
+
+
+@asynccontextmanager
+async def limiter_of(settings: Settings) -> AsyncIterator[Limiter]:
+    """The limits that this process keeps to: those of all who share its Redis, or its own where it has none."""
+    url, password_file = settings.redis_url, settings.redis_password_file
+    limiter: Limiter = shared_limiter(url, password_file) if url else LocalLimiter()
+    try:
+        yield limiter
+    finally:
+        await limiter.aclose()
