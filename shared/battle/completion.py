@@ -5,6 +5,7 @@ from that list. Reading an answer looks it up there and nowhere else: prose is n
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
@@ -20,7 +21,18 @@ Completions = Mapping[str, Action]
 NAME_LIMIT = 40
 # re.escape would also escape spaces, which not every engine behind a backend takes.
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
-_SHAPES = re.compile(r"(move|switch) \S.*|pass|.+ \(\S+, \S+pw, \S+\)", re.IGNORECASE)
+_SHAPES = re.compile(r"(move|switch) \S.*|pass|.+ \(\S+, \S+pw, \S+\)")
+# Signs that people and models write for one another, and that Unicode's own forms leave apart.
+_ONE_SIGN = str.maketrans(
+    {
+        **dict.fromkeys("`´ʹʻʼʽʾʿˈˊˋ՚׳᾽᾿῾‘’‚‛‹›′‵❛❜ꞌ", "'"),
+        **dict.fromkeys("«»ʺ“”„‟″‶❝❞〝〞〟", '"'),
+        **dict.fromkeys("˗\u2043\u2212\u2500\u2796", "-"),
+        **dict.fromkeys("ː∶꞉", ":"),
+        **dict.fromkeys("。｡", "."),
+        **dict.fromkeys("\u115f\u1160\u2800\u3164\uffa0", " "),
+    }
+)
 
 
 class Reason(StrEnum):
@@ -59,18 +71,35 @@ def render(action: Action, completions: Completions) -> str | None:
 def parse(text: str, completions: Completions) -> Action | Reason:
     """The action that `text` means, or why it means none.
 
-    The text must be a completion from end to end. Space around it, and its case where that leaves one
-    meaning, don't matter.
+    The text must be a completion from end to end. How its signs are typed, `folded`, doesn't matter where that leaves
+    one meaning.
     """
     answer = text.strip()
-    if not answer:
-        return Reason.EMPTY
     if answer in completions:
         return completions[answer]
-    meant = [action for written, action in completions.items() if written.casefold() == answer.casefold()]
+    answer = folded(answer)
+    if not answer:
+        return Reason.EMPTY
+    meant = [action for written, action in completions.items() if folded(written) == answer]
     if len(meant) == 1:
         return meant[0]
     return Reason.ILLEGAL if _SHAPES.fullmatch(answer) else Reason.UNPARSABLE
+
+
+def folded(text: str) -> str:
+    """The text as it stands for all that differ from it in typing alone: `  King’s  SHIELD` → `king's shield`.
+
+    Case, accents, Unicode's composed, full-width and other compatible forms, quotes, dashes, the width of spaces and
+    what has no width: none of them tells two names apart. Lines stay lines.
+    """
+    plain = _decomposed(_decomposed(text.translate(_ONE_SIGN)).casefold()).translate(_ONE_SIGN)
+    kinds = ((sign, unicodedata.category(sign)) for sign in plain)
+    plain = "".join("-" if kind == "Pd" else sign for sign, kind in kinds if kind not in ("Mn", "Me", "Cf"))
+    return "\n".join(" ".join(line.split()) for line in plain.strip().splitlines())
+
+
+def _decomposed(text: str) -> str:
+    return unicodedata.normalize("NFKD", text)
 
 
 def regex(completions: Completions) -> str:
