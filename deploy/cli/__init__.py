@@ -1,30 +1,93 @@
 """`alphastral`: the command line.
 
+A command's module is imported when the command is called: each needs other large libraries, and help needs none.
 Expected errors are shown as one sentence, without a traceback: exit code 2 when the command was used wrongly, else 1.
 """
 
+import ast
 import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from keyword import iskeyword
+from pathlib import Path
+from typing import Any
 
 import typer
-from rich.markup import escape
+from typer.core import TyperGroup
 
-from deploy import serving
-from deploy.cli import (
-    bench,
-    data,
-    judge,
-    loop,
-    models,
-    play,
-    queue,
-    selfplay,
-    tournament,
-)
-from deploy.cli.options import NAMES
-from deploy.cli.show import err
 from shared.errors import AlphaStralError, UsageError
 
+COMMANDS: Mapping[str, str] = {
+    name: module
+    for module, names in (
+        ("deploy.cli.play", ("battle", "try")),
+        ("deploy.cli.queue", ("enqueue", "matchups", "matchup", "cancel", "resume", "up", "demo")),
+        ("deploy.cli.judge", ("report", "verify", "skew", "ratings")),
+        ("deploy.cli.tournament", ("tournament",)),
+        ("deploy.cli.bench", ("bench",)),
+        ("deploy.cli.selfplay", ("selfplay",)),
+        ("deploy.cli.data", ("scrape", "dataset", "pokedex")),
+        ("deploy.cli.models", ("train", "evaluate", "models", "policies")),
+        ("deploy.cli.loop", ("loop",)),
+        ("deploy.serving", ("serve",)),
+    )
+    for name in names
+}
+"""Command → the module of its function, which is called as it is, but `try_`."""
+GROUPS = ("dataset", "models")
+"""Those with commands of their own: the module's `app`. Its callback is called as they are."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands as typer makes them, each imported when it is taken out."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(COMMANDS[name])
+        if name in GROUPS:
+            return typer.main.get_command(module.app)
+        alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+        alone.command(name)(getattr(module, _function(name)))
+        return typer.main.get_command(alone)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands()  # type: ignore[assignment]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """What each does, without importing it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said(name)) for name in COMMANDS])
+
+
+def said(name: str) -> str:
+    """The first sentence of a command's docstring, read from its source."""
+    for node in _source(COMMANDS[name]).body:
+        if isinstance(node, ast.FunctionDef) and node.name == _function(name):
+            return (ast.get_docstring(node) or "").partition("\n\n")[0].replace("\n", " ")
+    raise KeyError(name)
+
+
+def _function(name: str) -> str:
+    return name + "_" * iskeyword(name)
+
+
+@cache
+def _source(module: str) -> ast.Module:
+    path = Path(__file__).parents[2].joinpath(*module.split(".")).with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,17 +95,10 @@ app = typer.Typer(
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
-for command in (
-    *(play.battle, queue.enqueue, queue.matchups, queue.matchup, queue.cancel, queue.resume, queue.up, queue.demo),
-    *(judge.report, judge.verify, judge.skew, judge.ratings, selfplay.selfplay, data.scrape),
-    *(models.train, models.evaluate, loop.loop, tournament.tournament, bench.bench),
-    *(serving.serve, data.pokedex),
-):
-    app.command()(command)
-app.command(name="policies")(models.list_policies)
-app.command(name="try")(play.try_policy)
-app.add_typer(data.app, name="dataset")
-app.add_typer(models.app, name="models")
+
+@app.callback()
+def _options() -> None:
+    pass
 
 
 def main() -> None:
@@ -50,6 +106,11 @@ def main() -> None:
     try:
         app()
     except AlphaStralError as error:
+        from rich.markup import escape
+
+        from deploy.cli.options import NAMES
+        from deploy.cli.show import err
+
         field = (error.field or "").removeprefix("until_decided.")
         option = f" ({NAMES.get(field, f'--{field}'.replace('_', '-')).partition('/')[0]})" if field else ""
         err.print(f"[bold red]error{escape(option)}:[/] {escape(error.message)}")

@@ -83,7 +83,12 @@ def scrape(
     out.print(f"For a dataset: alphastral dataset build store:replays/{escape(format_name)} --out DIR")
 
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: made of battles, and looked at.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+@app.callback()
+def dataset() -> None:
+    """Datasets: made of battles, and looked at."""
 
 
 @app.command()

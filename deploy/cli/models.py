@@ -30,8 +30,8 @@ UNFINISHED = Path("var/train")
 """What `train` has begun and not ended."""
 
 
-def list_policies(
-    policies: Annotated[Path | None, typer.Argument(help="A policy file, to list what it names too.")] = None,
+def policies(
+    file: Annotated[Path | None, typer.Argument(help="A policy file, to list what it names too.")] = None,
 ) -> None:
     """List the policies, their options, and the formats they play."""
     for kind in KINDS.values():
@@ -41,14 +41,12 @@ def list_policies(
     out.print("options of policies that ask a model, as in mistral:mistral-small-latest?contract=v1&asks=3:")
     for name, option in OPTIONS.items():
         out.print(f"  {name:<12} {escape(option.meaning)}")
-    for name, policy in read_policies(policies).items():
+    for name, policy in read_policies(file).items():
         out.print(f"{escape(name):<12} {escape(policy)}")
     out.print(f"formats: {', '.join(FORMATS)}")
 
 
-app = typer.Typer(
-    no_args_is_help=False, rich_markup_mode=None, help="The models of the registry; alone, it lists them."
-)
+app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, add_completion=False)
 
 Name = Annotated[str, typer.Argument(help="A model's name.")]
 Version = Annotated[str, typer.Argument(help="NAME@VERSION.")]
@@ -57,8 +55,8 @@ Repo = Annotated[str, typer.Argument(help="A repository on the Hub: NAMESPACE/NA
 
 
 @app.callback(invoke_without_command=True)
-def list_models(context: typer.Context) -> None:
-    """List every version of every model; a star marks what its name stands for."""
+def models(context: typer.Context) -> None:
+    """The models of the registry; alone, it lists every version. A star marks what a name stands for."""
     if context.invoked_subcommand is not None:
         return
     registry = _registry()

@@ -268,7 +268,7 @@ def _play(matchup_id: str, settings: Settings, showdown_port: int | None) -> tup
     return run.model_copy(update={"cancelled": interrupted and not is_whole}), is_whole
 
 
-def try_policy(
+def try_(
     policy: Annotated[str, typer.Argument(help="A policy that asks a model.")],
     state: Annotated[
         Path | None, typer.Option(help="A state as JSON; else one of ours, a turn with moves and switches.")

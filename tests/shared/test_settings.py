@@ -41,7 +41,9 @@ def test_a_setting_that_cannot_be_is_told_by_its_variable(tmp_path: Path, variab
         settings(tmp_path, f"{variable}={value}")
 
 
-@pytest.mark.parametrize("entry", ["deploy.worker", "deploy.serving", "deploy.cli", "services.inference.supervisor"])
+@pytest.mark.parametrize(
+    "entry", ["deploy.worker", "deploy.serving", "deploy.cli.models", "services.inference.supervisor"]
+)
 def test_torch_is_told_how_long_its_threads_spin_before_anything_loads_it(entry: str) -> None:
     code = f"import os, sys, {entry}; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
     environment = {name: value for name, value in child_environment().items() if name != "GOMP_SPINCOUNT"}
