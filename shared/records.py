@@ -6,18 +6,16 @@ decision, software versions, and each battle's input log and public log.
 In every record `p1` and `p2` are the policies as given; `p1_seat` says on which seat p1 sat.
 """
 
-import gzip
-import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord, first_fault
+from shared.foreign import parse_json, read_file
 from shared.verdicts.scores import Winner
 from shared.verdicts.sequential import SequentialTest, UntilDecided
 
@@ -29,7 +27,8 @@ MAX_BATTLES = 100_000
 MAX_CONCURRENCY = 256
 MAX_TEAM_CHARACTERS = 20_000
 MAX_POLICY_CHARACTERS = 300
-_MAX_DIGITS = 50
+MAX_RUN_BYTES = 1 << 30
+"""Unpacked: 35,000 battles."""
 TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
 
 
@@ -341,24 +340,17 @@ def read_run(path: Path) -> Run:
     Raises BrokenRecord, naming the file and the field, when it is not one.
     """
     try:
-        raw = path.read_bytes()
-        return parse_run(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, str(path))
-    except (OSError, EOFError, zlib.error) as error:
+        raw = read_file(path, MAX_RUN_BYTES)
+    except (OSError, ValueError) as error:
         raise BrokenRecord(f"cannot read the run file {path}: {error}") from error
-
-
-def _whole(digits: str) -> int:
-    # The longest that we write is a policy's seed, of 39 digits; with hundreds, arithmetic overflows somewhere.
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError(f"a number has {len(digits)} digits")
-    return int(digits)
+    return parse_run(raw, str(path))
 
 
 def parse_run(raw: bytes, name: str) -> Run:
     """A run from its JSON text. Raises BrokenRecord, naming `name` and the first field at fault."""
     try:
-        document: Any = json.loads(raw, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(raw)
+    except ValueError as error:
         raise BrokenRecord(f"{name} is not a run file: it is no JSON ({error})") from error
     try:
         return _completed(Run.model_validate(document))

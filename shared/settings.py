@@ -1,7 +1,6 @@
 """Every setting that comes from the environment, and the only place that reads it."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import UsageError, first_fault
+from shared.foreign import read_toml
 
 # Before torch is imported anywhere: its threads wait for each other, and are to spin for a tenth of a millisecond
 # before they sleep. By default they spin for milliseconds, and keep the processors from the very threads they wait for
@@ -189,7 +189,7 @@ class Settings(BaseSettings):
         if self.endpoints_file is None:
             return {}
         try:
-            entries = _NAMED.validate_python(tomllib.loads(self.endpoints_file.read_text(encoding="utf-8")))
+            entries = _NAMED.validate_python(read_toml(self.endpoints_file))
             return {name: self._endpoint(entry) for name, entry in entries.items()}
         except ValidationError as error:
             where, why = first_fault(error)

@@ -12,7 +12,6 @@ called it.
 """
 
 import inspect
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial, wraps
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import quote
 import typer
 from pydantic import BaseModel, ValidationError
 
+from shared import foreign
 from shared.errors import UsageError, first_fault
 from shared.policies import KINDS, parse_policy
 from shared.records import AskedUntilDecided, NewMatchup
@@ -132,7 +132,7 @@ def read_policies(path: Path | None) -> Policies:
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """A TOML file. Raises UsageError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return foreign.read_toml(path)
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read: {error}") from error
     except ValueError as error:

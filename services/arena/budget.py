@@ -6,7 +6,6 @@ the battles so far took; the first is played alone, to learn what one takes.
 """
 
 import asyncio
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import UsageError, first_fault
+from shared.foreign import read_toml
 from shared.policies import PolicySpec
 from shared.records import BattleRecord, MatchupRequest
 
@@ -47,7 +47,7 @@ def read_prices(override: Path | None = None) -> Prices:
     prices: dict[str, Price] = {}
     for path in (Path(__file__).with_name("prices.toml"), *([override] if override else ())):
         try:
-            prices |= _PRICES.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+            prices |= _PRICES.validate_python(read_toml(path))
         except ValidationError as error:
             where, why = first_fault(error)
             raise UsageError(f"the price table {path}: {where}: {why}") from error

@@ -4,13 +4,13 @@ TGI 3.3.7 and vLLM have not been run by us: the flags are those of their documen
 https://huggingface.co/docs/text-generation-inference/reference/launcher   https://docs.vllm.ai/en/latest/cli/serve
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import UsageError
+from shared.foreign import parse_json
 from shared.registry import ModelCard
 
 
@@ -109,7 +109,7 @@ def folder_of_links(within: Path, model: str, folder: Path) -> Path:
 
 def _field(path: Path, name: str) -> object:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
     return found.get(name) if isinstance(found, dict) else None

@@ -3,36 +3,39 @@
 A recipe is an exact record. Its values, with those changed by `--set`, stand on the card of the model that came of it.
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import UsageError, first_fault
+from shared.foreign import parse_toml, read_toml
 
 FOLDER = Path(__file__).parent / "recipes"
 CPU_RECIPE = "cpu-smollm2"
+MAX_STEPS = 1_000_000
+"""A thousand times what any training here has taken; more is a slip, and would keep a trainer for years."""
 
 Device = Literal["cpu", "cuda"]
 Target = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Lora(_Frozen):
     """The adapter. https://arxiv.org/abs/2106.09685"""
 
     r: int = Field(ge=1, le=1024)
-    alpha: int = Field(ge=1)
+    alpha: int = Field(ge=1, le=1_000_000)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     bias: Literal["none", "all", "lora_only"] = "none"
-    targets: tuple[Target, ...] = Field(min_length=1)
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=100)
     """Linear layers of the language model, by the end of their names; never of a vision tower."""
-    last_layers: int | None = Field(default=None, ge=1)
+    last_layers: int | None = Field(default=None, ge=1, le=10_000)
     """Adapt only so many layers, the last ones; all when not given."""
 
 
@@ -56,20 +59,20 @@ class Recipe(_Frozen):
     """Learn the whole chat text, as the original project did, or the completion alone."""
     lora: Lora
     quantization: Quantization | None = None
-    max_steps: int = Field(ge=1)
+    max_steps: int = Field(ge=1, le=MAX_STEPS)
     learning_rate: float = Field(gt=0, le=1)
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
-    warmup_steps: int = Field(ge=0)
+    warmup_steps: int = Field(ge=0, le=MAX_STEPS)
     batch_size: int = Field(ge=1, le=1024)
-    accumulation: int = Field(default=1, ge=1)
+    accumulation: int = Field(default=1, ge=1, le=1024)
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "paged_adamw_8bit"]
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    evaluate_every: int = Field(ge=1)
-    save_every: int = Field(ge=1)
-    scored_decisions: int = Field(default=200, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0, le=1_000)
+    max_gradient_norm: float = Field(default=1.0, gt=0, le=1_000_000)
+    evaluate_every: int = Field(ge=1, le=MAX_STEPS)
+    save_every: int = Field(ge=1, le=MAX_STEPS)
+    scored_decisions: int = Field(default=200, ge=1, le=1_000_000)
     """Of how many validation decisions the accuracy is taken at each evaluation, drawn once by the seed."""
-    max_length: int = Field(ge=16)
+    max_length: int = Field(ge=16, le=1 << 20)
     """Tokens of prompt and completion; samples over it are left out and counted."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     group_by_length: bool = False
@@ -109,7 +112,7 @@ def load(name: str, changes: Mapping[str, str] | None = None, own: Path | None =
     if path.suffix != ".toml" or not path.is_file():
         raise UsageError(f"no recipe is called {name!r}; the recipes are: {', '.join(names(own))}", field="recipe")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
         for key, text in (changes or {}).items():
             _change(values, key.split("."), text)
         return Recipe.model_validate({"name": path.stem, **values})
@@ -144,6 +147,6 @@ def _change(values: dict[str, Any], path: list[str], text: str) -> None:
             raise UsageError(f"{'.'.join(path)} is no value of a recipe", field="set")
         values = inner
     try:
-        values[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        values[last] = parse_toml(f"value = {text}")["value"]
+    except TOMLDecodeError:
         values[last] = text

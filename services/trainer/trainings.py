@@ -10,6 +10,7 @@ trainings/ID/result.json     the version that it became
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +26,7 @@ from shared.work import ENDED, State, WorkKind, WorkStatus
 _NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 """On the Hub."""
+_Short = Annotated[str, Field(max_length=200)]
 
 
 class _Frozen(BaseModel):
@@ -41,7 +43,7 @@ class NewTraining(_Frozen):
     """What the model is to be called in the registry."""
     base: str | None = Field(default=None, max_length=200, pattern=rf"^(smollm2|{_REPOSITORY})$")
     """`smollm2`, or a model's name on the Hub; the recipe's own when not given."""
-    changes: dict[str, str] = Field(default_factory=dict, max_length=40, alias="set")
+    changes: dict[_Short, _Short] = Field(default_factory=dict, max_length=40, alias="set")
     """Values of the recipe that are to be others: `{"max_steps": "40"}`."""
     push: str | None = Field(default=None, max_length=200, pattern=rf"^{_REPOSITORY}$")
     """The repository on the Hub that it is sent to, too. The trainer needs a key that may write there."""

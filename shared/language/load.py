@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import BrokenRecord, UsageError
+from shared.foreign import parse_json
 from shared.language.chat import end_ids
 
 # A bar for a few seconds, and a name that peft and trl have yet to change, would only hide our own log.
@@ -127,8 +128,8 @@ def adapter_base(folder: Path) -> str | None:
     if (folder / "config.json").exists() or not path.exists():
         return None
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return str(parse_json(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} names no base model") from error
 
 
@@ -234,7 +235,7 @@ def _old_tokenizer(folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BrokenRecord(f"{path} is no JSON: {error}") from error
     if not isinstance(found, dict):

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCardData
 from pydantic import ValidationError
 
 from shared.errors import UsageError, first_fault
+from shared.foreign import parse_json
 from shared.hub import Hub
 from shared.registry.card import ModelCard
 from shared.registry.folders import CARD, is_file_name
@@ -76,8 +77,8 @@ def _card(folder: Path, repo: str) -> ModelCard:
 
 def _field(path: Path, name: str, repo: str) -> str | None:
     try:
-        found = json.loads(_bounded(path, repo)).get(name)
-    except (ValueError, AttributeError, RecursionError) as error:
+        found = parse_json(_bounded(path, repo)).get(name)
+    except (ValueError, AttributeError) as error:
         raise UsageError(f"the {path.name} of {repo} is no JSON object") from error
     return found[:200] if isinstance(found, str) else None
 

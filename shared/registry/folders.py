@@ -1,11 +1,11 @@
 """What a folder must hold to be published, and how a damaged one is noticed. Nobody's code, no pickles."""
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
 from shared.errors import BrokenRecord, NotFound, UsageError
+from shared.foreign import parse_json
 from shared.registry.card import ModelCard, PublishedFile
 from shared.store import Store
 
@@ -76,10 +76,10 @@ def _check_weights(path: Path) -> None:
             header_bytes = int.from_bytes(file.read(8), "little")
             if header_bytes > _MAX_HEADER_BYTES:
                 raise UsageError(f"{path.name} is no safetensors file")
-            header = json.loads(file.read(header_bytes))
+            header = parse_json(file.read(header_bytes))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         bytes_in_all = 8 + header_bytes + max(ends, default=0)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UsageError(f"{path.name} is no safetensors file: {error}") from error
     if path.stat().st_size != bytes_in_all:
         raise UsageError(f"{path.name} is cut off: its tensors do not fit its length")

@@ -5,13 +5,14 @@ left out. The simulator's stream knows more, `>eval` among it: any other line, a
 whole input log one that is not run. The Node host (shared/simulator/again.js) keeps to the same list by itself.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from shared.foreign import parse_json
 
 MAX_LINES = 20_000
 MAX_LINE_CHARACTERS = 25_000
@@ -135,9 +136,9 @@ class _Read:
 
 def _fields(model: type[BaseModel], text: str) -> Mapping[str, Any]:
     try:
-        document = json.loads(text)
+        document = parse_json(text)
         if isinstance(document, dict) and isinstance(document.get("seed"), list):
             document["seed"] = tuple(document["seed"])
         return model.model_validate(document).model_dump(mode="json", exclude_none=True)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise NotRun("a field of another form") from error
