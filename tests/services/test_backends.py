@@ -1,6 +1,8 @@
 """How models are asked, over real sockets: what comes back of every manner of server, and what a server sees of us."""
 
 import asyncio
+import gzip
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ import pytest
 
 from services.arena.backends import Backend, Question
 from services.arena.backends.chat import make_backend
+from services.arena.backends.transport import MAX_ANSWER_BYTES
 from shared.battle.completion import regex
 from shared.battle.decision import Reason
 from shared.errors import Unreachable, UsageError
@@ -19,7 +22,7 @@ from shared.policies import parse_policy
 from shared.settings import Settings
 from tests.standins import models as standins
 from tests.standins.http import Received, Send, Server
-from tests.standins.models import MISTRAL, OPENAI, TGI, Api, Manner, StandIn
+from tests.standins.models import MISTRAL, OPENAI, TGI, Api, Asked, Manner, StandIn
 
 PERMITTED = ("move Sunny Day", "move U-turn tera", "switch Mr. Mime", "move 10,000,000 Volt Thunderbolt", "pass")
 SECRET = "sk-very-secret-0123456789"
@@ -444,3 +447,43 @@ def test_a_variable_set_to_nothing_is_no_key(monkeypatch: pytest.MonkeyPatch) ->
     assert made.endpoint("https://api.mistral.ai").key is None
     assert made.endpoint("https://router.huggingface.co").key is not None
     assert SECRET not in repr(made)
+
+
+# ── answers without end ─────────────────────────────────────────────────────────────────────────────
+
+
+async def without_end(model: StandIn, asked: Asked) -> Send:
+    return Send((b"data: " + b"x" * (1 << 20),) * 10_000)
+
+
+async def unpacks_without_end(model: StandIn, asked: Asked) -> Send:
+    return Send(gzip.compress(bytes(MAX_ANSWER_BYTES + 1)), headers={"content-encoding": "gzip"})
+
+
+async def without_end_as_an_error(model: StandIn, asked: Asked) -> Send:
+    return Send((b"x" * (1 << 20),) * 10_000, status=400)
+
+
+async def packed_as_nobody_asked(model: StandIn, asked: Asked) -> Send:
+    return Send(b"x", headers={"content-encoding": "br"})
+
+
+@pytest.mark.parametrize("manner", [without_end, unpacks_without_end, without_end_as_an_error, packed_as_nobody_asked])
+@every_api
+async def test_an_answer_without_end_is_left_at_its_bound(api: Api, manner: Manner) -> None:
+    model = StandIn(api, manners=[manner])
+    async with asking(model) as backend:
+        reply = await backend.ask(question(timeout_seconds=60.0))
+
+    assert (reply.text, reply.problem, reply.retries) == ("", Reason.REFUSED, 0)
+    assert "longer than 8,388,608 bytes" in reply.detail or "packed as br" in reply.detail
+
+
+async def test_an_answer_that_was_packed_on_the_way_is_read() -> None:
+    async def packed(model: StandIn, asked: Asked) -> Send:
+        answer = await standins.correct(model, asked)
+        return Send(gzip.compress(json.dumps(answer.body).encode()), headers={"content-encoding": "gzip"})
+
+    model = StandIn(OPENAI, manners=[packed])
+    async with asking(model) as backend:
+        assert (await backend.ask(question())).problem is None

@@ -1,8 +1,8 @@
 """How a request reaches an endpoint: with its key and no other, in its place in the line, again where that may help.
 
 A key goes to the scheme, host and port that it belongs to. A request to anywhere else is not sent, and no redirect is
-followed. A server that is away is waited for: patience counts from when it last answered anybody, so that a busy server
-is not given up and a dead one is given up once, not once a battle.
+followed. What comes back is bounded, whoever reads it. A server that is away is waited for: patience counts from when
+it last answered anybody, so that a busy server is not given up and a dead one is given up once, not once a battle.
 
 What can go wrong between a question and its answer:
 
@@ -16,7 +16,8 @@ What can go wrong between a question and its answer:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 10.0
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 5.0
+MAX_ANSWER_BYTES = 8 << 20
+"""Unpacked, and of a stream all its events together. The most tokens that may be asked for are a fiftieth of it."""
 ITS_OWN_FAULT = 4
 """A question that fails so often, while others are answered in between, is not asked again."""
 _FOR_THIS_QUESTION = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 451})
@@ -173,6 +176,7 @@ def _client(endpoint: Endpoint) -> httpx2.AsyncClient:
             request.headers["Authorization"] = key
 
     async def read(response: httpx2.Response) -> None:
+        response.stream = _Bounded(response)
         # Before a library makes its own error of it.
         if not response.is_success:
             await response.aread()
@@ -182,9 +186,38 @@ def _client(endpoint: Endpoint) -> httpx2.AsyncClient:
         # As many as may be in flight, all kept: opening one costs more than asking.
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
         timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+        headers={"accept-encoding": "gzip, deflate"},
         follow_redirects=False,
         event_hooks={"request": [bind], "response": [read]},
     )
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """An answer's body, unpacked, up to its bound: of a server that never ends, no more is kept."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        """Raises Declined for a packing that was not asked for."""
+        packing = response.headers.pop("content-encoding", "identity").lower()
+        if packing not in ("identity", "gzip", "x-gzip", "deflate"):
+            raise Declined(f"its answer is packed as {packing}, which was not asked for")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        self._stream = response.stream
+        self._unpack = None if packing == "identity" else zlib.decompressobj(wbits=47)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_ANSWER_BYTES
+        async for piece in self._stream:
+            try:
+                whole = self._unpack.decompress(piece, left + 1) if self._unpack else piece
+            except zlib.error as error:
+                raise httpx2.DecodingError(str(error)) from error
+            left -= len(whole)
+            if left < 0:
+                raise Declined(f"its answer is longer than {MAX_ANSWER_BYTES:,} bytes")
+            yield whole
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
