@@ -3,18 +3,26 @@
     KIND/ID/request.json           what was asked for, written once
     KIND/ID/cancelled              empty, or why, where it was not a person's wish
     KIND/ID/failures/NNNNN.txt     why a part of it failed for good; work that has no parts has part 0
+    KIND/ID/…/unreadable-…         a file that was cut short, say, set aside for a person to look at
 
 A kind of work adds files of its own. The state of what was asked for follows from the store, never from the queue.
 """
 
+import logging
+import secrets
 from contextlib import suppress
 from datetime import datetime
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import Conflict, NotFound, broken
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, broken
 from shared.store import Store, is_id
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = "unreadable"
+"""How the name of a file begins that was set aside."""
 
 R = TypeVar("R", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)
@@ -122,11 +130,24 @@ class Asked(Generic[R]):
         return {int(name.split(".", 1)[0]): f"{folder}/{name}" for name in names if name[:1].isdigit()}
 
     def read(self, id: str, name: str, model: type[M]) -> M | None:
-        """A document beside the request; None where there is none. Raises BrokenRecord."""
+        """A document beside the request, which can be made again; None where there is none that can be read."""
         path = self.path(id, name)
         with suppress(NotFound):
-            return self._parsed(model, self.files.read(path, path), path)
+            try:
+                return self._parsed(model, self.files.read(path, path), path)
+            except BrokenRecord as error:
+                self.set_aside(id, name, error.message)
         return None
+
+    def set_aside(self, id: str, name: str, why: str) -> None:
+        """Keep a file that cannot be read under another name: from now on it counts as missing, and is made again."""
+        path = self.path(id, name)
+        aside = f"{UNREADABLE}-{path.rpartition('/')[2]}-{secrets.token_hex(4)}"
+        try:
+            self.files.rename(path, aside)
+            log.warning("%s, so it counts as missing; it is kept beside its place as %s.", why, aside)
+        except Unreachable as error:
+            log.warning("%s, so it counts as missing; it cannot be set aside: %s.", why, error)
 
     def _text(self, id: str, name: str) -> str | None:
         path = self.path(id, name)

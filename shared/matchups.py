@@ -9,14 +9,22 @@ matchups/ID/run.json.gz, report.html
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from shared.asked import Asked
-from shared.errors import BrokenRecord
+from shared.errors import NotFound, broken
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
 from shared.verdicts.sequential import SequentialTest
+
+T = TypeVar("T")
+
+_BATTLE = "battles/{:05d}.json.gz"
 
 
 class Matchups(Asked[MatchupRequest]):
@@ -28,31 +36,42 @@ class Matchups(Asked[MatchupRequest]):
 
     # ── battles ─────────────────────────────────────────────────────────────────────────────────────
 
-    def record(self, id: str, record: BattleRecord) -> None:
-        """Store one battle, atomically. A second record of the same battle replaces the first."""
-        self.files.write(self._battle(id, record.index), _packed(record.model_dump_json()))
+    def record(self, id: str, record: BattleRecord) -> bool:
+        """Store one battle, atomically. False where it has a record already: that one stands."""
+        return self.files.create(self._battle(id, record.index), _packed(record.model_dump_json()))
 
     def recorded(self, id: str) -> frozenset[int]:
         """Indices of the battles that have a record."""
         return frozenset(self.numbered(id, "battles"))
 
     def battle(self, id: str, index: int) -> BattleRecord:
-        """One battle's record. Raises NotFound or BrokenRecord."""
-        return self._parsed(BattleRecord, self._unpacked(id, index), self._battle(id, index))
+        """One battle's record. Raises NotFound where there is none, and where it cannot be read: it is set aside."""
 
-    def battles(self, id: str) -> Iterator[BattleRecord]:
-        """All recorded battles, in order of their index."""
-        return (self.battle(id, index) for index in sorted(self.recorded(id)))
+        def read(raw: bytes) -> BattleRecord:
+            record = BattleRecord.model_validate_json(raw)
+            if record.index != index:
+                raise ValueError(f"it is the record of battle {record.index}")
+            return record
+
+        return self._read_battle(id, index, read)
+
+    def battles(self, id: str, but_for: AbstractSet[int] = frozenset()) -> Iterator[BattleRecord]:
+        """All recorded battles, in order of their index, without some."""
+        for index in sorted(self.recorded(id) - but_for):
+            with suppress(NotFound):
+                yield self.battle(id, index)
 
     def played(self, id: str) -> dict[int, Played]:
         """Index → pair and winner of every recorded battle. Reads no more of a record than that."""
+
+        def read(raw: bytes) -> Played:
+            document: Any = json.loads(raw)
+            return Played(document["pair"], document["winner"])
+
         found: dict[int, Played] = {}
         for index in self.recorded(id):
-            try:
-                document: Any = json.loads(self._unpacked(id, index))
-                found[index] = Played(document["pair"], document["winner"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise BrokenRecord(f"{self._battle(id, index)} cannot be read: {error}") from error
+            with suppress(NotFound):
+                found[index] = self._read_battle(id, index, read)
         return found
 
     def forget_broken(self, id: str) -> None:
@@ -70,7 +89,8 @@ class Matchups(Asked[MatchupRequest]):
     def latest_look(self, id: str) -> SequentialTest | None:
         """The look at the most battles; None before the first."""
         looks = self.numbered(id, "looks")
-        return self.read(id, looks[max(looks)], SequentialTest) if looks else None
+        found = (self.read(id, looks[battles], SequentialTest) for battles in sorted(looks, reverse=True))
+        return next((test for test in found if test is not None), None)
 
     # ── results ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,15 +123,19 @@ class Matchups(Asked[MatchupRequest]):
     # ── files ───────────────────────────────────────────────────────────────────────────────────────
 
     def _battle(self, id: str, index: int) -> str:
-        return self.path(id, f"battles/{index:05d}.json.gz")
+        return self.path(id, _BATTLE.format(index))
 
-    def _unpacked(self, id: str, index: int) -> bytes:
-        path = self._battle(id, index)
-        raw = self.files.read(path, f"matchup {id} has no record of battle {index}")
+    def _read_battle(self, id: str, index: int, read: Callable[[bytes], T]) -> T:
+        """What `read` makes of a record. One that is cut, empty or another's is set aside, and counts as missing."""
+        path, absent = self._battle(id, index), f"matchup {id} has no record of battle {index}"
         try:
-            return gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise BrokenRecord(f"{path} cannot be read: {error}") from error
+            return read(gzip.decompress(self.files.read(path, absent)))
+        except ValidationError as error:
+            why = broken(path, error).message
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+            why = f"{path} cannot be read: {error}"
+        self.set_aside(id, _BATTLE.format(index), why)
+        raise NotFound(absent)
 
 
 def _packed(text: str) -> bytes:

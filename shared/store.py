@@ -1,5 +1,6 @@
 """A folder or a bucket, reached through obstore: small files read and replaced whole, and folders that appear whole."""
 
+import errno
 import fcntl
 import os
 import re
@@ -32,18 +33,22 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def replace_file(path: Path, raw: bytes) -> None:
+def replace_file(path: Path, raw: bytes | Iterable[bytes], *, new: bool = False) -> None:
     """Write or replace a file of this machine: whoever reads it sees all of it, or what was there before.
 
-    Its folder has to be there. Raises OSError, and leaves no half behind.
+    So too after a power cut, since it is on the disk before it has its name. Its folder has to be there. Raises
+    OSError, FileExistsError where the file must be `new` and is not, and leaves no half behind.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        temporary.write_bytes(raw)
-        temporary.replace(path)
-    except OSError:
+        _write(temporary, raw)
+        if new:
+            os.link(temporary, path)
+        else:
+            temporary.replace(path)
+        _keep_names(path.parent)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 class Store:
@@ -102,17 +107,42 @@ class Store:
 
     def write(self, path: str, raw: bytes) -> None:
         """Write or replace a small file, atomically."""
+        self._put(path, raw)
+
+    def write_pieces(self, path: str, pieces: Iterable[bytes]) -> None:
+        """Write or replace a large file that comes piece by piece, atomically."""
+        self._put(path, iter(pieces))
+
+    def _put(self, path: str, content: bytes | Iterator[bytes]) -> None:
         with self._reached("written"):
-            obstore.put(self._objects, self._root + path, raw)
+            if on_disk := self.on_disk(path):
+                _make_folder(on_disk.parent)
+                replace_file(on_disk, content)
+            else:
+                obstore.put(self._objects, path, content)
 
     def create(self, path: str, raw: bytes) -> bool:
         """Write a small file where there is none. False where there is, whichever process was first."""
-        try:
-            with self._reached("written"):
-                obstore.put(self._objects, self._root + path, raw, mode="create")
-        except AlreadyExistsError:
-            return False
+        with self._reached("written"):
+            if on_disk := self.on_disk(path):
+                _make_folder(on_disk.parent)
+            try:
+                if on_disk:
+                    replace_file(on_disk, raw, new=True)
+                else:
+                    obstore.put(self._objects, path, raw, mode="create")
+            except (AlreadyExistsError, FileExistsError):
+                return False
         return True
+
+    def rename(self, path: str, name: str) -> None:
+        """Give a file another name in its folder, where it is still there."""
+        with self._reached("written"), suppress(FileNotFoundError):
+            if on_disk := self.on_disk(path):
+                on_disk.rename(on_disk.with_name(name))
+                _keep_names(on_disk.parent)
+            else:
+                obstore.rename(self._objects, path, f"{path.rpartition('/')[0]}/{name}")
 
     def remove(self, path: str) -> None:
         """Take a file away, where there is one."""
@@ -156,21 +186,21 @@ class Store:
     def _list(self, path: str) -> tuple[list[str], list[str]]:
         """The names of the folders in a folder, and of its files."""
         with self._reached("reached"):
-            found = obstore.list_with_delimiter(self._objects, self._root + path)
+            if on_disk := self.on_disk(path):
+                return _list_on_disk(on_disk)
+            found = obstore.list_with_delimiter(self._objects, path)
         paths = (found["common_prefixes"], [file["path"] for file in found["objects"]])
         folders, files = ([path.rsplit("/", 1)[-1] for path in listed] for listed in paths)
         return folders, files
 
     @contextmanager
     def _reached(self, done: Literal["reached", "written"], absent: str = "") -> Iterator[None]:
-        """Errors of the disk and of obstore as ours, but for AlreadyExistsError; FileNotFoundError as `absent`."""
+        """Errors of the disk and of obstore as ours; FileNotFoundError as `absent`."""
         if Store._used_by not in (None, os.getpid()):
             raise RuntimeError("a process was forked after it had used a store")
         Store._used_by = os.getpid()
         try:
             yield
-        except AlreadyExistsError:
-            raise
         except (BaseError, OSError) as error:
             if absent and isinstance(error, FileNotFoundError):
                 raise NotFound(absent) from error
@@ -182,18 +212,59 @@ def _rename_into_place(folder: Path, files: Mapping[str, Content]) -> None:
     try:
         temporary.mkdir(parents=True)
         for name, content in files.items():
-            with (temporary / name).open("xb") as target:
-                if isinstance(content, Path):
-                    with content.open("rb") as source:
-                        shutil.copyfileobj(source, target, _PIECE_BYTES)
-                else:
-                    target.writelines([content] if isinstance(content, bytes) else content)
-                target.flush()
-                # What is renamed before it is on the disk may be empty after a power cut.
-                os.fsync(target.fileno())
+            _write(temporary / name, content)
+        _keep_names(temporary)
         temporary.rename(folder)
+        _keep_names(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(path: Path, content: Content) -> None:
+    """A new file, on the disk when this returns: what has its name before that may be empty after a power cut."""
+    with path.open("xb") as target:
+        if isinstance(content, Path):
+            with content.open("rb") as source:
+                shutil.copyfileobj(source, target, _PIECE_BYTES)
+        else:
+            target.writelines([content] if isinstance(content, bytes) else content)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder and those above it, on the disk when this returns."""
+    if folder.is_dir():
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+    _keep_names(folder.parent)
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the names in a folder on the disk, where its file system can do that."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(opened)
+
+
+def _list_on_disk(folder: Path) -> tuple[list[str], list[str]]:
+    """Its folders and its files. What begins with a dot is ours for a moment, or was left behind by a dead process."""
+    folders: list[str] = []
+    files: list[str] = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        for each in found:
+            if not each.name.startswith("."):
+                (folders if each.is_dir() else files).append(each.name)
+    return folders, files
 
 
 def _bucket(url: str) -> ObjectStore:

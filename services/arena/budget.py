@@ -90,7 +90,11 @@ class Spent:
     @classmethod
     def in_all(cls, records: Iterable[BattleRecord]) -> "Spent":
         """Summed over battles."""
-        every = [cls.in_battle(record) for record in records]
+        return cls.sum([cls.in_battle(record) for record in records])
+
+    @classmethod
+    def sum(cls, every: Sequence["Spent"]) -> "Spent":
+        """Unknown where any is."""
         costs = [each.cost_usd for each in every if each.cost_usd is not None]
         tokens = [each.tokens for each in every if each.tokens is not None]
         return cls(sum(costs) if len(costs) == len(every) else None, sum(tokens) if len(tokens) == len(every) else None)
@@ -148,6 +152,10 @@ class MatchupBudget:
     def note(self, records: Iterable[BattleRecord]) -> None:
         """Battles that were played before."""
         self._spent |= {record.index: Spent.in_battle(record) for record in records}
+
+    def lose(self, record: BattleRecord) -> None:
+        """What was spent on a battle that is played again, since a fault of ours broke it off."""
+        self._elsewhere = Spent.sum([self._elsewhere, Spent.in_battle(record)])
 
     async def end(self, record: BattleRecord) -> None:
         """A battle that had begun is over."""

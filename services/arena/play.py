@@ -3,10 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -23,18 +22,23 @@ from services.arena.player import Player
 from services.arena.policies import Connect, Policy, make_policy, no_models
 from services.arena.policies.baselines import Person
 from services.arena.policies.language_model import LanguageModel
+from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker
-from shared.errors import InvalidTeam, UsageError
+from shared.errors import BattleBroken, InvalidTeam, UsageError
 from shared.policies import check_format, person_behind
-from shared.records import BattleRecord, DecisionRecord, MatchupRequest, Seeds
+from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 from shared.settings import Settings
 from shared.text import one_line
 
 log = logging.getLogger(__name__)
 
 SAMPLE_TEAMS = Path(__file__).with_name("sample_teams")
+TRIES = 4
+"""How often a battle is begun that a fault of ours breaks off."""
+_TRIES_BESIDE_OTHERS = 2
+"""After those it is played again while no other is that was broken off: what ends a process may be one of them."""
 _NAME_CHARACTERS = 18  # Showdown's limit.
 PoliciesOf = Callable[[int], Mapping[Seat, Policy]]
 """Index of a battle → the policies that play it as p1 and p2."""
@@ -46,7 +50,7 @@ async def play(
     *,
     matchup_id: str,
     worker: str,
-    on_record: Callable[[BattleRecord], None],
+    on_record: Callable[[BattleRecord], object],
     stopping: Callable[[], bool] = lambda: False,
     battlefield: Battlefield | None = None,
     connect: Connect = no_models,
@@ -55,11 +59,12 @@ async def play(
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
-    A battle that breaks is recorded as broken and takes no other with it. Once `stopping()` is true or the budget
+    A battle that breaks is recorded as broken and takes no other with it. One that a fault of ours breaks off, such as
+    the end of a process, is begun again from its seeds, TRIES times at most. Once `stopping()` is true or the budget
     does not reach for another, no new battle begins; the call returns when those in play have ended. The policies are
     those that the request names, unless `policies_of` gives others. Raises UsageError (among them InvalidTeam,
-    UnknownPolicy) before the first battle when the request cannot be played as asked, and NotServed when a model's
-    server does not come to serve the version asked for.
+    UnknownPolicy) before the first battle when the request cannot be played as asked, NotServed when a model's
+    server does not come to serve the version asked for, and SimulatorError where no simulator can be started here.
     """
     budget = budget or MatchupBudget.of(request)
     async with AsyncExitStack() as closing:
@@ -73,7 +78,7 @@ async def play(
         versions = {name: version(name) for name in ("alphastral", "poke-env")} | {"python": python_version()}
         versions |= await field.versions()
         names = _log_names(request)
-        battles = _Battles(request, matchup_id, worker, field, policies_of, names, teams, versions)
+        battles = _Battles(request, matchup_id, worker, field, policies_of, names, teams, versions, asyncio.Lock())
         await battles.play(indices, on_record, stopping, budget)
 
 
@@ -130,36 +135,6 @@ async def resolve_teams(request: MatchupRequest, field: Battlefield) -> Teams:
     return Teams(packed, (names[0], names[1]))
 
 
-def battle_seeds(seed: int, index: int, *, pairs: bool) -> Seeds:
-    """The seeds of battle `index`: dice, both teams, and both policies' own randomness.
-
-    Seeds belong to seats. With pairs, battles 2k and 2k + 1 have the same, so the policies that exchange seats
-    meet the same teams and dice.
-    """
-    game = index // 2 if pairs else index
-
-    def draw(purpose: str) -> str:
-        return sha256(f"alphastral/{seed}/{game}/{purpose}".encode()).hexdigest()[:32]
-
-    return Seeds(
-        dice=f"sodium,{draw('dice')}",
-        p1_team=f"sodium,{draw('p1 team')}",
-        p2_team=f"sodium,{draw('p2 team')}",
-        p1_policy=int(draw("p1 policy"), 16),
-        p2_policy=int(draw("p2 policy"), 16),
-    )
-
-
-def pair_of(index: int, battles: int, *, pairs: bool) -> int | None:
-    """The number of the pair that battle `index` belongs to; None without pairs and for an odd last battle."""
-    return index // 2 if pairs and index // 2 * 2 + 1 < battles else None
-
-
-def p1_seat(index: int, *, pairs: bool) -> Seat:
-    """Where the policy p1 sits: on its own seat, but across the table in the second battle of a pair."""
-    return "p2" if pairs and index % 2 else "p1"
-
-
 @dataclass(frozen=True, slots=True)
 class _Battles:
     """What the battles of one call have in common."""
@@ -173,11 +148,13 @@ class _Battles:
     """What each policy is called in battle logs."""
     teams: Teams
     versions: Mapping[str, str]
+    alone: asyncio.Lock
+    """Held by a battle that was broken off more than once."""
 
     async def play(
         self,
         indices: Sequence[int],
-        on_record: Callable[[BattleRecord], None],
+        on_record: Callable[[BattleRecord], object],
         stopping: Callable[[], bool],
         budget: MatchupBudget,
     ) -> None:
@@ -187,7 +164,7 @@ class _Battles:
             for index in waiting:
                 if stopping() or not await budget.begin():
                     return
-                record = await self.play_battle(index)
+                record = await self.play_battle(index, budget)
                 on_record(record)
                 await budget.end(record)
 
@@ -199,8 +176,23 @@ class _Battles:
             # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
             raise errors.exceptions[0] from errors
 
-    async def play_battle(self, index: int) -> BattleRecord:
-        """Play battle `index` and tell how it went, whatever happens in it."""
+    async def play_battle(self, index: int, budget: MatchupBudget) -> BattleRecord:
+        """Play battle `index` and tell how it went, whatever happens in it; what is broken by ourselves, again."""
+        for number in range(1, TRIES + 1):
+            async with self.alone if number > _TRIES_BESIDE_OTHERS else nullcontext():
+                record, ours = await self._try_battle(index)
+            if not ours:
+                break
+            log.warning("Battle %s was broken off (%s of %s): %s", record.battle_tag, number, TRIES, record.broken)
+            if number < TRIES:
+                budget.lose(record)
+        else:
+            # What has no simulator at all would have recorded every battle as broken.
+            await self.field.versions()
+        return record
+
+    async def _try_battle(self, index: int) -> tuple[BattleRecord, bool]:
+        """One go at a battle, and whether a fault of ours broke it off."""
         request, policies = self.request, self.policies_of(index)
         generation = check_format(request.format).generation
         seat_of_p1 = p1_seat(index, pairs=request.pairs)
@@ -229,15 +221,16 @@ class _Battles:
         started_at, started = datetime.now(UTC), perf_counter()
         fought: FoughtBattle | None = None
         broken: str | None = None
+        ours = False
         try:
             fought = await self.field.fight(setup, players, lines)
         except Exception as error:
-            # The one broad catch: whatever broke this battle is its outcome, and its neighbours play on.
-            broken = one_line(f"{type(error).__name__}: {error}")
+            # The one broad catch: whatever broke this battle, its neighbours play on.
+            broken, ours = one_line(f"{type(error).__name__}: {error}"), not isinstance(error, BattleBroken)
             log.warning("Battle %s broke: %s", setup.tag, broken, exc_info=log.isEnabledFor(logging.DEBUG))
         public_log = tuple(seen_by(None, lines))
         decisions = sorted((d for p in players.values() for d in p.decisions), key=lambda d: (d.turn, d.seat))
-        return BattleRecord(
+        record = BattleRecord(
             index=index,
             battle_tag=setup.tag,
             pair=pair_of(index, request.battles, pairs=request.pairs),
@@ -258,6 +251,7 @@ class _Battles:
             input_log=fought.input_log if fought else (),
             public_log=public_log,
         )
+        return record, ours
 
 
 async def _named(

@@ -40,10 +40,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     missing = _missing(payload, store)
     playing = bool(missing) and payload.start not in matchups.failures(matchup_id) and not ended()
     if playing:
-        budget = context.budget or MatchupBudget.of(
-            request,
-            lambda known: (matchups.battle(matchup_id, index) for index in matchups.recorded(matchup_id) - known),
-        )
+        budget = context.budget or MatchupBudget.of(request, lambda known: matchups.battles(matchup_id, known))
         try:
             asyncio.run(_play(request, missing, matchup_id, context, budget, lambda: context.stopping() or ended()))
         except (NotServed, UsageError) as error:
@@ -61,15 +58,18 @@ def play_shard(payload: PlayShard, context: Context) -> None:
 
 
 def look_at_matchup(payload: LookAtMatchup, context: Context) -> None:
-    """Look whether a matchup is decided; enqueue its next shards, or its report. It keeps nothing: the store tells."""
+    """Look what comes next in a matchup, shards or its report, and enqueue it. It keeps nothing: the store tells.
+
+    In one that is played until decided: whether it is. In another: what has come to be missing.
+    """
     progress = look_again(context.store, payload.matchup_id)
     if progress.test is not None:
         context.tell(progress.test)
     if progress.settled:
         context.enqueue(progress.report())
     else:
-        for shard in progress.next_shards():
-            context.enqueue(shard)
+        for job in progress.next_shards() if progress.request.until_decided else progress.jobs():
+            context.enqueue(job)
 
 
 def give_up_look_at_matchup(payload: LookAtMatchup, context: Context, reason: str) -> None:
@@ -91,8 +91,10 @@ async def _play(
     """Play. A model is one that this worker's settings reach, asked in the slots that all workers share."""
 
     def keep(record: BattleRecord) -> None:
-        Matchups(context.store).record(matchup_id, record)
-        context.tell(record)
+        if Matchups(context.store).record(matchup_id, record):
+            context.tell(record)
+        else:
+            log.warning("Battle %s has a record already, which stands: it was played twice.", record.battle_tag)
 
     settings = context.settings
     async with AsyncExitStack() as closing:

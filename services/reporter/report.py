@@ -26,7 +26,7 @@ from services.reporter.run import run_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, models
 from services.reporter.verdict import verdict
 from shared.jobs import Context
-from shared.jobs.routes import WriteReport
+from shared.jobs.routes import LookAtMatchup, WriteReport
 from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run, RunBattle
 from shared.text import as_name, count, duration, milliseconds, percent, percent_range, several, shown
@@ -206,6 +206,9 @@ def write_report(payload: WriteReport, context: Context) -> None:
         matchups.write_run(payload.matchup_id, run)
         matchups.write_report(payload.matchup_id, render(run))
         matchups.forget(payload.matchup_id, matchups.request(payload.matchup_id).battles)
+        if len(run.battles) < seen[0]:
+            # Some could not be read, and are to be played again.
+            context.enqueue(LookAtMatchup(matchup_id=payload.matchup_id, revision=f"{len(run.battles)}-{seen[1]}"))
 
 
 def give_up_write_report(payload: WriteReport, context: Context, reason: str) -> None:

@@ -44,7 +44,7 @@ class PlayShard(Payload):
 
 
 class LookAtMatchup(Payload):
-    """Look whether a matchup is decided, and enqueue what comes next: more shards, or its report."""
+    """Look what comes next in a matchup, shards or its report, and enqueue it; first whether it is decided."""
 
     matchup_id: _Id
     revision: _Revision

@@ -1,14 +1,16 @@
 """Where a matchup stands and what it still needs, from the store alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from services.arena.tasks import give_up_play_shard, play_shard
+from services.arena.matchups import MatchupWork
+from services.arena.tasks import give_up_play_shard, look_at_matchup, play_shard
 from services.reporter.report import give_up_write_report, write_report
 from shared.jobs import Context
-from shared.jobs.routes import PlayShard, WriteReport
+from shared.jobs.routes import LookAtMatchup, PlayShard, WriteReport
 from shared.matchups import Matchups
 from shared.records import MatchupRequest
 from shared.store import Store
@@ -160,4 +162,46 @@ def test_battles_recorded_while_a_report_is_written_are_in_it_at_the_end(work: W
 
     context = Context(work.context.settings, Busy(work.store.url), work.enqueue, lambda: False, "w")
     write_report(work.progress.report(), context)
+    assert Matchups(work.store).run("m").summary.n_games == 4
+
+
+def test_a_battle_that_was_recorded_by_another_worker_meanwhile_stands(tmp_path: Path) -> None:
+    work = Work(tmp_path, REQUEST)
+
+    class Late(Store):
+        def create(self, path: str, raw: bytes) -> bool:
+            if "/battles/" in path and not self.exists(path):
+                work.play(int(path[-13:-8]))
+            return super().create(path, raw)
+
+    told: list[object] = []
+    context = replace(work.context, store=Late(work.store.url), tell=told.append)
+
+    play_shard(work.shards[0], context)
+
+    assert [record.worker for record in Matchups(work.store).battles("m")] == ["w", "w"]
+    assert [record.battle_tag for record in Matchups(work.store).battles("m")] == ["b-0", "b-1"]
+    assert told == [], "none of ours counts"
+
+
+@pytest.mark.parametrize("torn", [0, 3])
+def test_a_battle_file_that_is_cut_is_played_again_and_fails_neither_report_nor_status(torn: int, work: Work) -> None:
+    all_battles(work)
+    write_report(work.progress.report(), work.context)
+    path = work.store.on_disk(f"matchups/m/battles/{torn:05d}.json.gz")
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:30])
+
+    write_report(work.progress.report(), work.context)
+    status = MatchupWork(work.store, work.context.settings).standing("m")
+
+    assert (Matchups(work.store).run("m").summary.n_games, status.finished, status.recorded) == (3, 3, 3)
+    assert status.state is State.RUNNING
+    (look,) = work.enqueued
+    assert isinstance(look, LookAtMatchup)
+    look_at_matchup(look, work.context)
+    assert work.enqueued[1:] == [work.shards[torn // 2]]
+    play_shard(work.shards[torn // 2], work.context)
+    write_report(work.progress.report(), work.context)
+    assert work.progress.state is State.FINISHED
     assert Matchups(work.store).run("m").summary.n_games == 4

@@ -83,3 +83,13 @@ async def test_what_cannot_be_counted_cannot_be_kept_within_bounds(unknown: Batt
 
     assert not await budget.begin()
     assert budget.stopped == "a budget of 1 USD cannot be kept, since it is unknown what was spent"
+
+
+async def test_what_was_spent_on_a_battle_that_is_played_again_counts() -> None:
+    budget = MatchupBudget(max_tokens=1_000)
+    assert await budget.begin()
+    for _ in range(4):
+        budget.lose(cost(0, tokens=100))
+    await budget.end(cost(0, tokens=100))
+
+    assert not await budget.begin()

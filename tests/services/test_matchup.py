@@ -1,6 +1,8 @@
 """Matchups on the real simulator: pairs, seeds, and one battle's trouble kept from the others."""
 
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from services.arena.play import play
 from services.arena.player import Player
 from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
-from shared.errors import InvalidTeam, UnknownFormat, UnknownPolicy, UsageError
+from shared.errors import AlphaStralError, InvalidTeam, UnknownFormat, UnknownPolicy, UsageError
 from shared.records import BattleRecord, MatchupRequest
 
 
@@ -107,6 +109,70 @@ async def test_a_battle_that_breaks_is_an_outcome_and_its_neighbours_play_on() -
     assert [record.winner is None for record in records] == [False, True, False, False]
     assert records[1].broken == "RuntimeError: a bug in one battle"
     assert logs(records)[0] == logs(await played(matchup(battles=4)))[0]
+
+
+class DiesOn(SimulatorBattlefield):
+    """The real battlefield, whose Node.js is killed in the middle of the first goes at some battles."""
+
+    def __init__(self, goes: dict[str, int]) -> None:
+        super().__init__()
+        self.goes = goes
+        """Tag → how many goes at that battle end so."""
+
+    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
+        if self.goes.get(setup.tag, 0):
+            self.goes[setup.tag] -= 1
+            log = Killing(lambda: os.kill(self.simulator.pid or 0, signal.SIGKILL))
+        return await super().fight(setup, players, log)
+
+
+class Killing(list[str]):
+    """A battle's log that does something once the battle is some turns old."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self.then = then
+
+    def extend(self, lines: Iterable[str]) -> None:
+        super().extend(lines)
+        if "|turn|3" in self:
+            self.then()
+
+
+async def test_battles_whose_simulator_is_killed_are_played_again_from_their_seeds() -> None:
+    # One battle's kill takes the others with it.
+    killed = await played(matchup(battles=4, concurrency=4), battlefield=DiesOn({"m-00001": 1, "m-00002": 2}))
+
+    assert [record.broken for record in killed] == [None] * 4
+    assert logs(killed) == logs(await played(matchup(battles=4)))
+
+
+async def test_a_battle_that_ends_the_simulator_every_time_is_broken_and_no_other_is() -> None:
+    killed = await played(matchup(battles=4, concurrency=4), battlefield=DiesOn({"m-00001": 99}))
+
+    assert [record.winner is None for record in killed] == [False, True, False, False]
+    assert "status -9" in (killed[1].broken or "")
+
+
+async def test_where_the_simulator_cannot_be_started_again_no_battle_is_broken(tmp_path: Path) -> None:
+    class Vanishes(DiesOn):
+        async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
+            self.simulator._node = tmp_path / "no-node"
+            return await super().fight(setup, players, log)
+
+    records: list[BattleRecord] = []
+
+    with pytest.raises(AlphaStralError, match=r"no-node"):
+        await play(
+            matchup(battles=4),
+            range(4),
+            matchup_id="m",
+            worker="test",
+            on_record=records.append,
+            battlefield=Vanishes({"m-00000": 9}),
+        )
+
+    assert [record for record in records if record.broken] == []
 
 
 async def test_no_battle_begins_once_the_arena_is_stopping() -> None:

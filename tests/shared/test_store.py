@@ -1,9 +1,11 @@
 """The store: written once, atomically, and read back with clear errors."""
 
+import gzip
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -12,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, UsageError
+from shared.errors import Conflict, NotFound, Unreachable, UsageError
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
 from shared.store import Store
+from shared.verdicts.sequential import UntilDecided, latest_look
 from shared.work import new_id
 from tests.standins.bucket import Bucket, serving
 
@@ -231,17 +234,95 @@ def test_an_unknown_or_hostile_id_is_not_found(store: Store, name: str) -> None:
         Matchups(store).request(name)
 
 
-def test_a_record_cut_short_is_told_by_name(store: Store, tmp_path: Path) -> None:
-    Matchups(store).create("m1", REQUEST)
-    Matchups(store).record("m1", record(0))
-    path = tmp_path / "store/matchups/m1/battles/00000.json.gz"
-    path.write_bytes(path.read_bytes()[:-20])
+@pytest.mark.parametrize(
+    "torn",
+    [
+        lambda raw: b"",
+        lambda raw: raw[:-20],
+        lambda raw: raw[:12] + b"\xff" * 40,
+        lambda raw: b"\0" * len(raw),
+        lambda raw: gzip.compress(b""),
+        lambda raw: gzip.compress(gzip.decompress(raw)[:50]),
+        lambda raw: gzip.compress(b"[]"),
+        lambda raw: gzip.compress(record(3).model_dump_json().encode()),
+    ],
+    ids=["empty", "cut", "garbage", "zeros", "nothing", "half", "another-document", "another-battle"],
+)
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_a_battle_file_that_cannot_be_read_counts_as_missing_and_is_kept(
+    kind: str, torn: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(str(tmp_path / "store") if kind == "disk" else f"memory://{tmp_path}")
+    matchups, path = Matchups(store), "matchups/m1/battles/00000.json.gz"
+    matchups.create("m1", REQUEST)
+    for index in (0, 1):
+        matchups.record("m1", record(index))
+    store.write(path, torn(store.read(path, "gone")))
+    bytes_kept = store.read(path, "gone")
 
-    with pytest.raises(BrokenRecord, match=r"00000\.json\.gz"):
-        Matchups(store).battle("m1", 0)
-    path.write_bytes(path.read_bytes()[:12] + b"\xff" * 40)
-    with pytest.raises(BrokenRecord, match=r"00000\.json\.gz"):
-        Matchups(store).battle("m1", 0)
+    assert [battle.index for battle in matchups.battles("m1")] == [1]
+
+    assert matchups.recorded("m1") == {1} and matchups.played("m1").keys() == {1}
+    (kept,) = [name for name in store.files("matchups/m1/battles") if name.startswith("unreadable-00000.json.gz-")]
+    assert store.read(f"matchups/m1/battles/{kept}", "gone") == bytes_kept
+    assert path in caplog.text and kept in caplog.text
+    assert matchups.record("m1", record(0)), "it is recorded again"
+    assert [battle.index for battle in matchups.battles("m1")] == [0, 1]
+
+
+def test_a_look_that_cannot_be_read_counts_as_missing(store: Store, tmp_path: Path) -> None:
+    matchups = Matchups(store)
+    matchups.create("m1", REQUEST)
+    looks = {battles: latest_look({}, UntilDecided(), most=400, pairs=True) for battles in (6, 10)}
+    for battles, test in looks.items():
+        matchups.record_look("m1", test.model_copy(update={"battles": battles}))
+    (tmp_path / "store/matchups/m1/looks/00010.json").write_bytes(b"")
+
+    latest = matchups.latest_look("m1")
+
+    assert latest is not None and latest.battles == 6
+
+
+def test_a_battle_that_cannot_be_set_aside_counts_as_missing_all_the_same(tmp_path: Path) -> None:
+    class ReadOnly(Store):
+        def rename(self, path: str, name: str) -> None:
+            raise Unreachable("it is read-only")
+
+    matchups = Matchups(ReadOnly(str(tmp_path)))
+    matchups.create("m1", REQUEST)
+    matchups.record("m1", record(0))
+    (tmp_path / "matchups/m1/battles/00000.json.gz").write_bytes(b"")
+
+    assert list(matchups.battles("m1")) == []
+
+
+@pytest.mark.parametrize("kind", ["disk", "bucket", "memory"])
+def test_of_two_records_of_a_battle_the_first_stands(kind: str, tmp_path: Path, bucket: Bucket) -> None:
+    url = {"disk": str(tmp_path / "store"), "bucket": "s3://x/y", "memory": f"memory://{tmp_path.name}"}[kind]
+
+    recorded = [Matchups(Store(url)).record("m1", record(0, worker=name)) for name in ("one", "two")]
+
+    assert recorded == [True, False]
+    assert Matchups(Store(url)).battle("m1", 0).worker == "one"
+
+
+def test_what_is_written_is_on_the_disk_with_its_name_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+
+    def fsync(file: int) -> None:
+        name = Path(f"/proc/self/fd/{file}").readlink().relative_to(tmp_path).as_posix()
+        synced.append((name, (tmp_path / "m/battles/one").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    Store(str(tmp_path)).create("m/battles/one", b"whole")
+
+    file, *folders = [(name, there) for name, there in synced if "/." in name or there]
+    assert file[0].startswith("m/battles/.one.") and not file[1], "its bytes come before its name"
+    assert folders == [("m/battles", True)], "and its name before it is said to be there"
+    assert [name for name, there in synced if not there] == [".", "m", file[0]], "new folders, too"
 
 
 def test_a_file_half_written_by_a_dead_process_is_no_record(store: Store, tmp_path: Path) -> None:
