@@ -33,6 +33,12 @@ class Move:
     name: str
     gimmick: Gimmick | None = None
 
+    @property
+    def told_power(self) -> int | None:
+        """The power that the request tells behind the name (`Return 102`, `Hidden Power Fire 70`)."""
+        _, _, number = self.name.rpartition(" ")
+        return int(number) if number.isdecimal() and len(number) < 4 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:

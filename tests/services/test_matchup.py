@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -227,10 +228,15 @@ async def test_a_given_team_is_played() -> None:
     assert any(line.startswith("|poke|p1|Glimmora") for line in record.public_log)
 
 
-@pytest.mark.parametrize("generation", range(1, 10))
-async def test_random_battles_of_every_generation_end_without_a_refused_order(generation: int) -> None:
-    request = matchup("random", "heuristic", 4, format=f"gen{generation}randombattle")
+BATTLES = int(os.environ.get("BATTLES_A_GENERATION", "2"))
 
-    for record in await played(request):
+
+@pytest.mark.parametrize(("p1", "p2"), [("heuristic", "max-damage"), ("random", "typed")])
+@pytest.mark.parametrize("generation", range(1, 10))
+async def test_in_every_generation_no_order_is_refused_and_no_baseline_substituted(
+    generation: int, p1: str, p2: str
+) -> None:
+    for record in await played(matchup(p1, p2, BATTLES, format=f"gen{generation}randombattle")):
         assert record.broken is None
         assert not [d for d in record.decisions if (d.refused_by_simulator or "").startswith("[Invalid choice]")]
+        assert not [d.reasoning for d in record.decisions if d.outcome is Outcome.SUBSTITUTED]

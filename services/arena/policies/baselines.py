@@ -1,6 +1,6 @@
 """Policies without a model: a coin, a rule of types, a person, and two of poke-env's players.
 
-Those two are unmodified so that their known strength holds.
+Those two are unmodified so that their known strength holds; only the power that a request tells of a move is told them.
 """
 
 import random
@@ -52,9 +52,7 @@ class _PokeEnvBaseline:
         if view.request.get("teamPreview"):
             # poke-env's own preview is a random order of the team.
             return Decision(view.rng.choice(view.legal))
-        with _drawing_from(view.rng):
-            wanted = self._choose(view.battle)
-        action = _legal_action(wanted, view)
+        wanted, action = _asked(self._choose, view)
         if action is None:
             return Decision(view.rng.choice(view.legal), Outcome.SUBSTITUTED, Reason.ILLEGAL, reasoning=str(wanted))
         return Decision(action)
@@ -64,8 +62,7 @@ def max_damage(view: View) -> Action | None:
     """The move of most base power; None where poke-env's order is no legal action, and at team preview."""
     if view.request.get("teamPreview"):
         return None
-    with _drawing_from(view.rng):
-        return _legal_action(MaxBasePowerPlayer.choose_singles_move(view.battle), view)
+    return _asked(MaxBasePowerPlayer.choose_singles_move, view)[1]
 
 
 class MaxDamage(_PokeEnvBaseline):
@@ -97,14 +94,30 @@ def _drawing_from(rng: Generator) -> Iterator[None]:
         random.setstate(outside)
 
 
-def _legal_action(wanted: BattleOrder, view: View) -> Action | None:
+def _asked(choose: Callable[[Battle], BattleOrder], view: View) -> tuple[BattleOrder, Action | None]:
+    """The order of one of poke-env's players, and the legal action that it means."""
+    battle = view.battle
+    # By place, since ids may differ: to poke-env `hiddenpower` is `hiddenpowerground` before generation 7.
+    listed = enumerate(view.request["active"][0]["moves"], 1) if "active" in view.request else ()
+    slots = [slot for slot, move in listed if not move.get("disabled")]
+    slotted = list(zip(battle.available_moves, slots, strict=False))
+    told = {action.slot: action.told_power for action in view.legal if isinstance(action, Move)}
+    for move, slot in slotted:
+        # Of Return and Frustration it knows no power, since that is the Pokémon's; the request tells it.
+        if (power := told.get(slot)) is not None:
+            move._base_power_override = power
+    with _drawing_from(view.rng):
+        wanted = choose(battle)
+    return wanted, _legal_action(wanted, view, slotted)
+
+
+def _legal_action(wanted: BattleOrder, view: View, slotted: list[tuple[KnownMove, int]]) -> Action | None:
     if not isinstance(wanted, SingleBattleOrder):
         return None
     if isinstance(wanted.order, KnownMove):
         gimmick = _gimmick(wanted)
-        return next(
-            (a for a in view.legal if isinstance(a, Move) and a.id == wanted.order.id and a.gimmick == gimmick), None
-        )
+        slots = [slot for move, slot in slotted if move is wanted.order]
+        return next((a for a in view.legal if isinstance(a, Move) and a.slot in slots and a.gimmick == gimmick), None)
     if isinstance(wanted.order, Pokemon):
         slots = [
             slot
@@ -180,7 +193,8 @@ def _expected_power(move: Move, state: BattleState) -> float:
         )
     bonus = SAME_TYPE_BONUS if type_name in own.types else 1.0
     # Of unknown effect (Hidden Power), neutral is the best guess.
-    return facts.power * (facts.accuracy or 100) / 100 * bonus * (1.0 if multiplier is None else multiplier)
+    power = facts.power if move.told_power is None else move.told_power
+    return power * (facts.accuracy or 100) / 100 * bonus * (1.0 if multiplier is None else multiplier)
 
 
 def _weakness(switch: Switch, state: BattleState) -> float:
