@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
