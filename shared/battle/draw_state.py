@@ -53,10 +53,10 @@ def draw(generation: int, request: Request, battle: Battle, turns: TurnTracker) 
         turn=turns.turn,
         asked=_asked(request),
         own=_own_side(request, battle, turns, dex),
-        foe=_foe_side(battle, turns, dex),
+        foe=foe_side(battle, turns, dex),
         legal=legal_actions(request),
         weather=turns.weather,
-        fields={_words(effect.name): turn for effect, turn in battle.fields.items() if effect.name != "UNKNOWN"},
+        fields=fields(battle),
         last_turn=turns.last_turn,
         foe_moves_seen=turns.foe_moves,
     )
@@ -123,7 +123,13 @@ def _own_moves(
     return tuple(moves)
 
 
-def _foe_side(battle: Battle, turns: TurnTracker, dex: Pokedex) -> Side:
+def fields(battle: Battle) -> Mapping[str, int]:
+    """Terrains, rooms and gravity → the turn each began."""
+    return {_words(effect.name): turn for effect, turn in battle.fields.items() if effect.name != "UNKNOWN"}
+
+
+def foe_side(battle: Battle, turns: TurnTracker, dex: Pokedex) -> Side:
+    """What the seat of `turns` has seen of its opponent."""
     active: PokemonState | None = None
     bench: list[PokemonState] = []
     seat = other(turns.seat)

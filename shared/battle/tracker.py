@@ -14,9 +14,10 @@ from typing import Any
 from poke_env.battle import Battle
 
 from shared.battle.action import Request
-from shared.battle.draw_state import draw
+from shared.battle.draw_state import draw, fields, foe_side
+from shared.battle.pokedex import pokedex
 from shared.battle.protocol import SEATS, Line, Seat, TurnTracker, other, renamed, seat_of, seen_by
-from shared.battle.state import BattleState
+from shared.battle.state import BattleState, Side
 from shared.errors import BattleBroken
 from shared.text import one_line
 
@@ -75,6 +76,16 @@ class Tracker:
         if self._request is None:
             raise BattleBroken("a state was asked for before the simulator sent any request")
         return draw(self._generation, self._request, self._battle, self._turns)
+
+    def opponent(self) -> Side:
+        """What this side has seen of the other. It needs no request."""
+        self._catch_up()
+        return foe_side(self._battle, self._turns, pokedex(self._generation))
+
+    def field_effects(self) -> list[str]:
+        """Weather, terrains, rooms and gravity."""
+        self._catch_up()
+        return [*filter(None, [self._turns.weather]), *fields(self._battle)]
 
     def _begin(self) -> None:
         self._turns = TurnTracker(self._seat, self._generation)
