@@ -1,33 +1,33 @@
-"""The FastAPI factory: the same routes for every kind of work, errors → status, who may ask, and whether all is well.
+"""The FastAPI factory: the same routes for every kind of work, errors → status, and whether all is well."""
 
-Every error has the same body: {"errors": [{"field": "battles", "reason": "Input should be …"}, …]}, where `field` is
-null when no field of the request is at fault.
-"""
-
-import hmac
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, BaseModel, SecretStr
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
+from shared.guards import (
+    ALIVE,
+    BODY_SECONDS,
+    MAX_BODY_BYTES,
+    BoundedBody,
+    Fault,
+    Faults,
+    OwnPagesOnly,
+    TokenOnly,
+    answer_with,
+    is_loopback,
+)
 from shared.jobs.queue import Queues, WorkerSeen
 from shared.work import AnyKind, ListOf, TakesJobs, WorkStatus, ask, cancel
 
 log = logging.getLogger(__name__)
-
-MAX_BODY_BYTES = 256 * 1024
 
 STATUS: Sequence[tuple[type[AlphaStralError], int]] = (
     (UsageError, 422),
@@ -38,17 +38,10 @@ STATUS: Sequence[tuple[type[AlphaStralError], int]] = (
 )
 
 
-class Fault(BaseModel):
-    """One thing that is wrong."""
+class Alive(BaseModel):
+    """That there is an API."""
 
-    field: str | None
-    reason: str
-
-
-class Faults(BaseModel):
-    """The body of every error."""
-
-    errors: list[Fault]
+    status: str = "alive"
 
 
 class Health(BaseModel):
@@ -124,6 +117,7 @@ def create_app(
     host: str,
     token: SecretStr | None,
     on_start: Callable[[], None] = lambda: None,
+    body_seconds: float = BODY_SECONDS,
 ) -> FastAPI:
     """The app that serves `routers`. Raises UsageError where `host` is not loopback and there is no token."""
     if token is None and not is_loopback(host):
@@ -132,12 +126,19 @@ def create_app(
         title="alphaStral",
         description="Policies fight each other on the Pokémon Showdown simulator; who won, and how sure are we?",
         lifespan=_lifespan(on_start),
-        responses={status: {"model": Faults} for status in (401, 404, 409, 413, 422, 503)},
+        responses={status: {"model": Faults} for status in (401, 404, 408, 409, 413, 422, 503)},
     )
+    # The token is asked for before this app is reached; here it is for whoever reads the document.
+    asked_for = [Depends(HTTPBearer(auto_error=False))] if token else []
     for router in routers:
-        app.include_router(router, dependencies=[Depends(_bearer(token))] if token else [])
+        app.include_router(router, dependencies=asked_for)
 
-    @app.get("/health", tags=["health"])
+    @app.get(ALIVE, tags=["health"])
+    def alive() -> Alive:
+        """Whether this API answers at all; whether all is well says /health."""
+        return Alive()
+
+    @app.get("/health", tags=["health"], dependencies=asked_for)
     def health() -> Health:
         """Whether Redis answers, what waits, and who works. 503 when Redis does not answer."""
         return Health(status="ok", queues=queues.depths(), workers=queues.workers())
@@ -146,89 +147,13 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(BoundedBody, max_bytes=MAX_BODY_BYTES)
+    # What is added last is asked first: nothing is read of whoever may not ask.
+    app.add_middleware(BoundedBody, max_bytes=MAX_BODY_BYTES, seconds=body_seconds)
     if token is None:
         app.add_middleware(OwnPagesOnly, host=host)
+    else:
+        app.add_middleware(TokenOnly, token=token)
     return app
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-class BoundedBody:
-    """Reads a request's body, whole or in chunks, before anything parses it, and answers 413 when it is too long."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection, as ASGI defines it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._max_bytes:
-                answer = _answer(413, [Fault(field=None, reason=f"more than {self._max_bytes} bytes were sent")])
-                await answer(scope, receive, send)
-                return
-        unread = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def read_again() -> Message:
-            return unread.pop() if unread else await receive()
-
-        await self._app(scope, read_again, send)
-
-
-class OwnPagesOnly:
-    """Without a token, refuses what a web page elsewhere made a browser ask: by its own name, or as its own origin."""
-
-    def __init__(self, app: ASGIApp, host: str) -> None:
-        self._app = app
-        self._host = host
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection, as ASGI defines it."""
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            origin = headers.get("origin")
-            if not self._is_ours(f"//{headers.get('host', '')}") or (origin and not self._is_ours(origin)):
-                reason = "this API answers on this machine only, unless ALPHASTRAL_API_TOKEN is set"
-                await _answer(403, [Fault(field=None, reason=reason)])(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _is_ours(self, url: str) -> bool:
-        try:
-            name = urlsplit(url).hostname or ""
-        except ValueError:
-            return False
-        return name == self._host or is_loopback(name)
-
-
-def _bearer(token: SecretStr) -> Callable[..., None]:
-    scheme = HTTPBearer(auto_error=False)
-    expected = token.get_secret_value().encode()  # HTTP's headers are bytes, which arrive here read as Latin-1.
-
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
-        if given is None or not hmac.compare_digest(given.credentials.encode("latin-1"), expected):
-            raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
-
-    return check
 
 
 def _lifespan(on_start: Callable[[], None]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -243,22 +168,18 @@ def _lifespan(on_start: Callable[[], None]) -> Callable[[FastAPI], AbstractAsync
 # ── errors → answers ────────────────────────────────────────────────────────────────────────────────
 
 
-def _answer(status: int, faults: Sequence[Fault], headers: Any = None) -> Response:
-    return JSONResponse(Faults(errors=list(faults)).model_dump(), status, headers)
-
-
 async def _expected(request: Request, error: Exception) -> Response:
     assert isinstance(error, AlphaStralError)
     status = next(status for kind, status in STATUS if isinstance(error, kind))
     if status == 500:
         log.error("%s %s: %s", request.method, request.url.path, error.message)
-    return _answer(status, [Fault(field=error.field, reason=error.message)])
+    return answer_with(status, [Fault(field=error.field, reason=error.message)])
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # A location begins with where the field is: body, query, path or header.
-    return _answer(
+    return answer_with(
         422,
         [
             Fault(field=".".join(str(part) for part in fault["loc"][1:]) or None, reason=fault["msg"])
@@ -269,8 +190,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    return _answer(error.status_code, [Fault(field=None, reason=error.detail)], error.headers)
+    return answer_with(error.status_code, [Fault(field=None, reason=error.detail)], error.headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return _answer(500, [Fault(field=None, reason="something went wrong here; the API's log says what")])
+    return answer_with(500, [Fault(field=None, reason="something went wrong here; the API's log says what")])

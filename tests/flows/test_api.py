@@ -1,5 +1,6 @@
 """The HTTP API, against a real Redis and no workers."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,17 +11,20 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive
 
 from deploy.api import build
 from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
+from shared.guards import MAX_BODY_BYTES
 from shared.jobs.queue import Queues, connect
 from shared.matchups import Matchups
 from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.scores import Winner
-from shared.web import MAX_BODY_BYTES
+from shared.web import create_app
 
 NOTHING_LISTENS = "redis://127.0.0.1:9"
 BODY = {"p1": "heuristic", "p2": "random", "battles": 20}
@@ -277,20 +281,67 @@ def test_beyond_loopback_a_token_is_needed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic right", "Bearer righté", "right"])
-def test_without_the_token_nothing_is_answered_but_health(redis_url: str, tmp_path: Path, header: str | None) -> None:
+def test_without_the_token_nothing_is_told_but_that_the_api_is_alive(
+    redis_url: str, tmp_path: Path, header: str | None
+) -> None:
     desk = Desk(redis_url, tmp_path, api_token=SecretStr("right"))
     headers = {b"Authorization": header.encode()} if header else {}
-    for method, path in [("GET", "/matchups"), ("POST", "/matchups"), ("DELETE", "/matchups/x"), ("GET", "/policies")]:
+    asked = [("POST", "/matchups"), ("DELETE", "/matchups/x"), ("PUT", "/alive/"), ("OPTIONS", "/matchups")]
+    paths = "/matchups /policies /health /docs /docs/oauth2-redirect /redoc /openapi.json /nowhere / //alive"
+    for method, path in [*asked, *(("GET", path) for path in paths.split())]:
         response = desk.http.request(method, path, headers=headers)
-        assert response.status_code == 401
+        assert response.status_code == 401, path
         assert response.headers["www-authenticate"] == "Bearer"
-    assert desk.http.get("/health").status_code == 200
+        assert faults(response) == [(None, "a bearer token is needed")]
+    assert desk.http.get("/alive").json() == {"status": "alive"}
 
 
 def test_with_the_token_all_is_answered_whatever_name_it_was_asked_by(redis_url: str, tmp_path: Path) -> None:
     desk = Desk(redis_url, tmp_path, api_token=SecretStr("right"))
     headers = {"Authorization": "Bearer right", "Host": "alphastral.example"}
-    assert desk.http.get("/matchups", headers=headers).status_code == 200
+    for path in ("/matchups", "/health", "/docs", "/openapi.json", "/alive"):
+        assert desk.http.get(path, headers=headers).status_code == 200
+    assert desk.http.get("/health", headers={"Authorization": "bearer right"}).status_code == 200
+
+
+def test_a_body_is_not_read_of_whoever_may_not_ask(redis_url: str, tmp_path: Path) -> None:
+    app = Desk(redis_url, tmp_path, api_token=SecretStr("right")).app
+
+    status, _ = asyncio.run(answered(app, {"host": "127.0.0.1"}, read_nothing))
+
+    assert status == 401
+
+
+@pytest.mark.parametrize("token", [None, SecretStr("right")])
+def test_a_body_that_does_not_come_is_not_waited_for(redis_url: str, token: SecretStr | None) -> None:
+    app = create_app([], Queues(connect(redis_url)), host="127.0.0.1", token=token, body_seconds=0.05)
+
+    async def drips() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    status, headers = asyncio.run(answered(app, {"host": "127.0.0.1", "authorization": "Bearer right"}, drips))
+
+    assert status == 408
+    assert headers["connection"] == "close"
+
+
+async def read_nothing() -> Message:
+    raise AssertionError("it is read")
+
+
+async def answered(app: ASGIApp, headers: dict[str, str], receive: Receive) -> tuple[int, Headers]:
+    """What a POST is answered, as a server of ASGI would hear it."""
+    sent: list[Message] = []
+    fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+    given = {"type": "http", "method": "POST", "path": "/matchups", "query_string": b"", "headers": fields}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(30):
+        await app(given, receive, send)
+    return sent[0]["status"], Headers(raw=sent[0]["headers"])
 
 
 @pytest.mark.parametrize(
