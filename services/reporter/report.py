@@ -166,10 +166,15 @@ def _inside_a_script(document: object) -> Markup:
 
 def _content_security_policy() -> str:
     """Two scripts and no network. plotly.js styles its drawings inline, so styles cannot be named by hash."""
-    scripts = f"'{_hash(template_text('report.js'))}' '{_plotly().hash}'"
+    return page_policy(script_hash(template_text("report.js")), _plotly().hash)
+
+
+def page_policy(*hashes: str) -> str:
+    """What may run in a page: the scripts of these hashes. Sprites come from Showdown's server where a reader wants."""
+    named = " ".join(f"'{each}'" for each in hashes)
     return (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {named}; style-src 'unsafe-inline'; "
+        "img-src data: https://play.pokemonshowdown.com; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -185,10 +190,11 @@ class _Plotly:
 def _plotly() -> _Plotly:
     source: str = get_plotlyjs()
     gzipped = gzip.compress(source.encode(), compresslevel=9, mtime=0)
-    return _Plotly(base64.b64encode(gzipped).decode(), _hash(source))
+    return _Plotly(base64.b64encode(gzipped).decode(), script_hash(source))
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
+    """How a Content-Security-Policy names a script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 

@@ -1,7 +1,8 @@
 """A battle as it can be shown: its log, step by step, each with the position as a spectator sees it then.
 
-A step is one action (a move, a switch, the end of a turn) with all that follows from it. A film is JSON, made here once
-and shown by pages that know nothing of Showdown's protocol. Its sides are the policies p1 and p2, wherever they sat.
+A step is one action (the leads, a move, a switch, the end of a turn) with all that follows from it. A film is JSON,
+made here once and shown by pages that know nothing of Showdown's protocol. Its sides are the policies p1 and p2,
+wherever they sat.
 What repeats is told once: `pokemon` lists each Pokémon in each condition that it was seen in, and steps name those by
 number, since an action changes one or two of twelve.
 """
@@ -59,7 +60,7 @@ class Film:
         """Take in public lines. The step that they end with stays open: more of it may follow."""
         for line in lines:
             kind = line[1:].partition("|")[0]
-            if kind in _BEGIN:
+            if kind in _BEGIN and (self._turn or kind == "turn"):  # Both leads are one step.
                 self.cut()
             if kind == "turn":
                 self._turn = int(line.split("|")[2])

@@ -116,7 +116,7 @@ class Words:
             sentence = self._sentence(kind, rest)
         except (IndexError, ValueError):  # Shorter than its kind is, or no number where there should be one.
             sentence = _as_it_stands(kind, rest)
-        return shown(one_line(sentence, _MAX_CHARACTERS)) if sentence else None
+        return shown(one_line(sentence, _MAX_CHARACTERS)).replace(" %", "\u00a0%") if sentence else None
 
     def _sentence(self, kind: str, rest: Sequence[str]) -> str | None:
         subject, what = (*rest, "", "")[:2]
