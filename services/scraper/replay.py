@@ -5,6 +5,7 @@ is asked of it before anything else reads it stands here, and what will not do i
 reasons, so that they can be counted.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -110,6 +111,7 @@ class Unfit(StrEnum):
     BROKEN_BATTLE = "a battle of our own that broke"
     NO_BATTLE = "no battle in it"
     OTHER_FORMAT = "another format"
+    CUSTOM_RULES = "custom rules"
     TOO_LONG = "too long"
     NO_BLOCKS = "without the |t:| lines that tell where choices were made"
     MALFORMED = "not a log as the simulator writes it"
@@ -148,10 +150,52 @@ def checked(lines: tuple[str, ...]) -> tuple[str, ...]:
     return lines
 
 
+CUSTOM = "@@@"
+"""Stands between a format and the rules that its players chose for it (`gen9randombattle@@@scalemonsmod`)."""
+_RANDOM = ("HP Percentage Mod", "Sleep Clause Mod")
+_STANDARD = (
+    *(*_RANDOM, "Endless Battle Clause", "Evasion Items Clause", "Evasion Moves Clause", "OHKO Clause"),
+    "Species Clause",
+)
+_RULES: Mapping[str, frozenset[str]] = {
+    "gen1randombattle": frozenset({*_STANDARD, "Desync Clause Mod", "Freeze Clause Mod"}),
+    "gen2randombattle": frozenset({*_STANDARD, "Beat Up Nicknames Mod", "Freeze Clause Mod"}),
+    "gen3randombattle": frozenset({*_STANDARD, "Beat Up Nicknames Mod", "Switch Priority Clause Mod"}),
+    "gen4randombattle": frozenset(_RANDOM),
+    **dict.fromkeys([f"gen{n}randombattle" for n in (5, 6, 7)], frozenset({*_RANDOM, "Illusion Level Mod"})),
+    **dict.fromkeys(
+        [f"gen{n}randombattle" for n in (8, 9)], frozenset({*_RANDOM, "Illusion Level Mod", "Species Clause"})
+    ),
+    "gen9ou": frozenset({*_STANDARD, "Evasion Abilities Clause", "Sleep Moves Clause"}),
+}
+"""The rules of its own that a format's log names (`|rule|Species Clause: …`), now or earlier."""
+_RULES_BOX = re.compile(r"\|raw\|.*>\d+ custom rules?:<")
+
+
+def has_custom_rules(replay: Replay) -> bool:
+    """Whether a battle was played by rules that its players chose, as its room, its input log or its log tells."""
+    own = _RULES.get(replay.format)
+    told = (replay.id, replay.format, *(line for line in replay.inputlog or () if line.startswith(">start")))
+    return any(CUSTOM in text for text in told) or any(_is_custom(line, own) for line in replay.log)
+
+
+def _is_custom(line: str, own: frozenset[str] | None) -> bool:
+    kind, _, rest = line[1:].partition("|")
+    if kind == "rule":
+        return own is not None and rest.partition(":")[0] not in own
+    return CUSTOM in rest if kind == "tier" else kind == "raw" and _RULES_BOX.match(line) is not None
+
+
+def format_id(name: str) -> str:
+    """`[Gen 9] Random Battle` → `gen9randombattle`; `gen9randombattle@@@` where rules were chosen for it."""
+    base, custom, _ = name.partition(CUSTOM)
+    return to_id(base)[:60] + custom
+
+
 def format_of(lines: tuple[str, ...]) -> str:
     """From the line `|tier|[Gen 9] Random Battle`; `?` where there is none."""
     tier = next((line[6:] for line in lines if line.startswith("|tier|")), "")
-    return to_id(tier)[:60] or "?"
+    return format_id(tier) or "?"
 
 
 def id_of(given: object) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from services.scraper.rebuild import rebuild
-from services.scraper.replay import BattleRead, MadeDecision, Replay, UnfitBattle, Unusable
+from services.scraper.replay import BattleRead, MadeDecision, Replay, Unfit, UnfitBattle, Unusable, has_custom_rules
 from services.scraper.rerun import Differs, Simulators, Why, rerun
 from services.scraper.sources import BattleSource
 from shared.battle.action import Pass
@@ -137,6 +137,8 @@ def _same(wanted: Wanted, sources: Sequence[BattleSource]) -> str:
 
 async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> BattleRows | Unusable:
     """The rows of a battle, or why it is left out."""
+    if has_custom_rules(replay):
+        return Unusable(replay.id, str(Unfit.CUSTOM_RULES))
     if replay.format not in FORMATS:
         return Unusable(replay.id, OTHER_FORMAT)
     if wanted.min_rating is not None and replay.source == "replay":

@@ -17,12 +17,14 @@ from typing import Any, BinaryIO
 import orjson
 
 from services.scraper.replay import (
+    CUSTOM,
     MAX_ID_CHARACTERS,
     MAX_REPLAY_BYTES,
     Replay,
     Unfit,
     UnfitBattle,
     Unusable,
+    format_id,
     format_of,
     id_of,
     lines_of,
@@ -32,7 +34,6 @@ from services.scraper.replay import (
     whole,
 )
 from services.scraper.scrapes import StoredReplays
-from shared.battle.pokedex import to_id
 from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.matchups import Matchups
 from shared.store import Store
@@ -228,10 +229,10 @@ def _read_document(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
 def _replay(document: Mapping[str, Any], log: str, stem: str) -> Replay:
     lines = lines_of(log)
     inputlog = document.get("inputlog")
-    format_id = document.get("formatid")
+    named, shown = document.get("formatid"), str(document.get("format"))
     return Replay(
         id=id_of(document.get("id")) or stem,
-        format=to_id(format_id)[:60] if isinstance(format_id, str) and format_id else format_of(lines),
+        format=format_id(named + shown.partition(CUSTOM)[1]) if isinstance(named, str) and named else format_of(lines),
         log=lines,
         inputlog=lines_of(inputlog) if isinstance(inputlog, str) and inputlog else None,
         rating=whole(document.get("rating"), 10_000),

@@ -14,16 +14,19 @@ from hypothesis import strategies as st
 
 from services.scraper.check import check, offers
 from services.scraper.datasets import Datasets, build, validation_groups
-from services.scraper.replay import Replay
+from services.scraper.replay import Replay, has_custom_rules
 from services.scraper.rows import Reader, Wanted
 from services.scraper.sources import find_sources
 from services.scraper.tasks import build_dataset
 from services.scraper.views import DatasetRequest, NewDataset
+from shared.battle.protocol import SEATS, seen_by
 from shared.datasets import DatasetCard, Row
 from shared.errors import Conflict, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.routes import BuildDataset, Payload
+from shared.policies import FORMATS
 from shared.settings import Settings
+from shared.simulator.simulator import SeatSetup, Simulator
 from shared.store import Store
 from shared.work import ask, cancel
 from tests.services.simulated import replays
@@ -56,9 +59,35 @@ def folder(played: Sequence[Replay], tmp_path_factory: pytest.TempPathFactory) -
         write(folder, rated if number < 4 else replace(rated, log=replay.log))
     write(folder, replace(played[0], id="copy", log=(*played[0].log, "|c|☆Red|gg")))
     write(folder, replace(played[0], id="doubles", format="gen9doublesou"))
+    for name, changes in _by_custom_rules(played[0]).items():
+        write(folder, replace(played[0], id=name), **changes)
     (folder / "broken.json").write_text('{"log": "')
     (folder / "notes.txt").write_text("not looked at")
     return folder
+
+
+def _by_custom_rules(replay: Replay) -> dict[str, dict[str, Any]]:
+    """A document's fields, for each way in which a battle by rules of its players' own shows it."""
+    assert replay.inputlog is not None
+    start = replay.log.index("|start")
+
+    def with_line(line: str, after: int = start) -> dict[str, Any]:
+        return {"log": "\n".join((*replay.log[:after], line, *replay.log[after:]))}
+
+    box = '|raw|<div class="infobox"><details open><summary><strong>{}:</strong></summary> {}</details>'
+    chosen = [line.replace("randombattle", "randombattle@@@scalemonsmod") for line in replay.inputlog]
+    return {
+        "input-log": {"inputlog": "\n".join(chosen)},
+        "format-id": {"formatid": "gen9randombattle@@@scalemons mod"},
+        "format-name": {"format": "[Gen 9] Random Battle@@@Scalemons Mod"},
+        "gen9randombattle@@@inversemod-1": {},
+        "tier": {"log": "\n".join(replay.log).replace("[Gen 9] Random Battle", "[Gen 9] Random Battle@@@Inverse Mod")},
+        "rule": with_line("|rule|Scalemons Mod: Every Pokemon's stats are scaled to give them a BST of 600"),
+        "rule-of-another-format": with_line("|rule|Sleep Moves Clause: Sleep-inducing moves are banned"),
+        "rule-alone": with_line("|rule|Inverse Mod"),
+        "removed": with_line(box.format("1 custom rule", "!Sleep Clause Mod"), start + 1),
+        "banned": with_line(box.format("2 custom rules", "-Zacian, +Item: Soul Dew"), start + 1),
+    }
 
 
 def built(sources: Sequence[Path], out: Path, wanted: Wanted | None = None, val_fraction: float = 0.3) -> DatasetCard:
@@ -87,6 +116,28 @@ def test_every_battle_is_exact_rebuilt_or_left_out_with_a_reason(dataset: tuple[
     assert card.dropped.replays["broken or cut-off JSON"] == 1
     left = [json.loads(line)["replay"] for line in (out / "dropped.jsonl").read_text().splitlines()]
     assert {"broken", "doubles"} <= set(left)
+
+
+def test_a_battle_by_rules_of_its_players_own_is_left_out(
+    dataset: tuple[DatasetCard, Path], played: Sequence[Replay]
+) -> None:
+    left = {line["replay"]: line["reason"] for line in map(json.loads, (dataset[1] / "dropped.jsonl").open())}
+
+    assert {name for name, reason in left.items() if reason == "custom rules"} == set(_by_custom_rules(played[0]))
+
+
+async def test_every_rule_that_a_format_names_in_the_simulator_is_its_own() -> None:
+    team = (Path(__file__).parents[2] / "services/arena/sample_teams/gen9ou-balance.txt").read_text()
+    async with Simulator() as simulator:
+        packed = await simulator.validate_team("gen9ou", team)
+        for format_ in FORMATS.values():
+            seats = {seat: SeatSetup(seat, team=packed if format_.needs_team else None) for seat in SEATS}
+            battle = await simulator.open(format_.id, f"sodium,{1:032x}", seats)
+            log = tuple(seen_by(None, (await battle.step()).lines))
+            battle.close()
+
+            assert not has_custom_rules(Replay("r", format_.id, log)), format_.id
+            assert has_custom_rules(Replay("r", format_.id, (*log, "|rule|Scalemons Mod: Every Pokemon's stats …")))
 
 
 def test_rematches_stay_on_one_side(folder: Path, played: Sequence[Replay], tmp_path: Path) -> None:
