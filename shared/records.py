@@ -7,10 +7,11 @@ In every record `p1` and `p2` are the policies as given; `p1_seat` says on which
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
@@ -107,6 +108,14 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
+def _moment(written: str) -> str:
+    """What can be reckoned with: a moment with its time zone, far from both ends of the calendar."""
+    moment = datetime.fromisoformat(written)
+    if moment.tzinfo is None or not 1900 < moment.year < 3000:
+        raise ValueError("a moment of these times, with its time zone, stands here")
+    return written
+
+
 class _Strict(_Frozen):
     model_config = ConfigDict(extra="forbid")
 
@@ -186,9 +195,9 @@ class BattleRecord(AnyBattle, _Strict):
     battle_tag: str
     p1_seat: Seat
     turns: int
-    started_at: str
+    started_at: Annotated[str, AfterValidator(_moment)]
     """UTC, ISO 8601."""
-    duration_s: float
+    duration_s: float = Field(ge=0, le=1e9)
     worker: str
     versions: Mapping[str, str] = Field(default_factory=dict)
     """Software → version, of the process that played it."""

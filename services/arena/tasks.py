@@ -123,8 +123,9 @@ def give_up_play_shard(payload: PlayShard, context: Context, reason: str) -> Non
 
 
 def _missing(payload: PlayShard, store: Store) -> list[int]:
-    recorded = Matchups(store).recorded(payload.matchup_id)
-    return [index for index in range(payload.start, payload.stop) if index not in recorded]
+    matchups = Matchups(store)
+    recorded, battles = matchups.recorded(payload.matchup_id), matchups.request(payload.matchup_id).battles
+    return [index for index in range(payload.start, min(payload.stop, battles)) if index not in recorded]
 
 
 def _fail_matchup(store: Store, matchup_id: str, sentence: str) -> None:

@@ -59,12 +59,23 @@ async def _scrape_pages(id: str, number: int, context: Context) -> None:
         context.tell(RangeProgress(number, outcomes))
         go_on()
 
-    async with limiter_of(settings) as limiter, replay_site(settings, limiter) as site:
-        listing = await scrapes.list_range(id, number, site)
-        if listing.next is not None:
-            context.enqueue(ScrapePages(scrape_id=id, number=number + 1))
-        outcomes = await fetch_range(listing, StoredReplays(context.store), site, advance)
-    scrapes.finish(id, number, outcomes)
+    async def fetch() -> None:
+        async with limiter_of(settings) as limiter, replay_site(settings, limiter) as site:
+            listing = await scrapes.list_range(id, number, site)
+            if listing.next is not None:
+                context.enqueue(ScrapePages(scrape_id=id, number=number + 1))
+            outcomes = await fetch_range(listing, StoredReplays(context.store), site, advance)
+        scrapes.finish(id, number, outcomes)
+
+    # Also while a site that is away, or has asked to be spared for minutes, is waited for.
+    fetching = asyncio.ensure_future(fetch())
+    try:
+        while not (await asyncio.wait((fetching,), timeout=_LOOK_SECONDS))[0]:
+            go_on()
+        await fetching
+    finally:
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
 
 
 def give_up_scrape_pages(payload: ScrapePages, context: Context, reason: str) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from shared.datasets import DatasetCard
 from shared.work import WorkStatus
@@ -23,6 +23,12 @@ class Cursor(BaseModel):
     before: int | None = Field(default=None, ge=0)
 
 
+def _of_these_times(moment: datetime) -> datetime:
+    if not 1970 < moment.year < 3000:
+        raise ValueError("replays are of these times")
+    return moment
+
+
 class NewScrape(BaseModel):
     """Which replays are wanted."""
 
@@ -33,9 +39,9 @@ class NewScrape(BaseModel):
     """The site has no such filter: it is applied to the rows of its search."""
     max_replays: int = Field(default=1_000, ge=1, le=1_000_000)
     """Newest first; those that are stored already count."""
-    since: datetime | None = None
+    since: Annotated[datetime, AfterValidator(_of_these_times)] | None = None
     """Uploaded then or later. Without a time zone, UTC."""
-    until: datetime | None = None
+    until: Annotated[datetime, AfterValidator(_of_these_times)] | None = None
     """Uploaded before then."""
     user: str | None = Field(default=None, min_length=1, max_length=40)
     """Only battles of this player."""

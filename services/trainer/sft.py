@@ -76,11 +76,12 @@ def train(
     on_standing: Callable[[TrainingStanding], None] = lambda standing: None,
     tell: Callable[[str], None] = lambda sentence: None,
     stopping: Callable[[], bool] = lambda: False,
+    given_up: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train in `folder`, from its last checkpoint on. In each of several processes it gives the same.
 
     Raises UsageError for what cannot be done as asked, Conflict for a folder that holds another training, and
-    HandedBack once `stopping`, with a checkpoint to go on from.
+    HandedBack once `stopping`, with a checkpoint to go on from, and once it is `given_up`, wherever it is.
     """
     # ── 1. refuse what cannot come to a good end ────────────────────────────────────────────────────────────────────
     check_device(recipe)
@@ -111,6 +112,9 @@ def train(
         f"samples, {len(splits.validation):,} are held out"
     )
 
+    if given_up():
+        raise HandedBack
+
     # ── 3. samples in tokens ────────────────────────────────────────────────────────────────────────────────────────
     written = {
         split: tokens(rows, tokenizer, loss=recipe.loss, max_length=recipe.max_length)
@@ -133,7 +137,7 @@ def train(
     )
     trainer.scored, trainer.tell = scored, say
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Progress(folder / "metrics.jsonl", on_standing, stopping))
+    trainer.add_callback(_Progress(folder / "metrics.jsonl", on_standing, stopping, given_up))
     # Under autocast the casts that peft adds undo each other: bfloat16 to float32 and back, at every layer.
     with disable_input_dtype_casting(trainer_model):
         if checkpoint is None or not trainer.take_up_ended(checkpoint):
@@ -270,6 +274,7 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
     metrics_file: Path
     on_standing: Callable[[TrainingStanding], None]
     stopping: Callable[[], bool]
+    given_up: Callable[[], bool]
     _began: tuple[float, int, int] = (0.0, 0, 0)
     _latest: dict[str, float] = field(default_factory=dict)
 
@@ -286,6 +291,13 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
             self.on_standing(self.standing(state))
         if self.stopping():
             control.should_save = control.should_training_stop = True
+
+    def on_substep_end(self, *_: Any, **more: Any) -> None:
+        """Within a step, and within an evaluation: end it at once where nobody wants it any more."""
+        if self.given_up():
+            raise HandedBack
+
+    on_prediction_step = on_substep_end
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Mapping[str, Any], **more: Any) -> None:
         """Write what the trainer logs; of several processes, one."""

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,15 +39,16 @@ def train_model(payload: TrainModel, context: Context) -> None:
     recipe = asked.resolved(context.settings.recipes)
     if asked.push is not None and context.settings.hf_token is None:
         raise UsageError("pushing needs a key that may write: set HF_TOKEN where the trainer runs", field="push")
-    told, cancelled = 0.0, False
+    told = 0.0
 
     def tell(standing: TrainingStanding) -> None:
-        nonlocal told, cancelled
+        nonlocal told
         context.tell(standing)
         if time.monotonic() - told >= TOLD_EVERY_SECONDS or standing.step == standing.steps:
-            told, cancelled = time.monotonic(), trainings.cancelled(id) is not None
+            told = time.monotonic()
             trainings.tell(id, standing)
 
+    given_up = _cancelled(trainings, id)
     with tempfile.TemporaryDirectory(prefix="alphastral-dataset-") as copy:
         try:
             trained = train(
@@ -54,16 +56,30 @@ def train_model(payload: TrainModel, context: Context) -> None:
                 *_places(asked, trainings, id, Path(copy)),
                 on_standing=tell,
                 tell=context.tell,
-                stopping=lambda: cancelled or context.stopping(),
+                stopping=lambda: given_up() or context.stopping(),
+                given_up=given_up,
             )
         except NotFound as error:
             raise UsageError(error.message, field="dataset") from error
         except HandedBack:
-            if cancelled:
+            if given_up():
                 return
             raise
         if is_first_process():
             _publish(asked, recipe, trained, trainings, id, context)
+
+
+def _cancelled(trainings: Trainings, id: str) -> Callable[[], bool]:
+    """Whether it was. The store is asked no more often than it is told how far the training is."""
+    looked, found = 0.0, False
+
+    def cancelled() -> bool:
+        nonlocal looked, found
+        if not found and time.monotonic() - looked >= TOLD_EVERY_SECONDS:
+            looked, found = time.monotonic(), trainings.cancelled(id) is not None
+        return found
+
+    return cancelled
 
 
 def _publish(
@@ -71,6 +87,8 @@ def _publish(
 ) -> None:
     from services.trainer.publish import publish
 
+    if trainings.cancelled(id) is not None:
+        return
     # What a command asks for is kept in a store of its own; the models lie in the one of the settings.
     registry = Registry(Store(context.settings.store))
     version = trainings.version(id)

@@ -16,8 +16,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import AlphaStralError, first_fault
+from shared.records import MAX_BATTLES
 
 MAX_PAYLOAD_BYTES = 100_000
+MAX_JOB_SECONDS = 14 * 86_400
+"""Whatever a job says: one that hangs holds its worker no longer."""
 
 _Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 _Revision = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
@@ -37,9 +40,9 @@ class PlayShard(Payload):
     """Play battles `start` … `stop` - 1 of a matchup, those that have no record yet."""
 
     matchup_id: _Id
-    start: int = Field(ge=0)
-    stop: int = Field(gt=0)
-    seconds_per_battle: float = Field(gt=0, le=1e6)
+    start: int = Field(ge=0, lt=MAX_BATTLES)
+    stop: int = Field(gt=0, le=MAX_BATTLES)
+    seconds_per_battle: float = Field(gt=0, le=100_000)
     """How long one battle may take, were they played one after the other."""
 
 
@@ -130,7 +133,7 @@ _ROWS = (
         "play_shard",
         PlayShard,
         "{matchup_id}-shard-{start:05d}",
-        timeout_seconds=lambda shard: 60 + (shard.stop - shard.start) * shard.seconds_per_battle,
+        timeout_seconds=lambda shard: min(MAX_JOB_SECONDS, 60 + (shard.stop - shard.start) * shard.seconds_per_battle),
     ),
     _arena("look_at_matchup", LookAtMatchup, "{matchup_id}-look-{revision}", at_front=True),
     _arena("look_at_tournament", LookAtTournament, "{tournament_id}-look-{revision}", at_front=True),
@@ -145,7 +148,7 @@ _ROWS = (
     _scraper("scrape_pages", ScrapePages, "{scrape_id}-pages-{number:05d}", timeout_seconds=lambda _: 7_200),
     _scraper("build_dataset", BuildDataset, "{name}-dataset", timeout_seconds=lambda _: 86_400, retries=1),
     # A machine that is taken away now and then should not end a training that goes on from its checkpoint.
-    _trainer("train_model", TrainModel, "{training_id}-train", timeout_seconds=lambda _: 14 * 86_400, retries=8),
+    _trainer("train_model", TrainModel, "{training_id}-train", timeout_seconds=lambda _: MAX_JOB_SECONDS, retries=8),
 )
 ROUTES: Mapping[str, Route] = {route.name: route for route in _ROWS}
 
@@ -186,7 +189,7 @@ class Job:
                 id=job_id,
                 route=route,
                 payload=route.payload.model_validate(payload),
-                timeout_seconds=float(fields[b"timeout"]),
+                timeout_seconds=_seconds(fields[b"timeout"]),
                 retries_left=int(fields[b"retries_left"]),
                 last_failure=fields.get(b"last_failure", b"").decode(errors="replace"),
             )
@@ -206,6 +209,13 @@ _OWN_FIELDS = frozenset(
 
 
 _JOB_ID = re.compile(r"[a-z0-9-]{1,200}")
+
+
+def _seconds(written: bytes) -> float:
+    seconds = float(written)
+    if not 0 < seconds <= MAX_JOB_SECONDS:
+        raise ValueError(f"{seconds} is no time for a job")
+    return seconds
 
 
 def _read_data(raw: bytes) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,28 @@ def test_a_change_is_found(run: Run, change: Change) -> None:
     found = verify(changed(run, change))
 
     assert CHANGES[change] in str(found.difference)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("timestamp", "soon"),
+        ("timestamp", ""),
+        ("timestamp", 1.5),
+        ("timestamp", "2026-01-01T00:00:00"),
+        ("timestamp", "9999-12-31T23:59:59+00:00"),
+        ("timestamp", "0001-01-01T00:00:00+14:00"),
+        ("duration_s", -1.0),
+        ("duration_s", 1e308),
+        ("duration_s", inf),
+        ("duration_s", nan),
+    ],
+)
+def test_a_time_that_cannot_be_is_a_difference(run: Run, field: str, value: object) -> None:
+    found = verify(changed(run, lambda document: document["battles"][0].update({field: value})))
+
+    assert found.difference is not None
+    assert found.difference.where == "the run"
 
 
 def test_team_formats_single_battles_and_a_true_contract_are_accepted_too() -> None:

@@ -1,5 +1,6 @@
 """Jobs that this project did not write are set aside, and nothing of them runs."""
 
+import json
 import os
 import pickle
 import zlib
@@ -12,7 +13,8 @@ from rq.job import Job as RQJob
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from shared.jobs.routes import MAX_PAYLOAD_BYTES, Job, Refused
+from shared.jobs.routes import MAX_JOB_SECONDS, MAX_PAYLOAD_BYTES, Job, PlayShard, Refused
+from shared.jobs.routes import ROUTES as OURS
 from tests.jobs.conftest import Yard, eventually
 from tests.jobs.errands import ROUTES
 
@@ -139,10 +141,30 @@ def test_data_that_unpacks_to_more_than_a_payload_is_refused_unread() -> None:
 
 
 @pytest.mark.parametrize("field", [b"timeout", b"retries_left"])
-@pytest.mark.parametrize("value", [None, b"soon"])
+@pytest.mark.parametrize("value", [None, b"soon", b"inf", b"nan"])
 def test_a_job_without_its_numbers_is_refused(field: bytes, value: bytes | None) -> None:
     fields = {b"data": zlib.compress(b'["errand", null, [], {"name": "a"}]'), b"timeout": b"60", b"retries_left": b"1"}
     changed = {name: given for name, given in {**fields, field: value}.items() if given is not None}
     assert Job.read("a", fields, ROUTES).id == "a"
     with pytest.raises(Refused, match="lacks or garbles"):
         Job.read("a", changed, ROUTES)
+
+
+@pytest.mark.parametrize(
+    "forged", [{"stop": 10**18}, {"stop": 100_001}, {"start": 10**18}, {"seconds_per_battle": 1e300}]
+)
+def test_a_forged_shard_keeps_no_worker_busy(forged: dict[str, object]) -> None:
+    shard: dict[str, object] = {"matchup_id": "m", "start": 0, "stop": 2, "seconds_per_battle": 600.0}
+
+    def read(payload: dict[str, object], timeout: bytes = b"600") -> Job:
+        data = zlib.compress(json.dumps(["play_shard", None, [], payload]).encode())
+        return Job.read("m-shard-00000", {b"data": data, b"timeout": timeout, b"retries_left": b"1"}, OURS)
+
+    assert read(shard).payload == PlayShard.model_validate(shard)
+    with pytest.raises(Refused, match="no PlayShard"):
+        read(shard | forged)
+    for timeout in (b"1e300", b"0", b"-1"):
+        with pytest.raises(Refused, match="no time for a job"):
+            read(shard, timeout)
+    longest = PlayShard.model_validate(shard | {"stop": 100_000, "seconds_per_battle": 100_000})
+    assert OURS["play_shard"].timeout_seconds(longest) == MAX_JOB_SECONDS

@@ -133,6 +133,35 @@ async def test_the_next_run_fetches_only_what_is_new(tmp_path: Path) -> None:
     assert set(site.served.values()) == {1}
 
 
+async def test_a_scrape_that_is_cancelled_waits_for_no_site(tmp_path: Path) -> None:
+    site, scrapes = site_of(1), Scrapes(Store(str(tmp_path)))
+    spared = asyncio.Event()
+
+    def spare(path: str, times: int) -> Send:
+        spared.set()
+        return Send(b"", status=503, headers={"retry-after": "500"})
+
+    site.trouble = spare
+    async with site.server() as server:
+        here = Inline(scrapes.files, given(server.url, tmp_path))
+        id = ask(scrapes, NewScrape(), here)
+        draining = asyncio.create_task(asyncio.to_thread(here.drain))
+        await spared.wait()
+        cancel(scrapes, id, here)
+        async with asyncio.timeout(60):
+            await draining
+
+    assert scrapes.standing(id).state == "cancelled"
+    assert stored(tmp_path) == set()
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "1960-01-01"])
+@pytest.mark.parametrize("end", ["since", "until"])
+def test_replays_are_of_these_times(end: str, moment: str) -> None:
+    with pytest.raises(ValueError, match="of these times"):
+        NewScrape.model_validate({end: moment})
+
+
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [

@@ -93,6 +93,23 @@ def test_killed_after_its_last_step_it_is_not_trained_any_further(tmp_path: Path
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
 
 
+def test_given_up_it_ends_in_the_middle_of_an_evaluation(tmp_path: Path) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+    seen: list[int] = []
+
+    with pytest.raises(HandedBack):
+        train(
+            recipe(base),
+            data,
+            tmp_path / "run",
+            on_standing=lambda standing: seen.append(standing.step),
+            given_up=lambda: seen[-1:] == [2],
+        )
+
+    assert seen == [1, 2]
+    assert told(tmp_path / "run", "eval_loss") == {} and not (tmp_path / "run" / "checkpoint-2").exists()
+
+
 def test_told_to_stop_it_leaves_a_checkpoint_and_hands_itself_back(tmp_path: Path) -> None:
     base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
     seen: list[int] = []
