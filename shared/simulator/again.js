@@ -114,4 +114,4 @@ function write(frame) {
 	return answer + '}';
 }
 
-module.exports = {runAgain};
+module.exports = {INPUTS, MOST_INPUTS, SEATS, check, runAgain, startOptions};

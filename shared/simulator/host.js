@@ -9,13 +9,17 @@
  *   {"abandon": ID}
  *   {"validate": ID, "format": …, "team": "an export or packed team"}
  *   {"again": ID, "start": {…}, "inputs": [["player", "p1", {…}], ["choose", "p1", "move 1"], …]}   see again.js
+ *   {"positions": ID, "start": {…}, "inputs": […], "copies": 6, "dice": "…"}                      see review.js
+ *   {"review": ID, "start": {…}, "inputs": […], "value": {…}, "copies": 6, "dice": "…"}
  * Answers:
  *   {"hello": {"simulator": …, "node": …}}                 once
  *   {"battle": ID, "log": "lines", "p1": request, "p2": request, "private": […], "errors": […], "end": {…}}
  *   {"battle": ID, "broken": "why"}
  *   {"validated": ID, "team": "packed", "problems": […]}
  *   {"again": ID, "frames": [{"log": […], "errors": […], "p1": request, "p2": request}, …]}     one for each input
- *   {"again": ID, "refused": "why"}
+ *   {"positions": ID, "features": […], "outcome": 1, "first": […], "steps": [{"after", "copies"}, …]}
+ *   {"review": ID, "outcome": 1, "first": 0.5, "steps": [{"turn", "chose", "value", "luck"}, …]}
+ *   {"again": ID, "refused": "why"}                                                 and so for the two above
  *
  * Battle objects are used directly, not through BattleStream: its text commands include `>eval`, and splitting the log
  * for five channels costs a tenth of the CPU. Requests are spliced into the answer as the text that the simulator made.
@@ -29,6 +33,7 @@ const build = process.argv[2] ? path.resolve(process.argv[2]) : 'pokemon-showdow
 const {Battle, Dex, TeamValidator, Teams} = require(build);
 const {version} = require(`${build}/package.json`);
 const {runAgain} = require('./again.js');
+const {positions, review} = require('./review.js');
 
 const SEATS = ['p1', 'p2'];
 const battles = new Map();
@@ -129,6 +134,13 @@ function validate(command) {
 	write(JSON.stringify({validated: id, team: problems ? null : Teams.pack(team), problems: problems || []}));
 }
 
+/** What is done in one go with a battle's input log: the fields of the answer, as JSON without its braces. */
+const FROM_INPUT_LOG = {
+	again: command => `"frames":${runAgain(Battle, Dex, command)}`,
+	positions: command => JSON.stringify(positions(Battle, Dex, command)).slice(1, -1),
+	review: command => JSON.stringify(review(Battle, Dex, command)).slice(1, -1),
+};
+
 function obey(line) {
 	const command = JSON.parse(line);
 	if ('validate' in command) {
@@ -138,11 +150,12 @@ function obey(line) {
 			return write(JSON.stringify({validated: command.validate, team: null, problems: [String(error.message)]}));
 		}
 	}
-	if ('again' in command) {
+	for (const name of Object.keys(FROM_INPUT_LOG)) {
+		if (!(name in command)) continue;
 		try {
-			return write(`{"again":${Number(command.again)},"frames":${runAgain(Battle, Dex, command)}}`);
+			return write(`{"${name}":${Number(command[name])},${FROM_INPUT_LOG[name](command)}}`);
 		} catch (error) {
-			return write(JSON.stringify({again: command.again, refused: String((error && error.message) || error)}));
+			return write(JSON.stringify({[name]: command[name], refused: String((error && error.message) || error)}));
 		}
 	}
 	if ('abandon' in command) return remove(command.abandon);

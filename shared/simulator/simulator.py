@@ -19,6 +19,8 @@ import orjson
 from shared.battle.protocol import SEATS, Seat
 from shared.errors import InputRefused, InvalidTeam, SimulatorError
 from shared.simulator import find_node, find_simulator
+from shared.simulator.inputlog import InputLog
+from shared.simulator.value import ValueModel
 
 log = logging.getLogger(__name__)
 
@@ -256,9 +258,7 @@ class Simulator:
 
         Raises InputRefused when the host does not run what is asked for, and SimulatorError.
         """
-        answer = await self._ask("again", start=start, inputs=inputs)
-        if "refused" in answer:
-            raise InputRefused(str(answer["refused"]))
+        answer = await self._ask_of_input_log("again", start=start, inputs=inputs)
         return tuple(
             Step(
                 lines=tuple(frame["log"]),
@@ -267,6 +267,27 @@ class Simulator:
             )
             for frame in answer["frames"]
         )
+
+    async def positions(self, log: InputLog, *, copies: int, dice: str) -> Mapping[str, Any]:
+        """What a value model is fitted on: the outcome for seat p1, and the features after each step and of its copies.
+
+        See review.js. Raises InputRefused and SimulatorError.
+        """
+        return await self._ask_of_input_log("positions", start=log.start, inputs=log.inputs, copies=copies, dice=dice)
+
+    async def review(self, log: InputLog, value: ValueModel, *, copies: int, dice: str) -> Mapping[str, Any]:
+        """The value after each step and its luck, with so many copies of each position, their dice from a text.
+
+        See review.js. Raises InputRefused and SimulatorError.
+        """
+        more = {"start": log.start, "inputs": log.inputs, "copies": copies, "dice": dice}
+        return await self._ask_of_input_log("review", value=value.formula, **more)
+
+    async def _ask_of_input_log(self, command: str, **more: object) -> Mapping[str, Any]:
+        answer = await self._ask(command, **more)
+        if "refused" in answer:
+            raise InputRefused(str(answer["refused"]))
+        return answer
 
     async def _ask(self, command: str, **more: object) -> Mapping[str, Any]:
         """The one answer to a command that opens no battle. Raises SimulatorError."""
@@ -305,5 +326,8 @@ def _step(frame: Mapping[str, Any]) -> Step:
     )
 
 
+_ANSWERS = ("battle", "again", "validated", "positions", "review")
+
+
 def _answers_to(frame: Mapping[str, Any]) -> int:
-    return next(int(frame[key]) for key in ("battle", "again", "validated") if key in frame)
+    return next(int(frame[key]) for key in _ANSWERS if key in frame)

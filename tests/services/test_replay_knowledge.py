@@ -13,10 +13,10 @@ from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS
 from services.scraper.replay import BattleRead, MadeDecision, Replay, Unfit, UnfitBattle
 from services.scraper.rerun import Simulators, rerun
-from services.scraper.rerun.inputlog import parse_inputlog
 from services.scraper.skew import causes_of
 from shared.battle.action import Action, Move, Switch
 from shared.battle.contract import CONTRACTS
+from shared.simulator.inputlog import parse_inputlog
 from shared.simulator.simulator import Simulator
 from tests.services.simulated import replays, uncovered
 

@@ -11,9 +11,9 @@ import pytest
 from services.scraper.rebuild.choices import Unknown
 from services.scraper.replay import Replay
 from services.scraper.rerun import Differs, Simulators, Why, commit_of, rerun
-from services.scraper.rerun.inputlog import NotRun, parse_inputlog
 from shared.errors import InputRefused, UsageError
 from shared.simulator import find_simulator
+from shared.simulator.inputlog import NotRun, parse_inputlog
 from shared.simulator.simulator import Simulator
 from tests.services.simulated import replays
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from services.scraper.rebuild.choices import Unknown
 from services.scraper.replay import BattleRead, MadeDecision, Replay, action_kind
-from services.scraper.rerun.inputlog import InputLog, NotRun, parse_inputlog
 from shared.battle.action import Move, legal_actions, meant, needs_answer
 from shared.battle.protocol import SEATS, Seat, seen_by
 from shared.battle.tracker import Tracker
 from shared.errors import AlphaStralError, InputRefused, SimulatorError, UnknownFormat, UsageError
 from shared.policies import check_format
+from shared.simulator.inputlog import InputLog, NotRun, parse_inputlog
 from shared.simulator.simulator import Simulator, Step
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
