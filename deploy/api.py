@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -12,56 +11,24 @@ from fastapi import FastAPI
 
 import services.arena.api
 import services.reporter.api
-from services.arena.matchups import MatchupWork
-from services.arena.tournaments import TournamentWork
-from services.scraper.datasets import Datasets
-from services.scraper.scrapes import Scrapes
-from services.trainer.trainings import TrainingWork
-from shared import work
-from shared.errors import AlphaStralError, Unreachable, UsageError
+from deploy.kinds import kinds, restoring
+from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen
 from shared.settings import Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging
 from shared.web import create_app, routes_of
-from shared.work import AnyKind
 
 log = logging.getLogger(__name__)
 
-KINDS: Mapping[str, Callable[[Store, Settings], AnyKind]] = {
-    "matchups": MatchupWork,
-    "tournaments": TournamentWork,
-    "scrapes": lambda store, settings: Scrapes(store),
-    "datasets": lambda store, settings: Datasets(store),
-    "trainings": TrainingWork,
-}
-
-
-def kinds(store: Store, settings: Settings) -> list[AnyKind]:
-    """What can be asked for over the API, in this store."""
-    return [kind(store, settings) for kind in KINDS.values()]
-
-
-def resume(store: Store, queues: Queues, settings: Settings, *, retry_failed: bool = False) -> int:
-    """Put it there; how many jobs were not there yet. With `retry_failed`, what failed for good gets another try."""
-    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed)
-
 
 def build(settings: Settings) -> FastAPI:
-    """The app. On start it enqueues again what a lost Redis has forgotten."""
+    """The app. While it is served, it takes its turn at enqueuing again what Redis has forgotten."""
     if settings.redis_url is None:
         raise UsageError("the API needs REDIS_URL to reach the queues")
     store = Store(settings.store)
     queues = Queues(connect(settings.redis_url, settings.redis_password_file))
-
-    def resume_open_matchups() -> None:
-        try:
-            if added := resume(store, queues, settings):
-                log.info("%s unfinished jobs are on their queues again.", added)
-        except Unreachable as error:
-            log.warning("Open matchups are not resumed: %s", error)
-
     return create_app(
         [
             *(routes_of(kind, queues) for kind in kinds(store, settings)),
@@ -71,7 +38,7 @@ def build(settings: Settings) -> FastAPI:
         queues,
         host=settings.api_published_at or settings.api_host,
         token=settings.api_token,
-        on_start=resume_open_matchups,
+        beside=lambda: restoring(store, queues, settings),
     )
 
 

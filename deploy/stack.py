@@ -13,8 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -35,14 +34,16 @@ _REDIS_START_SECONDS = 10.0
 _REDIS_STOP_SECONDS = 5.0
 STOP_SECONDS = 1.0
 """How long a child that is told to end has before it is told again. A trainer has its grace, too."""
-RESTARTS = 5
+QUIET_SECONDS = 60.0
+"""Who has run for this long is started again a second after it ends; who ended sooner, after 2 s, 4 s, 8 s, …"""
+_LONGEST_PAUSE_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
 
 
 class LocalStack:
     """The stack, while the context lasts. Entering it takes until the API and all workers answer.
 
-    A worker that dies is started again, up to RESTARTS times; `check` raises once the stack cannot go on.
+    Whatever of it dies after that is started again, at the same address.
     """
 
     def __init__(
@@ -56,7 +57,6 @@ class LocalStack:
         self._children: dict[str, Child] = {}
         self._redis: Child | None = None
         self._ending = threading.Event()
-        self._broken: str | None = None
         self.url = ""
         self.redis_url = ""
 
@@ -82,16 +82,9 @@ class LocalStack:
         token = self._settings.api_token
         return ApiClient(self.url, token=token.get_secret_value() if token else None)
 
-    def check(self) -> None:
-        """Raises AlphaStralError, with the end of the log, once a part has died that cannot be started again."""
-        if self._broken is not None:
-            raise AlphaStralError(self._broken)
-
     def wait(self) -> None:
-        """Until interrupted. Raises as `check` does."""
-        while True:
-            self.check()
-            time.sleep(_LOOK_SECONDS)
+        """Until interrupted."""
+        self._ending.wait()
 
     def _start(self) -> None:
         logs = self._folder / "log"
@@ -114,15 +107,14 @@ class LocalStack:
         ):
             commands |= {f"{queue}-{number}": ["deploy.worker", queue] for number in range(1, workers + 1)}
 
-        def start(name: str) -> None:
-            command = [sys.executable, "-m", *commands[name]]
+        for name, module in commands.items():
+            command = [sys.executable, "-m", *module]
             self._children[name] = Child(name, command, log=logs / f"{name}.log", environment=environment)
-
-        for name in commands:
-            start(name)
         for child in self._children.values():
             child.wait_until(partial(self._is_known, child, address), START_SECONDS)
-        watcher = threading.Thread(target=self._watch, args=(start,), daemon=True)
+        # Where it is started again, it listens where its clients know it.
+        environment["ALPHASTRAL_API_PORT"] = self.url.rpartition(":")[2]
+        watcher = threading.Thread(target=self._watch, daemon=True)
         watcher.start()
         self._exit.callback(watcher.join)
         # A Redis that the settings name may have a password in its address, and whoever needs it has those settings.
@@ -135,6 +127,7 @@ class LocalStack:
             Queues(connect(self._settings.redis_url, self._settings.redis_password_file)).ping()
             return self._settings.redis_url
         url, self._redis = self._exit.enter_context(private_redis())
+        self._exit.callback(self._stop_redis)
         return url
 
     def _environment(self, redis_url: str) -> dict[str, str]:
@@ -155,24 +148,25 @@ class LocalStack:
             return False
         return child.name == "api" or child.pid in pids
 
-    def _watch(self, start: Callable[[str], None]) -> None:
-        restarts: Counter[str] = Counter()
+    def _watch(self) -> None:
+        """Start again whatever has ended."""
+        watched: dict[str, Restarts] = {}
         while not self._ending.wait(_LOOK_SECONDS):
-            if self._redis is not None and self._redis.poll() is not None:
-                self._broken = (
-                    "Redis ended unexpectedly; what was played is stored, and the next start goes on from there"
-                )
-                return
-            for name, child in list(self._children.items()):
-                if child.poll() is None or self._ending.is_set():
+            running = self._children | ({"redis": self._redis} if self._redis else {})
+            for name, child in running.items():
+                if child.poll() is None:
                     continue
-                what = f"{name} ended unexpectedly: {child.last_words()}"
-                if name == "api" or restarts[name] >= RESTARTS:
-                    self._broken = what
-                    return
-                log.error("%s\nIt is started again.", what)
-                restarts[name] += 1
-                start(name)
+                restarts = watched.setdefault(name, Restarts(time.monotonic() - QUIET_SECONDS))
+                if restarts.is_due(child, time.monotonic()):
+                    again = child.again()
+                    if name == "redis":
+                        self._redis = again
+                    else:
+                        self._children[name] = again
+
+    def _stop_redis(self) -> None:
+        if self._redis is not None:
+            self._redis.end(_REDIS_STOP_SECONDS)
 
     def _stop_children(self) -> None:
         def stop(child: Child) -> None:
@@ -182,6 +176,28 @@ class LocalStack:
 
         with ThreadPoolExecutor(len(self._children) or 1) as pool:
             list(pool.map(stop, self._children.values()))
+
+
+class Restarts:
+    """When a child that has ended is to be started again."""
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._too_soon = 0
+        self._due: float | None = None
+
+    def is_due(self, child: Child, now: float) -> bool:
+        if self._due is None:
+            self._too_soon = 0 if now - self._started >= QUIET_SECONDS else self._too_soon + 1
+            pause = min(_LONGEST_PAUSE_SECONDS, 2.0**self._too_soon)
+            log.error(
+                "%s ended unexpectedly: %s\nIt is started again in %.0f s.", child.name, child.last_words(), pause
+            )
+            self._due = now + pause
+        if now < self._due:
+            return False
+        self._started, self._due = now, None
+        return True
 
 
 @contextmanager

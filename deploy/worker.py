@@ -1,7 +1,9 @@
 """One worker process: `python -m deploy.worker arena`, or `reporter`, or `scraper`."""
 
 import sys
+from functools import partial
 
+from deploy.kinds import restore
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import connect
 from shared.jobs.routes import ROUTES
@@ -20,7 +22,7 @@ def run(queue: str, settings: Settings) -> None:
         raise UsageError("a worker needs REDIS_URL to find its queue")
     end_with_parent()
     connection = connect(settings.redis_url, settings.redis_password_file)
-    Worker(queue, connection, settings).run()
+    Worker(queue, connection, settings, restore=partial(restore, settings=settings)).run()
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.routing import APIRoute
 
-from deploy.api import KINDS
+from deploy.kinds import KINDS
 from services.reporter.report import render
 from services.scraper.datasets import build
 from services.scraper.rows import Reader, Wanted

@@ -97,7 +97,8 @@ class Asked(Generic[R]):
         return self._text(id, "cancelled")
 
     def fail(self, id: str, why: str, part: int = 0) -> None:
-        """Say why a part failed for good."""
+        """Say why a part failed for good. Raises NotFound where nobody asks for it any more."""
+        self.created_at(id)
         self.files.write(self.path(id, f"failures/{part:05d}.txt"), why.encode())
 
     def failures(self, id: str) -> dict[int, str]:

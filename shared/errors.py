@@ -10,6 +10,7 @@
     ├── BrokenRecord          a stored file that cannot be read as what it should be
     ├── Unreachable           a server that should answer does not, or a store takes nothing (HTTP 503)
     │   └── NotServed         a model's server answers, but does not serve the version asked for
+    ├── HostUnfit             this machine cannot do what another may: no Node.js, no room, a package that is missing
     ├── SimulatorError        the simulator process died, hung or refused a battle
     │   └── InputRefused      an input log asks for what is not run
     └── BattleBroken          one battle cannot go on; its neighbours can
@@ -71,6 +72,10 @@ class Unreachable(AlphaStralError):
 
 class NotServed(Unreachable):
     """A model's server does not serve the version that was asked for, however long one waited."""
+
+
+class HostUnfit(AlphaStralError):
+    """This machine cannot do it, whatever was asked; another one may."""
 
 
 class SimulatorError(AlphaStralError):

@@ -60,6 +60,10 @@ class Child(subprocess.Popen[bytes]):
         """
         self.name = name
         self._log = log
+        self.again = partial(
+            Child, name, command, log=log, environment=environment, folder=folder, watches_input=watches_input
+        )
+        """Starts the same once more."""
         with log.open("ab") if log else nullcontext() as output:
             super().__init__(
                 command,
@@ -127,8 +131,9 @@ class Child(subprocess.Popen[bytes]):
 def end_with_parent() -> None:
     """From now on, this process gets SIGTERM when its standard input ends, and a second one a second later.
 
-    Does nothing where standard input is no pipe: somebody started this process by hand.
+    Also when its terminal is closed. Where standard input is no pipe, somebody started this process by hand.
     """
+    hang_up_as_terminate()
     if not sys.stdin or sys.stdin.closed or (os.fstat(sys.stdin.fileno()).st_mode & 0o170000) != 0o010000:
         return
 
@@ -179,6 +184,16 @@ def _end_with(parent: int) -> None:
 # ── being told to end ───────────────────────────────────────────────────────────────────────────────
 
 
+def hang_up_as_terminate() -> None:
+    """From now on, SIGHUP ends this process as SIGTERM does; not where `nohup` has it ignored.
+
+    Outside the main thread nothing is changed.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
 @contextmanager
 def handled(numbers: Iterable[signal.Signals], handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
     """What is done on these signals while the context lasts. Outside the main thread nothing is changed."""
@@ -217,6 +232,7 @@ def terminated_as_interrupted() -> AbstractContextManager[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
+    hang_up_as_terminate()
     return handled([signal.SIGTERM], interrupt)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
@@ -48,6 +48,7 @@ class Health(BaseModel):
     """What an operator wants to know at a glance."""
 
     status: str
+    """`ok`, or `degraded` where a worker's machine cannot do what it was given."""
     queues: dict[str, int]
     """Queue → jobs that wait."""
     workers: list[WorkerSeen]
@@ -116,16 +117,19 @@ def create_app(
     *,
     host: str,
     token: SecretStr | None,
-    on_start: Callable[[], None] = lambda: None,
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext,
     body_seconds: float = BODY_SECONDS,
 ) -> FastAPI:
-    """The app that serves `routers`. Raises UsageError where `host` is not loopback and there is no token."""
+    """The app that serves `routers`, within the context `beside`.
+
+    Raises UsageError where `host` is not loopback and there is no token.
+    """
     if token is None and not is_loopback(host):
         raise UsageError(f"to listen on {host}, beyond this machine, set ALPHASTRAL_API_TOKEN")
     app = FastAPI(
         title="alphaStral",
         description="Policies fight each other on the Pokémon Showdown simulator; who won, and how sure are we?",
-        lifespan=_lifespan(on_start),
+        lifespan=_lifespan(beside),
         responses={status: {"model": Faults} for status in (401, 404, 408, 409, 413, 422, 503)},
     )
     # The token is asked for before this app is reached; here it is for whoever reads the document.
@@ -140,8 +144,11 @@ def create_app(
 
     @app.get("/health", tags=["health"], dependencies=asked_for)
     def health() -> Health:
-        """Whether Redis answers, what waits, and who works. 503 when Redis does not answer."""
-        return Health(status="ok", queues=queues.depths(), workers=queues.workers())
+        """Whether Redis takes jobs, what waits, and who works. 503 when Redis does not answer, or takes nothing."""
+        queues.ping()
+        workers = queues.workers()
+        status = "degraded" if any(worker.fault for worker in workers) else "ok"
+        return Health(status=status, queues=queues.depths(), workers=workers)
 
     app.add_exception_handler(AlphaStralError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -156,11 +163,11 @@ def create_app(
     return app
 
 
-def _lifespan(on_start: Callable[[], None]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(beside: Callable[[], AbstractContextManager[None]]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        on_start()
-        yield
+        with beside():
+            yield
 
     return lifespan
 

@@ -9,7 +9,7 @@ import logging
 import secrets
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from shared.asked import Asked
 from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
+from shared.jobs.queue import Queues
 from shared.jobs.routes import Payload
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,8 @@ def ask(kind: WorkKind[B, R], body: B, queue: TakesJobs, *, key: str | None = No
     """Ask for work, and have its jobs begin; its id.
 
     The same `key` always gives the same work: asking again is harmless, whatever became of it. Raises UsageError,
-    Conflict where the key or the name stands for something else, and Unreachable.
+    Conflict where the key or the name stands for something else, and Unreachable. What is stored is asked for: where
+    Redis refuses a job of it after all, `restore` puts it there.
     """
     digest = hashlib.sha256(key.encode()).hexdigest() if key else ""
     named = kind.called(body)
@@ -142,8 +144,11 @@ def ask(kind: WorkKind[B, R], body: B, queue: TakesJobs, *, key: str | None = No
         kind.asked.create(id, request)
     except Conflict as error:
         raise Conflict(f"{error.message}, under the same Idempotency-Key" if key else error.message) from error
-    added = sum(queue.enqueue(job) for job in kind.jobs(id))
-    log.info("%s %s was asked for: %s jobs enqueued.", kind.asked.noun.capitalize(), id, added)
+    try:
+        added = sum(queue.enqueue(job) for job in kind.jobs(id))
+        log.info("%s %s was asked for: %s jobs enqueued.", kind.asked.noun.capitalize(), id, added)
+    except Unreachable as error:
+        log.warning("%s %s was asked for, and its jobs must wait: %s", kind.asked.noun.capitalize(), id, error)
     return id
 
 
@@ -161,19 +166,41 @@ def cancel(kind: AnyKind, id: str, queue: TakesJobs) -> None:
 
 
 def resume(kinds: Sequence[AnyKind], queue: TakesJobs, *, retry_failed: bool = False) -> int:
-    """Put the unfinished work of all kinds on the queue; how many jobs were not there yet.
+    """Put the unfinished work of all kinds on the queues now; how many jobs were not there yet.
 
     Harmless at any time: a job that waits or runs already is left alone. With `retry_failed`, what failed for good gets
     another try. What cannot be read keeps nothing else from its work.
     """
-    return sum(queue.enqueue(job) for kind in kinds for job in _unfinished(kind, retry_failed=retry_failed))
+    unfinished = _unfinished(kinds, set(), retry_failed=retry_failed)
+    return sum(queue.enqueue(job) for _, jobs in unfinished for job in jobs)
 
 
-def _unfinished(kind: AnyKind, *, retry_failed: bool) -> Iterator[Payload]:
-    for id in kind.asked.ids():
-        try:
-            if retry_failed and kind.asked.cancelled(id) is None:
-                kind.asked.forget(id)
-            yield from kind.jobs(id)
-        except (BrokenRecord, NotFound) as error:
-            log.warning("%s %s is passed over: %s", kind.asked.noun.capitalize(), id, error)
+def restore(kinds: Sequence[AnyKind], queues: Queues) -> int:
+    """The same, by those whose turn it is (`Queues.is_turn`), again and again: what has ended is not read each time."""
+    ended: list[str] = []
+
+    def jobs() -> Iterator[Payload]:
+        for name, left in _unfinished(kinds, queues.ended()):
+            yield from left
+            if not left:
+                ended.append(name)
+
+    added = queues.restore(jobs())
+    queues.remember_ended(ended)
+    return added
+
+
+def _unfinished(
+    kinds: Sequence[AnyKind], passed: Set[str], *, retry_failed: bool = False
+) -> Iterator[tuple[str, list[Payload]]]:
+    """What each piece of work is called, and the jobs that would bring it to its end, but for those `passed`."""
+    for kind in kinds:
+        for id in kind.asked.ids():
+            if (name := f"{kind.name}/{id}") in passed:
+                continue
+            try:
+                if retry_failed and kind.asked.cancelled(id) is None:
+                    kind.asked.forget(id)
+                yield name, list(kind.jobs(id))
+            except (BrokenRecord, NotFound, Unreachable) as error:
+                log.warning("%s %s is passed over: %s", kind.asked.noun.capitalize(), id, error)

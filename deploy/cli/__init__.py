@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from shared.errors import AlphaStralError, UsageError
+from shared.process import hang_up_as_terminate
 
 COMMANDS: Mapping[str, str] = {
     name: module
@@ -103,6 +104,7 @@ def _options() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    hang_up_as_terminate()
     try:
         app()
     except AlphaStralError as error:

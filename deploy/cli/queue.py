@@ -1,6 +1,5 @@
 """The commands about the queue: the local stack, and matchups asked of the API."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,7 +54,7 @@ def demo(arena: ArenaWorkers = 2) -> None:
             settings = settings.model_copy(update={"store": f"{folder}/store"})
         with LocalStack(settings, arena_workers=arena, folder=Path("var/demo")) as stack, stack.client() as client:
             err.print(f"the API listens at {escape(stack.url)}")
-            _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20), check=stack.check)
+            _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20))
 
 
 @asks_for_a_matchup
@@ -101,8 +100,8 @@ def cancel(matchup_id: MatchupId) -> None:
 def resume(
     retry_failed: Annotated[bool, typer.Option(help="Give what failed for good another try.")] = False,
 ) -> None:
-    """Enqueue all unfinished work again (matchups, scrapes, datasets, trainings), as every start of the API does."""
-    from deploy.api import resume as resume_all
+    """Enqueue all unfinished work now: workers and API do so by themselves within half a minute."""
+    from deploy.kinds import resume as resume_all
     from shared.jobs.queue import Queues, connect
 
     settings = Settings()
@@ -111,13 +110,8 @@ def resume(
     out.print(f"{added} jobs enqueued")
 
 
-def _follow(
-    client: ApiClient, asked: NewMatchup, output: Path | None = None, check: Callable[[], None] = lambda: None
-) -> None:
-    """Ask for a matchup, show it to its end, and write its run and report to this folder.
-
-    `check` is called now and then, and raises when going on makes no sense.
-    """
+def _follow(client: ApiClient, asked: NewMatchup, output: Path | None = None) -> None:
+    """Ask for a matchup, show it to its end, and write its run and report to this folder."""
     from deploy.cli.play import write_result
 
     status = client.ask(MATCHUPS, asked)
@@ -125,7 +119,6 @@ def _follow(
     with progress("battles", status.battles) as advance:
 
         def show(now: MatchupStatus) -> None:
-            check()
             advance(Tally(now.p1_wins, now.p2_wins, now.draws, now.broken), now.sequential_test, now.cost_usd)
 
         status = client.wait(MATCHUPS, status.id, show, _has_ended)

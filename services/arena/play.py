@@ -27,6 +27,7 @@ from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker
 from shared.errors import BattleBroken, InvalidTeam, UsageError
+from shared.errors import HostUnfit, InvalidTeam, UsageError
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 from shared.settings import Settings
@@ -173,7 +174,8 @@ class _Battles:
                 for _ in range(min(self.request.concurrency, len(indices))):
                     group.create_task(play_in_turn())
         except ExceptionGroup as errors:
-            # Battles never raise, so this is `on_record` or `stopping`, and one of them is enough to know.
+            # A battle raises only where none can be played here; else this is `on_record` or `stopping`, and one of
+            # them is enough to know.
             raise errors.exceptions[0] from errors
 
     async def play_battle(self, index: int, budget: MatchupBudget) -> BattleRecord:
@@ -224,6 +226,8 @@ class _Battles:
         ours = False
         try:
             fought = await self.field.fight(setup, players, lines)
+        except HostUnfit:
+            raise
         except Exception as error:
             # The one broad catch: whatever broke this battle, its neighbours play on.
             broken, ours = one_line(f"{type(error).__name__}: {error}"), not isinstance(error, BattleBroken)

@@ -31,7 +31,7 @@ from services.inference.engines import (
 )
 from services.inference.status import SupervisorState, SupervisorStatus, shown
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
-from shared.process import Child, answers, in_url, is_taken
+from shared.process import Child, answers, hang_up_as_terminate, in_url, is_taken
 from shared.registry import Registry
 from shared.registry.folders import CARD
 from shared.settings import EngineName, Settings
@@ -335,6 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("var/engine"), help="for copies of a bucket's models")
     given, more = parser.parse_known_args(arguments)
     stopping = threading.Event()
+    hang_up_as_terminate()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:

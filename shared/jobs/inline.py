@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from shared.errors import NotServed, UsageError
+from shared.errors import HostUnfit, NotServed, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.routes import ROUTES, Payload, PlayShard, Route
 from shared.matchups import Matchups
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 class Inline:
     """Jobs that wait in this process, each of them once, and what it takes to do them one after another.
 
-    What a person can put right, a wrong option or a server that does not come, is raised at once and recorded nowhere,
-    so that the same command can be given again. Any other failure is tried again, recorded and raised as said at
-    `drain`.
+    What a person can put right, a wrong option, a missing program or a server that does not come, is raised at once
+    and recorded nowhere, so that the same command can be given again. Any other failure is tried again, recorded and
+    raised as said at `drain`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Inline:
 
         Once `stopping()` is true, nothing new begins; what is left waits for the next call. A job that fails has as
         many attempts as a worker gives it, and is then given up as there. The first such failure is raised when all
-        else is done. Raises UsageError and NotServed at once.
+        else is done. Raises UsageError, HostUnfit and NotServed at once.
         """
         failed: Exception | None = None
         while self._waiting and not stopping():
@@ -88,7 +88,7 @@ class Inline:
             except HandedBack:
                 self._waiting.extendleft(reversed(self._running))
                 break
-            except (NotServed, UsageError):
+            except (HostUnfit, NotServed, UsageError):
                 raise
             except Exception as error:  # noqa: BLE001 - of whatever kind, it waits until the others had their turn
                 failed = failed or error
@@ -119,7 +119,7 @@ class Inline:
             try:
                 route.load()(payload, context)
                 return
-            except (HandedBack, NotServed, UsageError):
+            except (HandedBack, HostUnfit, NotServed, UsageError):
                 raise
             except Exception as error:
                 if attempts_left:

@@ -1,23 +1,13 @@
-"""How jobs are put on their queues in Redis, and how a worker holds one and lets it go.
+"""How jobs are put on their queues in Redis, and what is told of those queues and their workers.
 
-The layout in Redis is RQ's: a list and a hash that any RQ tool reads.
-
-A worker holds a job by a lease, an entry of RQ's registry of started jobs that the worker renews every second. A lease
-that has run out, and that a second look finds not renewed, means that the worker died: whoever sees it puts the job
-back. Redis's own clock counts, so that hosts need not agree on the time.
+The layout in Redis is RQ's: a list and a hash that any RQ tool reads. Redis may forget all of it: what has to be done
+stands in the store, and `Queues.restore` puts it back.
 """
 
-import os
-import socket
-import time
-import uuid
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
 
 import redis
 from redis.backoff import ConstantBackoff
@@ -28,19 +18,18 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import Unreachable, UsageError
-from shared.jobs.routes import ROUTES, Job, Payload, Refused, Route
+from shared.jobs.routes import ROUTES, Payload, Route
 from shared.text import one_line
 
-LEASE_SECONDS = 5.0
-"""A lease that was not renewed for this long has run out."""
-SECOND_LOOK_SECONDS = 3.0
-"""After Redis was away, the living have this long to renew their leases."""
-WORKER_SEEN_SECONDS = 10
-_REFUSED_KEPT_SECONDS = 86_400
+RESTORE_EVERY_SECONDS = 12
+"""How often somebody, whoever it is, holds what the queues hold against the store. Redis forgets this, too: where it
+lost everything, the next one who asks does it at once."""
+STEPS = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
+_ENDED_SECONDS = 600
+"""Work that has ended is looked at again no sooner."""
 _SOCKET_TIMEOUT_SECONDS = 5.0
 _RETRY_EVERY_SECONDS = 0.25
-_Mapping = dict[bytes | bytearray | memoryview | str | int | float, Any]
-_STEPS = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
+_RESTORED, _ENDED, _PINGED = "alphastral:restored", "alphastral:ended", "alphastral:pinged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +40,8 @@ class WorkerSeen:
     queue: str
     state: str
     pid: int
+    fault: str | None = None
+    """Why its machine cannot do what it was given; it takes nothing for a while, and then tries again."""
 
 
 class Queues:
@@ -59,191 +50,106 @@ class Queues:
     def __init__(self, connection: redis.Redis, routes: Mapping[str, Route] = ROUTES) -> None:
         self._connection = connection
         self._routes = routes
+        self._step = connection.register_script(STEPS)
 
     def enqueue(self, payload: Payload) -> bool:
         """Put a payload on its queue. False, and nothing done, when the same job waits or runs already."""
-        route = next(route for route in self._routes.values() if route.payload is type(payload))
+        route = self._route(payload)
         queue = Queue(route.queue, connection=self._connection, serializer=JSONSerializer)
         job_id = route.job_id(payload)
         with reaching_redis():
-            if self._connection.hget(_key("job", job_id), "status") == b"failed":
-                # A job of that id was refused or failed once; it does not stand in the way for ever.
-                self._connection.delete(_key("job", job_id))
-            with suppress(DuplicateJobError):
-                queue.enqueue_call(
-                    route.name,
-                    kwargs=payload.model_dump(mode="json"),
-                    job_id=job_id,
-                    timeout=int(route.timeout_seconds(payload)),
-                    retry=Retry(max=route.retries),
-                    result_ttl=0,
-                    description=f"{route.name} {job_id}",
-                    unique=True,
-                    at_front=route.at_front,
-                )
-                return True
-        return False
+            while True:
+                with suppress(DuplicateJobError):
+                    queue.enqueue_call(
+                        route.name,
+                        kwargs=payload.model_dump(mode="json"),
+                        job_id=job_id,
+                        timeout=int(route.timeout_seconds(payload)),
+                        retry=Retry(max=route.retries),
+                        result_ttl=0,
+                        description=f"{route.name} {job_id}",
+                        unique=True,
+                        at_front=route.at_front,
+                    )
+                    return True
+                if not self._step(keys=keys_of(route.queue, job_id), args=["forget_stray", job_id, ""]):
+                    return False
+
+    def restore(self, payloads: Iterable[Payload]) -> int:
+        """Enqueue those that no queue holds; how many. Any number of processes may do this at once."""
+        with reaching_redis():
+            held = self._held()
+        return sum(self.enqueue(each) for each in payloads if self._route(each).job_id(each) not in held)
+
+    def is_turn(self, who: str) -> bool:
+        """Whether `who` is the one to hold the queues against the store now: the first to ask since the last time."""
+        with reaching_redis():
+            return bool(self._connection.set(_RESTORED, who, nx=True, ex=RESTORE_EVERY_SECONDS))
+
+    def ended(self) -> set[str]:
+        """What was found lately to have ended."""
+        with reaching_redis():
+            return set(map(text, self._connection.smembers(_ENDED)))
+
+    def remember_ended(self, names: Iterable[str]) -> None:
+        """Let `ended` tell these for a while."""
+        if names := list(names):
+            with reaching_redis():
+                self._connection.sadd(_ENDED, *names)
+                if self._connection.ttl(_ENDED) < 0:
+                    self._connection.expire(_ENDED, _ENDED_SECONDS)
+
+    def _route(self, payload: Payload) -> Route:
+        return next(route for route in self._routes.values() if route.payload is type(payload))
+
+    def _held(self) -> frozenset[str]:
+        """The ids of all jobs that wait, run, or are being taken: at one moment, since they move."""
+        queues = {route.queue for route in self._routes.values()}
+        with self._connection.pipeline() as pipeline:
+            for name in queues:
+                started, _, waiting, between, later, _ = keys_of(name)
+                for listed in (waiting, between):
+                    pipeline.lrange(listed, 0, -1)
+                for ranked in (later, started):
+                    pipeline.zrange(ranked, 0, -1)
+            return frozenset(text(held).partition(":")[0] for part in pipeline.execute() for held in part)
 
     def depths(self) -> dict[str, int]:
-        """Queue → jobs that wait on it."""
+        """Queue → jobs that wait on it, those included that failed and wait for another try."""
         names = sorted({route.queue for route in self._routes.values()})
-        with reaching_redis():
-            return {name: int(self._connection.llen(_key("queue", name))) for name in names}
+        with reaching_redis(), self._connection.pipeline() as pipeline:
+            for name in names:
+                pipeline.llen(key("queue", name))
+                pipeline.zcard(key("scheduled", name))
+            waiting = pipeline.execute()
+        return {name: waiting[2 * place] + waiting[2 * place + 1] for place, name in enumerate(names)}
 
     def workers(self) -> list[WorkerSeen]:
         """The workers that live. Those that died are forgotten."""
-        known, seen = _key("workers"), []
+        known, seen = key("workers"), []
         with reaching_redis():
-            for key in map(text, self._connection.smembers(known)):
-                queue, state, pid = self._connection.hmget(key, "queues", "state", "pid")
+            for worker in map(text, self._connection.smembers(known)):
+                queue, state, pid, fault = self._connection.hmget(worker, "queues", "state", "pid", "fault")
                 if queue is None:
-                    self._connection.srem(known, key)
+                    self._connection.srem(known, worker)
                     continue
-                name = key.removeprefix(_key("worker", ""))
-                seen.append(WorkerSeen(one_line(name), one_line(text(queue)), one_line(text(state)), int(pid or 0)))
+                name = worker.removeprefix(key("worker", ""))
+                seen.append(
+                    WorkerSeen(
+                        one_line(name),
+                        one_line(text(queue)),
+                        one_line(text(state)),
+                        int(pid or 0),
+                        one_line(text(fault)) if fault else None,
+                    )
+                )
         return sorted(seen, key=lambda worker: worker.name)
 
     def ping(self) -> None:
-        """Raises Unreachable when Redis does not answer."""
+        """Raises Unreachable when Redis takes nothing: it does not answer, or is read-only, full, or loading."""
         with reaching_redis():
-            self._connection.ping()
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A job that this worker holds."""
-
-    job: Job
-    member: str
-    """The lease's entry in the registry of started jobs."""
-
-
-class Leases:
-    """One worker's hold on the jobs of one queue."""
-
-    def __init__(
-        self,
-        connection: redis.Redis,
-        queue: str,
-        routes: Mapping[str, Route],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._redis = connection
-        self._queue_name = queue
-        self._routes = routes
-        self._worker = _key("worker", self.worker)
-        self._listed_in = (_key("workers"), _key("workers", queue))
-        self._queue = _key("queue", queue)
-        self._between = _key("queue", queue, "intermediate")
-        self._started = _key("wip", queue)
-        self._failed = _key("failed", queue)
-        self._step = connection.register_script(_STEPS)
-        self._clock = clock
-        self._overdue_since: dict[str, float] = {}
-        self._born = _timestamp()
-
-    def beat(self, lease: Lease | None = None) -> None:
-        """Say that this worker lives, and renew its lease."""
-        seen: _Mapping = {
-            "birth": self._born,
-            "last_heartbeat": _timestamp(),
-            "queues": self._queue_name,
-            "state": "busy" if lease else "idle",
-            "pid": os.getpid(),
-            "hostname": socket.gethostname(),
-        }
-        now = self._now()
-        with self._redis.pipeline() as pipeline:
-            pipeline.hset(self._worker, mapping=seen)
-            pipeline.expire(self._worker, WORKER_SEEN_SECONDS)
-            for workers in self._listed_in:
-                pipeline.sadd(workers, self._worker)
-            if lease:
-                pipeline.zadd(self._started, {lease.member: now + LEASE_SECONDS}, xx=True)
-            pipeline.execute()
-
-    def goodbye(self) -> None:
-        """Say that this worker ends."""
-        with self._redis.pipeline() as pipeline:
-            pipeline.delete(self._worker)
-            for workers in self._listed_in:
-                pipeline.srem(workers, self._worker)
-            pipeline.execute()
-
-    def take(self, wait_seconds: int) -> Lease | None:
-        """The next job of the queue; None when none came. Raises Refused for one that may not run; it is set aside."""
-        taken = self._redis.blmove(self._queue, self._between, wait_seconds)
-        if taken is None:
-            return None
-        job_id = text(taken)
-        try:
-            job = Job.read(job_id, self._fields(job_id), self._routes)
-        except Refused as refusal:
-            self._set_aside(job_id, refusal)
-            raise Refused(f"Refused job {one_line(job_id)}: {one_line(refusal)}.") from refusal
-        lease = Lease(job, f"{job_id}:{uuid.uuid4().hex}")
-        started: _Mapping = {"status": "started", "worker_name": self.worker, "started_at": _timestamp()}
-        now = self._now()
-        with self._redis.pipeline() as pipeline:
-            pipeline.zadd(self._started, {lease.member: now + LEASE_SECONDS})
-            pipeline.hset(_key("job", job_id), mapping=started)
-            pipeline.lrem(self._between, 1, job_id)
-            pipeline.execute()
-        return lease
-
-    def finish(self, lease: Lease) -> None:
-        """The job is done; nothing of it stays in Redis, its results are in the store."""
-        self._step(keys=[self._started, _key("job", lease.job.id)], args=["finish", lease.member])
-
-    def put_back(self, lease: Lease, *, failure: str | None = None) -> None:
-        """Another worker may take the job. With `failure`, one of its attempts is used up."""
-        self._put_back(lease.job.id, lease.member, failure)
-
-    def recover(self) -> list[str]:
-        """Put back the jobs of workers that died; their ids. Any number of workers may do this at once."""
-        overdue = [text(member) for member in self._redis.zrangebyscore(self._started, 0, self._now())]
-        between = [text(job_id) for job_id in self._redis.lrange(self._between, 0, -1)]
-        now = self._clock()
-        self._overdue_since = {name: self._overdue_since.get(name, now) for name in (*overdue, *between)}
-        recovered = []
-        for name, since in self._overdue_since.items():
-            if now - since < SECOND_LOOK_SECONDS:
-                continue
-            if name in overdue:
-                job_id = name.rpartition(":")[0] or name
-                done = self._put_back(job_id, name, "its worker died")
-            else:
-                job_id = name
-                done = self._step(keys=[self._between, self._queue], args=["rescue", job_id])
-            recovered += [job_id] if done else []
-        return recovered
-
-    def _put_back(self, job_id: str, member: str, failure: str | None) -> object:
-        keys = [self._started, _key("job", job_id), self._queue]
-        return self._step(keys=keys, args=["put_back", member, job_id, 0 if failure is None else -1, failure or ""])
-
-    def _now(self) -> float:
-        seconds, microseconds = self._redis.time()
-        return float(seconds + microseconds / 1e6)
-
-    def _fields(self, job_id: str) -> Mapping[bytes, bytes]:
-        try:
-            return cast("Mapping[bytes, bytes]", self._redis.hgetall(_key("job", job_id)))
-        except redis.ResponseError as error:
-            raise Refused("what is stored under its id is no job") from error
-
-    def _set_aside(self, job_id: str, refusal: Refused) -> None:
-        key = _key("job", job_id)
-        is_hash = self._redis.type(key) == b"hash"
-        with self._redis.pipeline() as pipeline:
-            if is_hash:
-                refused: _Mapping = {"status": "failed", "exc_info": zlib.compress(str(refusal).encode())}
-                pipeline.hset(key, mapping=refused)
-                pipeline.expire(key, _REFUSED_KEPT_SECONDS)
-                pipeline.zadd(self._failed, {job_id: time.time() + _REFUSED_KEPT_SECONDS})
-            pipeline.lrem(self._between, 1, job_id)
-            pipeline.execute()
+            # Said by writing: a replica, or a Redis without room, answers to a plain PING as if all were well.
+            self._connection.set(_PINGED, 1, ex=60)
 
 
 def connect(url: str, password_file: Path | None = None, *, patience_seconds: float = 0.5) -> redis.Redis:
@@ -272,11 +178,17 @@ def connect(url: str, password_file: Path | None = None, *, patience_seconds: fl
 
 @contextmanager
 def reaching_redis() -> Iterator[None]:
-    """Turns what redis raises when it does not answer into Unreachable."""
+    """Turns what redis raises when it does not answer, or answers with an error, into Unreachable.
+
+    READONLY, OOM, MISCONF, NOPERM, LOADING or a database that is not there: somebody has to mend Redis, and then what
+    was asked of it is asked again.
+    """
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unreachable(f"Redis does not answer: {one_line(error)}") from error
+    except redis.RedisError as error:
+        raise Unreachable(f"Redis refuses: {one_line(error)}") from error
 
 
 def text(raw: object) -> str:
@@ -284,9 +196,13 @@ def text(raw: object) -> str:
     return raw.decode(errors="surrogateescape") if isinstance(raw, bytes) else str(raw)
 
 
-def _key(*parts: str) -> str:
+def key(*parts: str) -> str:
+    """A key of RQ's."""
     return ":".join((RQ_KEY_PREFIX, *parts))
 
 
-def _timestamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def keys_of(queue: str, job_id: str = "", member: str = "") -> list[str]:
+    """What a step may touch: see queue.lua."""
+    waiting = key("queue", queue)
+    between, later = f"{waiting}:intermediate", key("scheduled", queue)
+    return [key("wip", queue), key("job", job_id), waiting, between, later, f"alphastral:lost:{member}"]

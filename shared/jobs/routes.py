@@ -110,7 +110,8 @@ class Route:
     """The module of both functions. It is imported only where the job is done: an API need not."""
     queue: str
     timeout_seconds: Callable[[Any], float] = lambda payload: 600
-    retries: int = 2
+    retries: int = 5
+    """Attempts after the first, each after a longer wait. What the store or a server is to blame for uses up none."""
     at_front: bool = False
     """Before the jobs that wait already: it is short, and they may not be needed any more after it."""
 
@@ -146,7 +147,7 @@ _ROWS = (
     ),
     # A site may ask to wait, and is asked slowly.
     _scraper("scrape_pages", ScrapePages, "{scrape_id}-pages-{number:05d}", timeout_seconds=lambda _: 7_200),
-    _scraper("build_dataset", BuildDataset, "{name}-dataset", timeout_seconds=lambda _: 86_400, retries=1),
+    _scraper("build_dataset", BuildDataset, "{name}-dataset", timeout_seconds=lambda _: 86_400),
     # A machine that is taken away now and then should not end a training that goes on from its checkpoint.
     _trainer("train_model", TrainModel, "{training_id}-train", timeout_seconds=lambda _: MAX_JOB_SECONDS, retries=8),
 )
@@ -171,6 +172,8 @@ class Job:
     retries_left: int
     """Negative when it has no attempt left."""
     last_failure: str
+    failures: int = 0
+    """Attempts that have failed in a row, whatever was to blame."""
 
     @classmethod
     def read(cls, job_id: str, fields: Mapping[bytes, bytes], routes: Mapping[str, Route]) -> "Job":
@@ -192,6 +195,7 @@ class Job:
                 timeout_seconds=_seconds(fields[b"timeout"]),
                 retries_left=int(fields[b"retries_left"]),
                 last_failure=fields.get(b"last_failure", b"").decode(errors="replace"),
+                failures=int(fields.get(b"failures", b"0")),
             )
         except ValidationError as error:
             at, why = first_fault(error)
@@ -204,7 +208,7 @@ class Job:
 # dependencies, repeats and rate limits are not among them.
 _OWN_FIELDS = frozenset(
     b"created_at data description started_at ended_at last_heartbeat worker_name retries_left retry_intervals origin "
-    b"enqueued_at timeout result_ttl status last_failure".split()
+    b"enqueued_at timeout result_ttl status last_failure failures".split()
 )
 
 

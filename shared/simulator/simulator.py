@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from shared.battle.protocol import SEATS, Seat
-from shared.errors import InputRefused, InvalidTeam, SimulatorError
+from shared.errors import HostUnfit, InputRefused, InvalidTeam, SimulatorError
 from shared.simulator import find_node, find_simulator
 from shared.simulator.inputlog import InputLog
 from shared.simulator.value import ValueModel
@@ -86,13 +86,20 @@ class Host(asyncio.SubprocessProtocol):
             find_simulator()
         # Nothing of this process's environment is needed there, least of all its secrets.
         environment = {"PATH": os.defpath, "NODE_ENV": "production"}
-        transport, host = await asyncio.get_running_loop().subprocess_exec(cls, *command, env=environment)
+        try:
+            transport, host = await asyncio.get_running_loop().subprocess_exec(cls, *command, env=environment)
+        except OSError as error:
+            raise HostUnfit(f"{node} does not start: {error.strerror}") from error
         host._transport = transport
         try:
             await asyncio.wait_for(host._ready, START_TIMEOUT_SECONDS)
         except TimeoutError as error:
             host.kill()
-            raise SimulatorError(f"the simulator host did not start within {START_TIMEOUT_SECONDS:.0f} s") from error
+            raise HostUnfit(f"the simulator host did not start within {START_TIMEOUT_SECONDS:.0f} s") from error
+        except SimulatorError as error:
+            if build is not None:
+                raise
+            raise HostUnfit(f"the simulator does not start here: {error.message}") from error
         return host
 
     @property

@@ -9,7 +9,8 @@ import pytest
 
 from deploy.healthy import check
 from shared.errors import Unreachable, UsageError
-from shared.jobs.queue import Leases, connect
+from shared.jobs.leases import Leases
+from shared.jobs.queue import connect
 from shared.jobs.routes import ROUTES
 from shared.settings import Settings
 

@@ -15,16 +15,22 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive
 
 from deploy.api import build
+from deploy.stack import private_redis
 from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
 from shared.guards import MAX_BODY_BYTES
 from shared.jobs.queue import Queues, connect
+from shared.jobs.leases import Leases
+from shared.jobs.queue import Queues, connect, text
+from shared.jobs.routes import ROUTES
 from shared.matchups import Matchups
 from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.scores import Winner
 from shared.web import create_app
+from shared.web import MAX_BODY_BYTES
+from tests.flows.conftest import eventually
 
 NOTHING_LISTENS = "redis://127.0.0.1:9"
 BODY = {"p1": "heuristic", "p2": "random", "battles": 20}
@@ -363,24 +369,62 @@ def test_without_a_token_this_machine_may_ask_by_any_of_its_names(desk: Desk, ho
     assert desk.http.get("/policies", headers={"Host": host, "Origin": f"http://{host}"}).status_code == 200
 
 
+# ── whether all is well ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_redis_that_takes_nothing_is_a_503_and_nothing_is_asked_for(tmp_path: Path) -> None:
+    with private_redis() as (url, _):
+        desk = Desk(url, tmp_path)
+        assert desk.http.get("/health").json()["status"] == "ok"
+        connect(url).replicaof("127.0.0.1", 1)
+        for response in (desk.http.get("/health"), desk.ask()):
+            assert response.status_code == 503
+            assert "Redis refuses" in faults(response)[0][1]
+        assert Matchups(desk.store).ids() == []
+
+
+def test_health_names_the_worker_whose_machine_lacks_something(desk: Desk, redis_url: str) -> None:
+    sick, well = (Leases(connect(redis_url), "arena", ROUTES) for _ in range(2))
+    sick.beat(fault="no Node.js")
+    well.beat()
+    told = desk.http.get("/health").json()
+    assert told["status"] == "degraded"
+    assert {worker["name"]: worker["fault"] for worker in told["workers"]} == {
+        sick.worker: "no Node.js",
+        well.worker: None,
+    }
+
+
 # ── starting ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_on_start_the_api_puts_open_matchups_on_the_queues_again(redis_url: str, tmp_path: Path) -> None:
-    before = Desk(redis_url, tmp_path)
-    open_id = before.ask().json()["id"]
-    cancelled_id = before.ask().json()["id"]
-    before.http.delete(f"/matchups/{cancelled_id}")
-    Matchups(before.store).write_report(cancelled_id, "")
-    for index in range(4):
-        Matchups(before.store).record(open_id, record(index, "p1"))
-    connect(redis_url).flushall()
-    with Desk(redis_url, tmp_path).http:
-        assert before.queues.depths() == {"arena": 4, "reporter": 0, "scraper": 0, "train": 0}
-    with Desk(redis_url, tmp_path).http:
-        assert before.queues.depths() == {"arena": 4, "reporter": 0, "scraper": 0, "train": 0}, (
-            "a second start changes nothing"
-        )
+def test_what_redis_forgot_is_on_the_queues_again_whatever_kind_of_work_it_is(redis_url: str, tmp_path: Path) -> None:
+    desk, redis = Desk(redis_url, tmp_path), connect(redis_url)
+    assert desk.ask({"p1": "heuristic", "p2": "random", "until_decided": {}}).status_code == 202
+    half_played, played, cancelled = (desk.ask().json()["id"] for _ in range(3))
+    for id, battles in ((half_played, 4), (played, 20)):
+        for index in range(battles):
+            Matchups(desk.store).record(id, record(index, "p1"))
+    desk.http.delete(f"/matchups/{cancelled}")
+    desk.store.write("datasets/here/card.json", b"{}")
+    others = {
+        "tournaments": {"policies": ["random", "heuristic"], "budget": {"battles": 100}},
+        "scrapes": {"format": "gen9randombattle"},
+        "datasets": {"name": "mine", "sources": ["store:replays"]},
+        "trainings": {"recipe": "cpu-smollm2", "dataset": "here", "name": "mine"},
+    }
+    for kind, body in others.items():
+        assert desk.http.post(f"/{kind}", json=body).status_code == 202, kind
+    redis.flushall()
+    right = {"arena": 6, "reporter": 2, "scraper": 2, "train": 1}
+    with desk.http:
+        eventually(lambda: desk.queues.depths() == right)
+        Matchups(desk.store).write_report(played, "")
+        redis.delete("alphastral:restored", *map(text, redis.keys("rq:queue:*")))
+        eventually(lambda: desk.queues.depths() == {**right, "reporter": 1})
+        ended = desk.queues.ended()
+    assert ended == {f"matchups/{played}"}
+    assert len(redis.keys("rq:job:*")) == sum(right.values()), "the report of what is finished waits, and harms nobody"
 
 
 def test_a_matchup_that_cannot_be_read_stands_in_nobodys_way(redis_url: str, tmp_path: Path) -> None:
@@ -393,7 +437,7 @@ def test_a_matchup_that_cannot_be_read_stands_in_nobodys_way(redis_url: str, tmp
     after = Desk(redis_url, tmp_path)
     with after.http:
         assert [line["id"] for line in after.http.get("/matchups").json()["items"]] == [open_id]
-        assert after.queues.depths()["arena"] == 5
+        eventually(lambda: after.queues.depths()["arena"] == 5)
 
 
 def test_the_api_starts_without_redis(tmp_path: Path) -> None:

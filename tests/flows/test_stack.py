@@ -7,16 +7,20 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from deploy.client import MATCHUPS, ApiClient, find_api, find_redis
-from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
+from deploy.stack import QUIET_SECONDS, Restarts
+from shared.errors import NotFound, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
+from shared.process import Child
 from shared.records import NewMatchup
 from shared.settings import Settings, child_environment
+from shared.work import State
 from tests.flows.conftest import eventually, make_stack
 from tests.flows.processes import running
 
@@ -103,37 +107,45 @@ def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
             make_stack(tmp_path, api_port=port).__enter__()
 
 
-def test_a_dead_api_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
-    with make_stack(tmp_path, arena_workers=1) as stack:
-        stack.check()
-        os.kill(stack._children["api"].pid, signal.SIGKILL)
-
-        def is_reported() -> bool:
-            with pytest.raises(AlphaStralError, match=r"(?s)api ended unexpectedly: status -9.*The API listens at"):
-                stack.check()
-            return True
-
-        eventually(lambda: stack._broken)
-        assert is_reported()
-
-
-def test_a_dead_worker_is_started_again(tmp_path: Path) -> None:
+def test_whatever_dies_is_started_again_where_it_was(tmp_path: Path) -> None:
     with make_stack(tmp_path, arena_workers=1) as stack, stack.client() as client:
-        dead = stack._children["arena-1"].pid
-        os.kill(dead, signal.SIGKILL)
-        eventually(lambda: stack._children["arena-1"].pid != dead)
-        arena = stack._children["arena-1"].pid
-        eventually(lambda: arena in [worker["pid"] for worker in client.health()["workers"]])
-        stack.check()
-
-
-def test_a_dead_redis_is_reported(tmp_path: Path) -> None:
-    with make_stack(tmp_path, arena_workers=0) as stack:
         assert stack._redis is not None
-        os.kill(stack._redis.pid, signal.SIGKILL)
-        eventually(lambda: stack._broken)
-        with pytest.raises(AlphaStralError, match="Redis ended unexpectedly"):
-            stack.check()
+        children = {**stack._children, "redis": stack._redis}
+        asked = client.ask(MATCHUPS, NewMatchup(p1="random", p2="random", battles=4))
+        for child in children.values():
+            os.kill(child.pid, signal.SIGKILL)
+        eventually(lambda: stack._redis and stack._redis.pid != children["redis"].pid)
+        eventually(lambda: all(child.pid != children[name].pid for name, child in stack._children.items()))
+        pids = {stack._children[name].pid for name in ("arena-1", "reporter")}
+        eventually(lambda: pids <= _workers_of(client))
+        eventually(lambda: client.get(MATCHUPS, asked.id).state is State.FINISHED)
+
+
+def _workers_of(client: ApiClient) -> set[int]:
+    with suppress(Unreachable):
+        return {worker["pid"] for worker in client.health()["workers"]}
+    return set()
+
+
+def test_what_ends_again_and_again_is_started_ever_more_slowly_until_it_has_run_for_a_while() -> None:
+    child = Child("short-lived", [sys.executable, "-c", ""])
+    child.wait()
+    restarts, now, pauses = Restarts(0.0), QUIET_SECONDS, []
+    for runs_for in (0, 0, 0, 0, 0, 0, QUIET_SECONDS, 0):
+        now += runs_for
+        ended = now
+        while not restarts.is_due(child, now):
+            now += 0.5
+        pauses.append(now - ended)
+    assert pauses == [1, 2, 4, 8, 16, 30, 1, 2]
+
+
+def test_a_closed_terminal_ends_it_as_sigterm_does(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    up.await_ready()
+    up.process.send_signal(signal.SIGHUP)
+    up.process.wait(30)
+    assert running(up.mark) == {}
 
 
 def test_a_redis_that_does_not_answer_is_told_before_anything_starts(tmp_path: Path) -> None:
@@ -149,7 +161,7 @@ def test_a_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
             make_stack(tmp_path, arena_workers=0).__enter__()
         assert find_api(Settings(api_url=None), tmp_path) == stack.url
     with make_stack(tmp_path, arena_workers=0) as next_stack:
-        next_stack.check()
+        assert next_stack.url
 
 
 # ── the client ──────────────────────────────────────────────────────────────────────────────────────

@@ -3,14 +3,16 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import redis
 
-from shared.jobs.queue import Queues, connect
+from shared.jobs.leases import LEASE_SECONDS
+from shared.jobs.queue import Queues, connect, text
+from shared.settings import child_environment
 from tests.jobs.errands import ROUTES, Errand
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,11 @@ def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def order(connection: redis.Redis, *words: str) -> object:
+    """Redis's answer to a command that few have a method for."""
+    return connection.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -35,11 +42,17 @@ class Yard:
         self.redis: redis.Redis = connect(self.redis_url)
         self.queues = Queues(self.redis, ROUTES)
 
-    def start_worker(self, grace_seconds: float = 10) -> "subprocess.Popen[bytes]":
+    def start_worker(
+        self, grace_seconds: float = 10, environment: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "tests.jobs.errands", self.redis_url, str(self.folder), str(grace_seconds)]
-        worker = subprocess.Popen(command, cwd=ROOT)
+        worker = subprocess.Popen(command, cwd=ROOT, env=child_environment(**(environment or {})))
         self.workers.append(worker)
         return worker
+
+    def let_leases_run_out(self) -> None:
+        for member in map(text, self.redis.zrange("rq:wip:errands", 0, -1)):
+            self.redis.zincrby("rq:wip:errands", -LEASE_SECONDS - 1, member)
 
     def send(self, name: str, **more: object) -> bool:
         return self.queues.enqueue(Errand.model_validate({"name": name, **more}))

@@ -12,15 +12,30 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.errors import UsageError
+from shared.errors import HostUnfit, Unreachable, UsageError
 from shared.jobs import Context, HandedBack
-from shared.jobs.queue import connect
+from shared.jobs.queue import Queues, connect
 from shared.jobs.routes import Payload, Route
 from shared.jobs.worker import Worker
 from shared.settings import Settings
+from shared.store import Store
 from shared.text import configure_logging
 
-Kind = Literal["note", "fail", "impossible", "polite", "stubborn", "deaf", "parent", "orphan", "suicide"]
+Kind = Literal[
+    "note",
+    "fail",
+    "impossible",
+    "polite",
+    "stubborn",
+    "deaf",
+    "parent",
+    "orphan",
+    "suicide",
+    "away",
+    "unfit",
+    "tick",
+]
+SICK = "ERRANDS_ON_A_SICK_HOST"
 
 
 class Errand(Payload):
@@ -51,7 +66,7 @@ def errand(errand: Errand, context: Context) -> None:
 
 
 def give_up_errand(errand: Errand, context: Context, reason: str) -> None:
-    if errand.name == "unspeakable":
+    if errand.name == "unspeakable" and not (Path(context.store.url) / "speakable").exists():
         raise RuntimeError("this cannot be recorded either")
     write(context, f"{errand.name} given up: {reason}")
 
@@ -108,6 +123,24 @@ def suicide(errand: Errand, context: Context) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def away(errand: Errand, context: Context) -> None:
+    """Wants a store that is there."""
+    if not (Path(context.store.url) / "back").exists():
+        raise Unreachable("the store is away")
+
+
+def unfit(errand: Errand, context: Context) -> None:
+    if SICK in os.environ:
+        raise HostUnfit("this host has no arms")
+
+
+def tick(errand: Errand, context: Context) -> None:
+    """Says all the time that it is at work, whether or not its worker is."""
+    while not (Path(context.store.url) / "enough").exists():
+        write(context, f"{errand.name} ticks in {os.getpid()}")
+        time.sleep(0.02)
+
+
 KINDS: Mapping[Kind, Callable[[Errand, Context], None]] = {
     "note": lambda errand, context: None,
     "fail": fail,
@@ -118,6 +151,9 @@ KINDS: Mapping[Kind, Callable[[Errand, Context], None]] = {
     "parent": parent,
     "orphan": orphan,
     "suicide": suicide,
+    "away": away,
+    "unfit": unfit,
+    "tick": tick,
 }
 
 
@@ -126,7 +162,14 @@ def write(context: Context, line: str) -> None:
         journal.write(f"{line}\n")
 
 
+def restore(store: Store, queues: Queues) -> int:
+    """What has to be done stands in the file `todo`, a name a line."""
+    todo = Path(store.url) / "todo"
+    return queues.restore(Errand(name=name) for name in (todo.read_text().split() if todo.exists() else ()))
+
+
 if __name__ == "__main__":
-    url, store, grace_seconds = sys.argv[1:]
+    url, folder, grace_seconds = sys.argv[1:]
     configure_logging("INFO")
-    Worker("errands", connect(url), Settings(store=store, worker_grace_seconds=float(grace_seconds)), ROUTES).run()
+    settings = Settings(store=folder, worker_grace_seconds=float(grace_seconds))
+    Worker("errands", connect(url), settings, ROUTES, restore).run()

@@ -1,15 +1,20 @@
 """What is on the queues, and who holds it, on a real Redis."""
 
+import re
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
-from deploy.stack import find_redis_server
+from deploy.stack import find_redis_server, private_redis
 from shared.errors import Unreachable, UsageError
-from shared.jobs.queue import LEASE_SECONDS, SECOND_LOOK_SECONDS, Lease, Leases, Queues, connect
-from tests.jobs.conftest import Yard, eventually
-from tests.jobs.errands import ROUTES
+from shared.jobs.leases import LEASE_SECONDS, SECOND_LOOK_SECONDS, Lease, Leases
+from shared.jobs.queue import Queues, connect, reaching_redis
+from tests.jobs.conftest import Yard, eventually, order
+from tests.jobs.errands import ROUTES, Errand
 
 
 class Clock:
@@ -99,10 +104,65 @@ def test_who_was_taken_for_dead_changes_nothing_when_it_ends(yard: Yard, ending:
     another.recover()
     if ending == "finish":
         late.finish(lease)
+    elif ending == "hand back":
+        late.put_back(lease)
     else:
-        late.put_back(lease, failure="late" if ending == "fail" else None)
+        late.postpone(lease, "late", 1, 0)
     assert yard.waiting() == [b"errand-a"]
     assert taken(another).job.retries_left == 0
+
+
+def test_who_was_taken_for_dead_learns_that_another_has_its_job(yard: Yard) -> None:
+    yard.send("a")
+    late, clock = leases(yard), Clock()
+    lease = taken(late)
+    assert (late.beat(lease), late.is_lost(lease)) == (True, False)
+    let_run_out(yard, lease)
+    another = leases(yard, clock)
+    another.recover()
+    clock.now = SECOND_LOOK_SECONDS
+    another.recover()
+    assert (late.beat(lease), late.is_lost(lease)) == (False, True)
+    another.finish(taken(another))
+    assert (late.beat(lease), late.is_lost(lease)) == (False, True)
+    assert yard.redis.keys("rq:job:*") == []
+
+
+def test_what_redis_forgot_is_held_again_by_its_worker(yard: Yard) -> None:
+    yard.send("a")
+    holder = leases(yard)
+    lease = taken(holder)
+    yard.redis.flushall()
+    assert (holder.is_lost(lease), holder.beat(lease), yard.send("a")) == (False, True, False)
+    yard.redis.flushall()
+    yard.send("a")
+    assert holder.beat(lease), "it waits, and nobody has begun it"
+    assert yard.waiting() == []
+    holder.finish(lease)
+    assert yard.redis.keys("rq:job:*") == []
+
+
+def test_what_redis_forgot_and_another_began_is_lost(yard: Yard) -> None:
+    yard.send("a")
+    holder, another = leases(yard), leases(yard)
+    lease = taken(holder)
+    yard.redis.flushall()
+    yard.send("a")
+    other = taken(another)
+    assert (holder.beat(lease), holder.is_lost(lease)) == (False, True)
+    assert (another.beat(other), another.is_lost(other)) == (True, False)
+
+
+def test_a_postponed_job_is_on_no_queue_until_its_time_has_come(yard: Yard) -> None:
+    yard.send("a")
+    holder = leases(yard)
+    holder.postpone(taken(holder), "it rains", 3, 60)
+    holder.recover()
+    assert (yard.waiting(), yard.queues.depths(), yard.send("a")) == ([], {"errands": 1}, False)
+    yard.redis.zincrby("rq:scheduled:errands", -61, "errand-a")
+    holder.recover()
+    job = taken(holder).job
+    assert (job.retries_left, job.failures, job.last_failure) == (0, 3, "it rains")
 
 
 def test_a_job_between_queue_and_lease_is_found_again(yard: Yard) -> None:
@@ -185,3 +245,84 @@ def test_workers_outlive_a_redis_that_forgets_everything(tmp_path: Path) -> None
             worker.wait()
         server.kill()
         server.wait()
+
+
+# ── what Redis has lost ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_to_be_done_is_on_the_queue_once_however_many_put_it_there_at_once(yard: Yard) -> None:
+    errands = [Errand(name=f"n{number}") for number in range(20)]
+    together = Barrier(8)
+
+    def restore(_: int) -> int:
+        queues = Queues(connect(yard.redis_url), ROUTES)
+        together.wait()
+        return queues.restore(errands)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(restore, range(8))) == 20
+    assert len(yard.waiting()) == len(set(yard.waiting())) == 20
+
+
+def test_of_those_who_look_one_puts_it_there_and_the_next_where_redis_forgot(yard: Yard) -> None:
+    turns = [yard.queues.is_turn(who) for who in ("one", "two", "three")]
+    assert turns == [True, False, False]
+    yard.redis.flushall()
+    assert yard.queues.is_turn("two") is True
+
+
+@pytest.mark.parametrize("place", ["queue", "between", "lease", "later"])
+def test_a_job_that_is_in_no_place_any_more_is_put_back_and_one_that_is_in_any_is_left(yard: Yard, place: str) -> None:
+    yard.send("a")
+    holder = leases(yard)
+    if place == "between":
+        yard.redis.lmove("rq:queue:errands", "rq:queue:errands:intermediate")
+    elif place != "queue":
+        lease = taken(holder)
+        if place == "later":
+            holder.postpone(lease, "", 1, 60)
+    assert yard.queues.restore([Errand(name="a")]) == 0
+    yard.redis.delete("rq:queue:errands", "rq:queue:errands:intermediate", "rq:wip:errands", "rq:scheduled:errands")
+    assert yard.redis.exists("rq:job:errand-a")
+    assert yard.queues.restore([Errand(name="a")]) == 1
+    assert yard.waiting() == [b"errand-a"]
+
+
+# ── a Redis that says no ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        (["REPLICAOF 127.0.0.1 1"], "READONLY|read only"),
+        (["CONFIG SET maxmemory 1"], "OOM|maxmemory"),
+        (["CONFIG SET save", "CONFIG SET dir /proc", "BGSAVE"], "MISCONF|snapshot"),
+        (["ACL SETUSER default -@write"], "NOPERM|permission"),
+    ],
+)
+def test_a_redis_that_takes_nothing_is_unreachable_and_says_why(yard: Yard, commands: list[str], said: str) -> None:
+    with private_redis() as (url, _):
+        connection = connect(url)
+        for command in commands:
+            arguments = [*command.split(), "3600 1"] if command.endswith("save") else command.split()
+            order(connection, *arguments)
+        queues, leased = Queues(connection, ROUTES), Leases(connection, "errands", ROUTES)
+        eventually(lambda: bool(_refusal(queues.ping)))
+        assert re.search(said, _refusal(queues.ping))
+        assert _refusal(lambda: queues.enqueue(Errand(name="a")))
+        with pytest.raises(Unreachable), reaching_redis():
+            leased.beat()
+
+
+def test_a_database_that_is_not_there_is_unreachable() -> None:
+    with private_redis() as (url, _):
+        assert "out of range" in _refusal(Queues(connect(f"{url}?db=99")).ping)
+
+
+def _refusal(ask: Callable[[], object]) -> str:
+    """What is said where it is refused; else nothing."""
+    try:
+        ask()
+    except Unreachable as error:
+        return error.message
+    return ""
