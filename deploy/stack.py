@@ -36,7 +36,7 @@ STOP_SECONDS = 1.0
 """How long a child that is told to end has before it is told again. A trainer has its grace, too."""
 QUIET_SECONDS = 60.0
 """Who has run for this long is started again a second after it ends; who ended sooner, after 2 s, 4 s, 8 s, …"""
-_LONGEST_PAUSE_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 
 

@@ -21,6 +21,7 @@ from shared.jobs.forked import Ending, ForkedJob, Report
 from shared.jobs.leases import Lease, Leases
 from shared.jobs.queue import Queues, reaching_redis
 from shared.jobs.routes import ROUTES, Refused, Route
+from shared.process import hang_up_as_terminate
 from shared.settings import Settings
 from shared.store import Store
 from shared.text import one_line
@@ -86,6 +87,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until told to stop."""
+        hang_up_as_terminate()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_signal)
         for route in self._routes.values():
