@@ -163,7 +163,9 @@ def create_app(
     return app
 
 
-def _lifespan(beside: Callable[[], AbstractContextManager[None]]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    beside: Callable[[], AbstractContextManager[None]],
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with beside():

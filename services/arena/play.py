@@ -26,8 +26,7 @@ from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker
-from shared.errors import BattleBroken, InvalidTeam, UsageError
-from shared.errors import HostUnfit, InvalidTeam, UsageError
+from shared.errors import BattleBroken, HostUnfit, InvalidTeam, UsageError
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 from shared.settings import Settings

@@ -19,7 +19,6 @@ from deploy.stack import private_redis
 from shared.battle.decision import Outcome, Reason
 from shared.errors import UsageError
 from shared.guards import MAX_BODY_BYTES
-from shared.jobs.queue import Queues, connect
 from shared.jobs.leases import Leases
 from shared.jobs.queue import Queues, connect, text
 from shared.jobs.routes import ROUTES
@@ -28,8 +27,6 @@ from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.scores import Winner
-from shared.web import create_app
-from shared.web import MAX_BODY_BYTES
 from tests.flows.conftest import eventually
 
 NOTHING_LISTENS = "redis://127.0.0.1:9"
