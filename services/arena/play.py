@@ -64,7 +64,7 @@ async def play(
     does not reach for another, no new battle begins; the call returns when those in play have ended. The policies are
     those that the request names, unless `policies_of` gives others. Raises UsageError (among them InvalidTeam,
     UnknownPolicy) before the first battle when the request cannot be played as asked, NotServed when a model's
-    server does not come to serve the version asked for, and SimulatorError where no simulator can be started here.
+    server does not come to serve the version asked for, and HostUnfit where no simulator can be started here.
     """
     budget = budget or MatchupBudget.of(request)
     async with AsyncExitStack() as closing:

@@ -27,6 +27,7 @@ from shared.records import MAX_BATTLES, BattleRecord, DecisionRecord
 from shared.settings import Settings
 from shared.store import Store
 from shared.verdicts.scores import Winner
+from shared.web import create_app
 from tests.flows.conftest import eventually
 
 NOTHING_LISTENS = "redis://127.0.0.1:9"
