@@ -37,6 +37,7 @@ from tempfile import TemporaryDirectory
 import httpx2
 import redis
 
+from deploy.cli.verify import verify
 from deploy.client import MATCHUPS, ApiClient
 from deploy.stack import LocalStack
 from services.arena.matchups import Progress
@@ -50,8 +51,6 @@ from shared.store import Store
 from shared.work import ENDED, State
 
 WORKERS = 3
-BATTLES = 60
-"""Of a matchup."""
 AT_ONCE = 3
 """Matchups in play, so that there is always something to do."""
 DISK_BYTES = 192 << 20
@@ -73,6 +72,8 @@ class Soak:
     rng: Random
     stack: LocalStack
     disk: bool
+    battles: int
+    """Of a matchup."""
     asked: list[str] = field(default_factory=list)
     open: set[str] = field(default_factory=set)
     seen: dict[Path, int] = field(default_factory=dict)
@@ -93,10 +94,10 @@ class Soak:
 
     # ── work ────────────────────────────────────────────────────────────────────────────────────────
 
-    def ask(self, battles: int) -> None:
+    def ask(self) -> None:
         """Ask for another matchup, unless the API says that it cannot now; who asks would ask again."""
         number = len(self.asked)
-        new = NewMatchup(p1="random", p2="random", battles=battles, seed=number, concurrency=8, move_delay=0.04)
+        new = NewMatchup(p1="random", p2="random", battles=self.battles, seed=number, concurrency=8, move_delay=0.04)
         with suppress(AlphaStralError):
             id = self.api.ask(MATCHUPS, new, idempotency_key=f"soak-{number}").id
             self.asked.append(id)
@@ -383,15 +384,15 @@ def befall(soak: Soak, faults: int, battles: int, longest: float) -> tuple[list[
     spans: list[tuple[float, float]] = []
     counts: Counter[str] = Counter()
     next_at = time.time() + 3.0
-    while plan or lasting or soak.open or len(soak.asked) * BATTLES < battles:
+    while plan or lasting or soak.open or len(soak.asked) * soak.battles < battles:
         soak.look()
         now = time.time()
         for fault in [fault for fault in lasting if fault[0] <= now]:
             fault[3]()
             lasting.remove(fault)
             spans.append((fault[1], time.time()))
-        if len(soak.open) < AT_ONCE and (plan or len(soak.asked) * BATTLES < battles):
-            soak.ask(BATTLES)
+        if len(soak.open) < AT_ONCE and (plan or len(soak.asked) * soak.battles < battles):
+            soak.ask()
         if plan and now >= next_at and _may_begin(plan[-1], [fault[2] for fault in lasting]):
             name = plan.pop()
             begin, least, most = FAULTS[name]
@@ -437,22 +438,13 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", "-l", disk], check=True)
 
 
-def refused(soak: Soak, id: str) -> str:
-    """What `alphastral verify` has against a matchup's run; nothing where it has nothing."""
-    run = soak.folder / f"{id}.json"
-    run.write_bytes(Matchups(soak.files).run_json(id))
-    command = [sys.executable, "-c", "from deploy.cli import main; main()", "verify", str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    run.unlink()
-    return "" if done.returncode == 0 else done.stdout + done.stderr
-
-
 def main() -> None:
     """Run the soak and print what became of it."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--battles", type=int, default=3_000, help="at least; while faults last, it goes on")
+    parser.add_argument("--matchup", type=int, default=60, help="battles of a matchup")
     parser.add_argument("--longest", type=float, default=60.0, help="seconds that a fault lasts at most")
     parser.add_argument("--logs", type=Path, help="a folder for the logs of all services")
     given = parser.parse_args()
@@ -465,29 +457,29 @@ def main() -> None:
         node.chmod(0o755)
         settings = Settings(_env_file=None, store=str(folder / "store"), redis_url=None, scraper_workers=0, node=node)
         stack = closing.enter_context(LocalStack(settings, arena_workers=WORKERS, folder=folder))
-        soak = Soak(folder, Random(given.seed), stack, disk)
+        soak = Soak(folder, Random(given.seed), stack, disk, given.matchup)
         spans, counts = befall(soak, given.faults, given.battles, given.longest)
         matchups, manual, lost, broken = Matchups(soak.files), len(soak.open), 0, 0
         for id in soak.asked:
             try:
                 run = matchups.run(id)
             except NotFound:
-                lost += BATTLES
+                lost += given.matchup
                 continue
-            lost += BATTLES - len({battle.index for battle in run.battles})
+            lost += given.matchup - len({battle.index for battle in run.battles})
             broken += sum(battle.winner is None for battle in run.battles)
             failed = Progress.of(soak.files, id).state is not State.FINISHED
-            against = refused(soak, id)
-            manual += failed or bool(against)
-            if against:
-                print(against, file=sys.stderr)
+            against = verify(run).difference
+            manual += failed or against is not None
+            if failed or against:
+                print(f"{id}: {against or Progress.of(soak.files, id).failures}", file=sys.stderr)
         if given.logs:
             shutil.copytree(folder / "log", given.logs, dirs_exist_ok=True)
     for name, count in sorted(counts.items()):
         print(f"{count:4} {name}")
     told = {
         "faults": sum(counts.values()),
-        "battles": len(soak.asked) * BATTLES,
+        "battles": len(soak.asked) * given.matchup,
         "lost": lost,
         "doubled": len(soak.doubled),
         "broken": broken,

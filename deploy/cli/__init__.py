@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from shared.errors import AlphaStralError, UsageError
+from shared.errors import AlphaStralError, HostUnfit, UsageError
 from shared.process import hang_up_as_terminate
 
 COMMANDS: Mapping[str, str] = {
@@ -116,4 +116,4 @@ def main() -> None:
         field = (error.field or "").removeprefix("until_decided.")
         option = f" ({NAMES.get(field, f'--{field}'.replace('_', '-')).partition('/')[0]})" if field else ""
         err.print(f"[bold red]error{escape(option)}:[/] {escape(error.message)}")
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(2 if isinstance(error, UsageError | HostUnfit) else 1)

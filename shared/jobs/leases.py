@@ -83,11 +83,14 @@ class Leases:
             for workers in self._listed_in:
                 pipeline.sadd(workers, self._worker)
             pipeline.execute()
-        return lease is None or bool(self._do("renew", lease.job.id, lease.member, LEASE_SECONDS, *lease.fields))
+        if lease is None:
+            return True
+        told: tuple[bytes | str | float, ...] = (self.worker, LEASE_SECONDS, *lease.fields)
+        return bool(self._do("renew", lease.job.id, lease.member, *told))
 
     def is_lost(self, lease: Lease) -> bool:
         """Whether another worker has its job by now, since this one was silent for too long."""
-        return bool(self._do("is_lost", lease.job.id, lease.member))
+        return bool(self._do("is_lost", lease.job.id, lease.member, self.worker))
 
     def goodbye(self) -> None:
         """Say that this worker ends."""

@@ -27,26 +27,27 @@ function steps.put_back()
   return redis.call(tonumber(ARGV[7]) < 0 and 'RPUSH' or 'LPUSH', queue, id)
 end
 
--- ARGV: for how many seconds, and the job's fields. Where Redis forgot the lease, it is held again, unless another
--- worker has the job by now.
+-- ARGV: its worker, for how many seconds, and the job's fields. Where Redis forgot the lease, it is held again, unless
+-- another worker has the job by now.
 function steps.renew()
   if redis.call('EXISTS', taken) == 1 then return 0 end
   if not redis.call('ZSCORE', started, lease) then
-    if redis.call('EXISTS', job) == 1 then
+    if redis.call('EXISTS', job) == 1 and redis.call('HGET', job, 'worker_name') ~= ARGV[4] then
       if redis.call('LREM', queue, 0, id) + redis.call('ZREM', later, id) == 0 then return 0 end
     end
-    redis.call('HSET', job, unpack(ARGV, 5))
-    redis.call('HSET', job, 'status', 'started')
+    redis.call('HSET', job, unpack(ARGV, 6))
+    redis.call('HSET', job, 'status', 'started', 'worker_name', ARGV[4])
   end
-  redis.call('ZADD', started, now + ARGV[4], lease)
+  redis.call('ZADD', started, now + ARGV[5], lease)
   return 1
 end
 
--- Whether another worker has the job, or may have it. Where Redis forgot the lease, its worker will hold it again.
+-- Whether another worker than ARGV's has the job, or may have it. Where Redis forgot the lease, it is held again.
 function steps.is_lost()
   if redis.call('EXISTS', taken) == 1 then return 1 end
   if redis.call('ZSCORE', started, lease) then return 0 end
-  return redis.call('HGET', job, 'status') == 'started' and 1 or 0
+  local by = redis.call('HMGET', job, 'status', 'worker_name')
+  return by[1] == 'started' and by[2] ~= ARGV[4] and 1 or 0
 end
 
 -- A job whose worker died between queue and lease.

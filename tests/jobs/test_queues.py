@@ -134,6 +134,8 @@ def test_what_redis_forgot_is_held_again_by_its_worker(yard: Yard) -> None:
     lease = taken(holder)
     yard.redis.flushall()
     assert (holder.is_lost(lease), holder.beat(lease), yard.send("a")) == (False, True, False)
+    yard.redis.delete("rq:wip:errands")
+    assert (holder.is_lost(lease), holder.beat(lease), yard.redis.zcard("rq:wip:errands")) == (False, True, 1)
     yard.redis.flushall()
     yard.send("a")
     assert holder.beat(lease), "it waits, and nobody has begun it"

@@ -13,7 +13,7 @@ from services.arena.play import play
 from services.arena.player import Player
 from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
-from shared.errors import AlphaStralError, InvalidTeam, UnknownFormat, UnknownPolicy, UsageError
+from shared.errors import AlphaStralError, HostUnfit, InvalidTeam, UnknownFormat, UnknownPolicy, UsageError
 from shared.records import BattleRecord, MatchupRequest
 
 
@@ -173,6 +173,12 @@ async def test_where_the_simulator_cannot_be_started_again_no_battle_is_broken(t
         )
 
     assert [record for record in records if record.broken] == []
+
+
+async def test_a_host_without_a_node_that_runs_is_unfit_whatever_was_asked(tmp_path: Path) -> None:
+    for node in (tmp_path / "none", Path("/bin/false")):
+        with pytest.raises(HostUnfit, match=r"no Node\.js"):
+            await played(matchup(), battlefield=SimulatorBattlefield(node))
 
 
 async def test_no_battle_begins_once_the_arena_is_stopping() -> None:

@@ -1,0 +1,21 @@
+"""The soak of faults, in short: real services, real faults, and nobody helps."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_faults_lose_double_break_and_hold_up_nothing() -> None:
+    command = [sys.executable, "benchmarks/faults.py", "--seed", "3", "--faults", "6", "--battles", "24"]
+    command += ["--matchup", "8", "--longest", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told.pop("longest_standstill_s") < 40
+    assert told.pop("battles") >= 24
+    assert told == {"faults": 6, "lost": 0, "doubled": 0, "broken": 0, "manual": 0}, done.stderr[-2000:]
