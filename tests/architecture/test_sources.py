@@ -11,6 +11,7 @@ ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unse
 READ_THE_ENVIRONMENT = {"shared/settings.py": "the only place that reads settings"}
 MOST_LINES = 300
 LONGER: dict[str, str] = {
+    "benchmarks/faults.py": "one soak: each kind of fault, how it ends, and what became of the battles",
     "shared/process.py": "a process: how it is started, ended, told to end, and where it listens",
     "deploy/cli/loop.py": "one run, read from its first step to its last",
     "deploy/cli/play.py": "work that a command does in its own process, what is shown of it, and `battle`",
