@@ -7,14 +7,24 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
 
 import services.arena.api
 import services.reporter.api
 from deploy.kinds import kinds, restoring
 from shared.errors import AlphaStralError, UsageError
+from deploy.console import pages
+from services.arena.matchups import MatchupWork
+from services.arena.tournaments import TournamentWork
+from services.scraper.datasets import Datasets
+from services.scraper.scrapes import Scrapes
+from services.trainer.trainings import TrainingWork
+from shared import work
+from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen
+from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging
@@ -33,13 +43,58 @@ def build(settings: Settings) -> FastAPI:
         [
             *(routes_of(kind, queues) for kind in kinds(store, settings)),
             services.arena.api.router(store),
-            services.reporter.api.router(store),
+            services.reporter.api.router(store, settings),
+            _own_routes(store, queues, settings),
         ],
         queues,
+        pages=pages(),
         host=settings.api_published_at or settings.api_host,
         token=settings.api_token,
         beside=lambda: restoring(store, queues, settings),
     )
+
+
+class ModelLine(BaseModel):
+    """A model in the registry."""
+
+    name: str
+    versions: list[str]
+    current: str | None
+
+
+class Models(BaseModel):
+    """The registry's models."""
+
+    items: list[ModelLine]
+
+
+class Resumed(BaseModel):
+    """How many jobs are on their queues again."""
+
+    jobs: int
+
+
+def _own_routes(store: Store, queues: Queues, settings: Settings) -> APIRouter:
+    routes, registry = APIRouter(), Registry(store)
+
+    @routes.get("/models", tags=["models"], summary="The models in the registry.")
+    def models() -> Models:
+        """By name, with their versions; `current` is what a bare name means."""
+        return Models(items=[line(name) for name in registry.names()])
+
+    @routes.post("/resume", tags=["health"], summary="Give what failed for good another try.")
+    def resume_all() -> Resumed:
+        """Puts all unfinished work on its queues again."""
+        return Resumed(jobs=resume(store, queues, settings, retry_failed=True))
+
+    def line(name: str) -> ModelLine:
+        try:
+            current = registry.current(name)
+        except NotFound:
+            current = None
+        return ModelLine(name=name, versions=registry.versions(name), current=current)
+
+    return routes
 
 
 def serve(settings: Settings, address_file: Path | None = None) -> None:

@@ -13,15 +13,18 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 256 * 1024
 BODY_SECONDS = 10.0
 """For all of a request's body to come."""
-ALIVE = "/alive"
-"""The only path that is open to those who have no token, where there is one: it tells nothing else."""
+ALIVE, CONSOLE, SESSION, STATIC = "/alive", "/", "/session", "/static/"
+"""What is open to those who have no token, where there is one: whether the API is alive, and the page that asks for
+the token. Neither tells anything else.
+"""
+SESSION_COOKIE = "alphastral_session"
 
 
 class Fault(BaseModel):
@@ -104,22 +107,39 @@ class BoundedBody:
 
 
 class TokenOnly:
-    """Answers nobody who does not show the token, whatever was asked for; and tells all that it is alive."""
+    """Answers nobody who does not show the token, or the cookie that a browser got for it, whatever was asked for."""
 
     def __init__(self, app: ASGIApp, token: SecretStr) -> None:
         self._app = app
         # HTTP's headers are bytes, which arrive here read as Latin-1.
-        self._expected = token.get_secret_value().encode()
+        self._token = token.get_secret_value().encode()
+        self._session = session_of(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI defines it."""
-        if scope["type"] == "http" and scope["path"] != ALIVE:
-            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode("latin-1"), self._expected):
-                answer = _refused(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
-                await answer(scope, receive, send)
-                return
+        if scope["type"] == "http" and not self._may(scope["path"], Headers(scope=scope)):
+            reason = "a bearer token is needed; a browser is asked for it at /"
+            await _refused(401, reason, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+    def _may(self, path: str, headers: Headers) -> bool:
+        if path in (ALIVE, CONSOLE, SESSION) or path.startswith(STATIC):
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(given.encode("latin-1"), self._token):
+            return True
+        # A browser sends the cookie along with what pages of other sites make it ask: those are refused.
+        origin = headers.get("origin")
+        if origin and urlsplit(origin).netloc != headers.get("host"):
+            return False
+        cookie = cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE, "")
+        return hmac.compare_digest(cookie.encode("latin-1", "replace"), self._session.encode())
+
+
+def session_of(token: SecretStr) -> str:
+    """What a browser keeps in place of the token: good for this API alone, and the token cannot be read from it."""
+    return hmac.new(token.get_secret_value().encode(), b"alphastral session", "sha256").hexdigest()
 
 
 class OwnPagesOnly:

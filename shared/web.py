@@ -1,14 +1,15 @@
 """The FastAPI factory: the same routes for every kind of work, errors → status, and whether all is well."""
 
+import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
-from pydantic import AfterValidator, BaseModel, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
@@ -16,6 +17,8 @@ from shared.guards import (
     ALIVE,
     BODY_SECONDS,
     MAX_BODY_BYTES,
+    SESSION,
+    SESSION_COOKIE,
     BoundedBody,
     Fault,
     Faults,
@@ -23,6 +26,7 @@ from shared.guards import (
     TokenOnly,
     answer_with,
     is_loopback,
+    session_of,
 )
 from shared.jobs.queue import Queues, WorkerSeen
 from shared.work import AnyKind, ListOf, TakesJobs, WorkStatus, ask, cancel
@@ -42,6 +46,12 @@ class Alive(BaseModel):
     """That there is an API."""
 
     status: str = "alive"
+
+
+class Given(BaseModel):
+    """What a browser was given to show."""
+
+    token: str = Field(max_length=1_000)
 
 
 class Health(BaseModel):
@@ -115,6 +125,7 @@ def create_app(
     routers: Sequence[APIRouter],
     queues: Queues,
     *,
+    pages: APIRouter | None = None,
     host: str,
     token: SecretStr | None,
     beside: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -130,12 +141,16 @@ def create_app(
         title="alphaStral",
         description="Policies fight each other on the Pokémon Showdown simulator; who won, and how sure are we?",
         lifespan=_lifespan(beside),
+        docs_url=None,  # Its pages load their scripts from elsewhere.
+        redoc_url=None,
         responses={status: {"model": Faults} for status in (401, 404, 408, 409, 413, 422, 503)},
     )
     # The token is asked for before this app is reached; here it is for whoever reads the document.
     asked_for = [Depends(HTTPBearer(auto_error=False))] if token else []
     for router in routers:
         app.include_router(router, dependencies=asked_for)
+    if pages is not None:
+        app.include_router(pages)
 
     @app.get(ALIVE, tags=["health"])
     def alive() -> Alive:
@@ -149,6 +164,14 @@ def create_app(
         workers = queues.workers()
         status = "degraded" if any(worker.fault for worker in workers) else "ok"
         return Health(status=status, queues=queues.depths(), workers=workers)
+
+    @app.post(SESSION, status_code=204, include_in_schema=False)
+    def session(given: Given, request: Request, response: Response) -> None:
+        """A browser's cookie for the token."""
+        if token is None or not hmac.compare_digest(given.token.encode(), token.get_secret_value().encode()):
+            raise HTTPException(401, "that is not this API's token")
+        secure = request.url.scheme == "https"
+        response.set_cookie(SESSION_COOKIE, session_of(token), httponly=True, samesite="strict", secure=secure)
 
     app.add_exception_handler(AlphaStralError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -27,6 +27,7 @@ from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker
 from shared.errors import BattleBroken, HostUnfit, InvalidTeam, UsageError
+from shared.jobs.live import Stage
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 from shared.settings import Settings
@@ -56,15 +57,17 @@ async def play(
     connect: Connect = no_models,
     budget: MatchupBudget | None = None,
     policies_of: PoliciesOf | None = None,
+    stage: Stage | None = None,
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
     A battle that breaks is recorded as broken and takes no other with it. One that a fault of ours breaks off, such as
     the end of a process, is begun again from its seeds, TRIES times at most. Once `stopping()` is true or the budget
     does not reach for another, no new battle begins; the call returns when those in play have ended. The policies are
-    those that the request names, unless `policies_of` gives others. Raises UsageError (among them InvalidTeam,
-    UnknownPolicy) before the first battle when the request cannot be played as asked, NotServed when a model's
-    server does not come to serve the version asked for, and HostUnfit where no simulator can be started here.
+    those that the request names, unless `policies_of` gives others. What is in play stands on `stage`. Raises
+    UsageError (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as
+    asked, NotServed when a model's server does not come to serve the version asked for, and HostUnfit where no
+    simulator can be started here.
     """
     budget = budget or MatchupBudget.of(request)
     async with AsyncExitStack() as closing:
@@ -78,7 +81,10 @@ async def play(
         versions = {name: version(name) for name in ("alphastral", "poke-env")} | {"python": python_version()}
         versions |= await field.versions()
         names = _log_names(request)
-        battles = _Battles(request, matchup_id, worker, field, policies_of, names, teams, versions, asyncio.Lock())
+        stage = stage or Stage(worker)
+        battles = _Battles(
+            request, matchup_id, worker, field, policies_of, names, teams, versions, stage, asyncio.Lock()
+        )
         await battles.play(indices, on_record, stopping, budget)
 
 
@@ -148,6 +154,7 @@ class _Battles:
     """What each policy is called in battle logs."""
     teams: Teams
     versions: Mapping[str, str]
+    stage: Stage
     alone: asyncio.Lock
     """Held by a battle that was broken off more than once."""
 
@@ -224,7 +231,8 @@ class _Battles:
         broken: str | None = None
         ours = False
         try:
-            fought = await self.field.fight(setup, players, lines)
+            with self.stage.battle(index, seat_of_p1, lines, [player.decisions for player in players.values()]):
+                fought = await self.field.fight(setup, players, lines)
         except HostUnfit:
             raise
         except Exception as error:

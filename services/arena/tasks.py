@@ -15,6 +15,7 @@ from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.limits import limiter_of
+from shared.jobs.live import staged
 from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard
 from shared.matchups import Matchups
 from shared.policies import asks_a_model
@@ -111,6 +112,7 @@ async def _play(
             battlefield=make_battlefield(request, settings, context.tell if context.in_person else log.info),
             connect=connect,
             budget=budget,
+            stage=await closing.enter_async_context(staged(context.worker, matchup_id, settings)),
         )
 
 

@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 
 from services.reporter.charts import charts
 from services.reporter.figures import MAX_CELLS, Figures, Side
+from services.reporter.films import Document
 from services.reporter.run import run_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, models
 from services.reporter.verdict import verdict
@@ -76,6 +77,25 @@ def render(run: Run) -> str:
 def page(template: str, **values: object) -> str:
     """A page. Everything that is not ours is escaped, and its control characters made visible."""
     return _environment().get_template(template).render(values)
+
+
+def battle_page(film: Document) -> str:
+    """One battle as one file, which opens offline and needs nothing beside it."""
+    script = template_text("view.js") + template_text("battle.js")
+    return page(
+        "battle.html.j2",
+        film=film,
+        packed=_packed(film),
+        style=template_text("report.css") + template_text("view.css"),
+        script=script,
+        policy=page_policy(script_hash(script)),
+    )
+
+
+def _packed(document: object) -> Markup:
+    """JSON, gzipped, in base64: safe inside a script element, whatever it says."""
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    return Markup(base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode())
 
 
 @cache

@@ -149,8 +149,13 @@ class SharedLimiter:
 
 def shared_limiter(redis_url: str, password_file: Path | None = None) -> SharedLimiter:
     """The limits of all who reach the Redis at that URL."""
+    return SharedLimiter(connected(redis_url, password_file))
+
+
+def connected(redis_url: str, password_file: Path | None = None) -> redis.asyncio.Redis:
+    """The Redis at that URL, for an event loop."""
     password = password_file.read_text().strip() if password_file else None
-    return SharedLimiter(redis.asyncio.Redis.from_url(redis_url, password=password, socket_timeout=5.0))
+    return redis.asyncio.Redis.from_url(redis_url, password=password, socket_timeout=5.0)
 
 
 @asynccontextmanager
