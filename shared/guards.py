@@ -118,7 +118,7 @@ class TokenOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI defines it."""
         if scope["type"] == "http" and not self._may(scope["path"], Headers(scope=scope)):
-            reason = "a bearer token is needed; a browser is asked for it at /"
+            reason = "a bearer token is needed"
             await _refused(401, reason, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
             return
         await self._app(scope, receive, send)

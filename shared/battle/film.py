@@ -28,7 +28,7 @@ class FilmSide(TypedDict):
     conditions: list[str]
 
 
-class Step(TypedDict):
+class FilmStep(TypedDict):
     """One action and what followed from it."""
 
     turn: int
@@ -46,7 +46,7 @@ class Film:
     def __init__(self, generation: int, p1_seat: Seat, names: Mapping[Seat, str]) -> None:
         """`names` are what the policies p1 and p2 are to be called."""
         self.pokemon: list[dict[str, Any]] = []
-        self.steps: list[Step] = []
+        self.steps: list[FilmStep] = []
         self._numbers: dict[str, int] = {}
         self._seats: Mapping[Seat, Seat] = {"p1": p1_seat, "p2": other(p1_seat)}
         called = {self._seats[policy]: names[policy] for policy in SEATS}
@@ -77,7 +77,7 @@ class Film:
         sides = {policy: self._opponents[seat].opponent() for policy, seat in self._seats.items()}
         effects = self._opponents["p1"].field_effects()
         p1, p2 = (self._side(sides[policy]) for policy in SEATS)
-        self.steps.append(Step(turn=self._turn, said=said, field=effects, p1=p1, p2=p2))
+        self.steps.append(FilmStep(turn=self._turn, said=said, field=effects, p1=p1, p2=p2))
 
     def _side(self, side: Side) -> FilmSide:
         return FilmSide(
