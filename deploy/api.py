@@ -12,16 +12,9 @@ from pydantic import BaseModel
 
 import services.arena.api
 import services.reporter.api
-from deploy.kinds import kinds, restoring
-from shared.errors import AlphaStralError, UsageError
 from deploy.console import pages
-from services.arena.matchups import MatchupWork
-from services.arena.tournaments import TournamentWork
-from services.scraper.datasets import Datasets
-from services.scraper.scrapes import Scrapes
-from services.trainer.trainings import TrainingWork
-from shared import work
-from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
+from deploy.kinds import kinds, restoring, resume
+from shared.errors import AlphaStralError, NotFound, UsageError
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen
 from shared.registry import Registry
