@@ -20,6 +20,7 @@ make bench-training     tokens a second of our recipe against plain SFTTrainer
 make bench-inference    what a decision costs at the built-in server, and decisions a second
 make up                 the whole system in containers; returns when all are well
 make down               stop it; what it stored stays
+make digests            the images that ours are built on, by digest from now on (a registry must answer)
 make e2e                the tests of the containers (minutes; they need a container engine)
 make bench-dataset      how fast battles become samples, exactly and rebuilt
 make lock               write the lock files again (UPGRADE=1 renews every pin)
@@ -28,7 +29,7 @@ make clean              remove .venv, node_modules and caches; runs, reports and
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-verdicts secrets wheels up down e2e lock clean
+.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-verdicts secrets digests wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -85,7 +86,11 @@ endif
 TORCH := torch==2.13.0
 
 # Only Redis and its users read it: the folder is closed to others, the file is not, as it belongs to nobody in a container.
+# The others are for keys, each in its own file: an empty one counts as none. A key in the environment fills its file once.
+KEYS := alphastral_api_token mistral_api_key hf_token openai_api_key aws_access_key_id aws_secret_access_key aws_session_token
 secrets: var/secrets/redis_password
+	@for name in $(KEYS); do [ -e var/secrets/$$name ] || \
+	    { printenv "$$(echo $$name | tr a-z A-Z)" > var/secrets/$$name || :; chmod 644 var/secrets/$$name; }; done
 
 var/secrets/redis_password:
 	@mkdir -p var && mkdir -p -m 700 $(@D)
@@ -93,6 +98,14 @@ var/secrets/redis_password:
 	@chmod 644 $@
 
 # The build of torch that pip would install here, for the images that run models. Without it, they ask the index.
+# A tag may be moved to another image; a digest stands for one. Later builds find them in .env.
+digests:
+	@touch .env
+	@for image in PYTHON=python:3.11-slim-bookworm REDIS=redis:7-bookworm; do \
+	    digest=$$(docker buildx imagetools inspect "$${image#*=}" --format '{{.Manifest.Digest}}') || exit 1; \
+	    grep -v "^CONTAINERS_$${image%%=*}_IMAGE=" .env > .env.new; mv .env.new .env; \
+	    echo "CONTAINERS_$${image%%=*}_IMAGE=$${image#*=}@$$digest" | tee -a .env; done
+
 wheels: deploy/containers/wheels/.torch
 
 deploy/containers/wheels/.torch:

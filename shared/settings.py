@@ -67,6 +67,8 @@ class NamedEndpoint(BaseModel):
     max_in_flight: int | None = Field(default=None, ge=1)
 
 
+SECRETS = tuple(folder for folder in ("/run/secrets", "/run/alphastral/secrets") if Path(folder).is_dir())
+"""Where containers find what nobody else may read: a file for each setting, like `mistral_api_key`."""
 REGISTRY = "registry"
 """What the endpoints file calls the server of the registry's models that have none of their own."""
 _PORTS = {"http": 80, "https": 443}
@@ -81,13 +83,15 @@ def _either(ours: str, known: str | None = None) -> AliasChoices:
 class Settings(BaseSettings):
     """Read from variables named `ALPHASTRAL_…`; some also go by names that everybody knows: REDIS_URL, HF_TOKEN, …
 
-    An empty variable counts as not given. Raises UsageError, naming the variable, for a value that cannot be.
+    What no variable says is looked for in the files of SECRETS. What is empty counts as not given. Raises UsageError,
+    naming the variable, for a value that cannot be.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="ALPHASTRAL_",
         env_file=".env",
         env_ignore_empty=True,
+        secrets_dir=SECRETS,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -104,7 +108,7 @@ class Settings(BaseSettings):
     api_published_at: str | None = None
     """Where others reach the API, if not at `api_host`: in a container it listens everywhere, and its port is published
     on one address of the machine."""
-    api_token: SecretStr | None = None
+    api_token: Key = None
     api_url: str | None = None
     """Where the command line finds the API; the local stack writes its own address to `var/api.json`."""
     showdown_url: str | None = None
@@ -234,7 +238,12 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
 
 
-def forget_empty(prefix: str) -> None:
-    """Take variables that are set to nothing out of the environment: a library would take them for values."""
+def complete_environment(prefix: str) -> None:
+    """For a library that looks there: take in what lies in files of SECRETS, and take out what is set to nothing, which
+    it would take for a value.
+    """
     for name in [name for name, value in os.environ.items() if name.startswith(prefix) and not value]:
         del os.environ[name]
+    for path in (path for folder in SECRETS for path in Path(folder).glob(f"{prefix.lower()}*")):
+        if secret := path.read_text(encoding="utf-8").strip():
+            os.environ.setdefault(path.name.upper(), secret)

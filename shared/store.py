@@ -19,7 +19,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from shared.errors import Conflict, NotFound, Unreachable, UsageError
-from shared.settings import forget_empty
+from shared.settings import complete_environment
 
 Content = bytes | Path | Iterable[bytes]
 """What is to be in a file, or where it lies."""
@@ -268,7 +268,7 @@ def _list_on_disk(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _bucket(url: str) -> ObjectStore:
-    forget_empty("AWS_")
+    complete_environment("AWS_")
     try:
         return from_url(
             url,

@@ -30,7 +30,7 @@ COPY shared /opt/alphastral/shared
 COPY services/__init__.py /opt/alphastral/services/
 COPY services/inference /opt/alphastral/services/inference
 # Volumes take over who may write into these folders.
-RUN install -d -o 10001 -g 10001 /store /hub /scratch
+RUN install -d -o 10001 -g 10001 /store /store/models /hub /scratch
 USER 10001:10001
 ENTRYPOINT []
 CMD ["/opt/supervisor/bin/python", "-m", "services.inference.supervisor", "--help"]

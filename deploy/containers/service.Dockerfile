@@ -81,7 +81,8 @@ FROM ${PYTHON_IMAGE}
 # Volumes take over who may write into these folders.
 RUN groupadd --gid 10001 alphastral \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin alphastral \
- && install -d -o 10001 -g 10001 /store /hub /scratch
+ && install -d -o 10001 -g 10001 /store /store/matchups /store/tournaments /store/scrapes /store/builds /store/replays \
+      /store/datasets /store/trainings /store/models /hub /scratch
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=simulator /out/ /
 COPY --from=project /app /app

@@ -14,6 +14,7 @@ from deploy.api import build
 from shared.errors import UsageError
 from shared.jobs.routes import ROUTES
 from shared.settings import Settings
+from tests.deploy.test_kubernetes import WRITES
 from tests.engine import no_compose
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,46 @@ def test_each_image_has_a_lock_and_no_port_is_open_beyond_loopback() -> None:
         assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}
     assert set(shown["services"]["redis"]["networks"]) == {"inside"}
     assert shown["networks"]["inside"]["internal"] is True
+
+
+@needs_compose
+def test_each_service_may_write_what_is_its_own_as_on_kubernetes() -> None:
+    for name, service in configuration()["services"].items():
+        mounts = {mount["target"]: mount.get("read_only", False) for mount in service.get("volumes", ())}
+        store = {target.removeprefix("/store/"): read_only for target, read_only in mounts.items() if "store" in target}
+        assert {folder for folder, read_only in store.items() if not read_only} == WRITES[name], name
+
+
+@needs_compose
+def test_no_key_stands_in_a_variable_and_each_service_gets_its_own_as_files() -> None:
+    services = configuration(*BASE, *S3, CONTAINERS_STORE="s3://bucket/prefix", HF_TOKEN="hf_x")["services"]
+    given = {name: {secret["source"] for secret in one.get("secrets", ())} for name, one in services.items()}
+
+    assert {key for key, names in given.items() if "alphastral_api_token" in names} == {"api"}
+    assert {key for key, names in given.items() if "mistral_api_key" in names} == {"arena"}
+    assert {key for key, names in given.items() if "hf_token" in names} == {"arena", "trainer", "inference"}
+    assert {key for key, names in given.items() if "aws_secret_access_key" in names} == given.keys() - {"redis"}
+    assert {key for key, names in given.items() if "redis_password" in names} == given.keys() - {"inference"}
+    for service in services.values():
+        assert not [name for name in service.get("environment") or () if name.endswith(("_KEY", "_TOKEN", "_KEY_ID"))]
+
+
+@needs_compose
+def test_who_needs_nothing_outside_reaches_nothing_outside() -> None:
+    shown = configuration(*WATCH)
+
+    outside = {name for name, service in shown["services"].items() if "outside" in service["networks"]}
+    assert outside == {"arena", "scraper", "trainer", "inference"}
+    assert shown["networks"]["front"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+
+
+@needs_compose
+def test_redis_is_full_before_its_container_is() -> None:
+    redis = configuration()["services"]["redis"]
+
+    assert redis["environment"]["REDIS_MAXMEMORY"] == "256mb"
+    assert int(redis["mem_limit"]) >= 2 * 256 * 1024**2
+    assert "maxmemory-policy noeviction" in (ROOT / "deploy/containers/redis/redis.conf").read_text()
 
 
 @needs_compose

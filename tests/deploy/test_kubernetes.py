@@ -1,5 +1,6 @@
 """The manifests for Kubernetes: valid by Kubernetes' own schemas, and true to what the code does."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,53 @@ def test_a_workload_is_nobody_in_particular_writes_nowhere_and_is_bounded(name: 
     }
     assert inside["resources"]["limits"]["memory"]
     assert inside["readinessProbe"]
+
+
+WRITES = {
+    "api": {"matchups", "tournaments", "scrapes", "builds", "trainings"},
+    "arena": {"matchups", "tournaments"},
+    "inference": {"models"},
+    "redis": set[str](),
+    "reporter": {"matchups", "tournaments"},
+    "scraper": {"scrapes", "builds", "replays", "datasets"},
+    "trainer": {"trainings", "models"},
+}
+"""Workload → the folders of the store that it may write, the same as in compose."""
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_may_write_what_is_its_own_and_gets_its_keys_as_files(name: str) -> None:
+    workload, service = container(WORKLOADS[name]), WORKLOADS[name]["metadata"]["name"]
+    mounts = [mount for mount in workload["volumeMounts"] if mount["name"] == "store"]
+
+    assert {mount["subPath"] for mount in mounts if not mount.get("readOnly")} == WRITES[service]
+    assert all(mount["mountPath"] == f"/store/{mount['subPath']}" for mount in mounts)
+    assert [entry["name"] for entry in workload.get("env", ()) if "valueFrom" in entry] == []
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_reaches_no_more_than_it_must(name: str) -> None:
+    label = WORKLOADS[name]["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+    policies = {one["metadata"]["name"]: one["spec"] for one in DOCUMENTS.values() if one["kind"] == "NetworkPolicy"}
+
+    assert policies["closed"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    doors = {
+        policy
+        for policy, spec in policies.items()
+        if spec.get("egress") and (not spec["podSelector"] or label in json.dumps(spec["podSelector"]))
+    }
+    assert (
+        doors
+        == {
+            "redis": {"names"},
+            "api": {"names", "queues"},
+            "reporter": {"names", "queues"},
+            "arena": {"names", "queues", "models", "outside"},
+            "scraper": {"names", "queues", "outside"},
+            "trainer": {"names", "queues", "outside"},
+            "inference": {"names", "outside"},
+        }[label]
+    )
 
 
 def test_settings_are_settings_and_no_secret_stands_among_them() -> None:

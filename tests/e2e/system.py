@@ -37,11 +37,14 @@ class System:
         self.password = secrets.token_urlsafe(32)
         self.port, showdown_port = free_ports(2)
         (folder / "redis_password").write_text(f"{self.password}\n")
+        for key in ("alphastral_api_token", "mistral_api_key", "hf_token", "openai_api_key"):
+            (folder / key).write_text("")
         (folder / "pip.conf").write_text(f"# {CANARY}\n[global]\ntimeout = 60\n")
         self._environment = os.environ | {
             "CONTAINERS_API_PORT": str(self.port),
             "CONTAINERS_SHOWDOWN_PORT": str(showdown_port),
             "CONTAINERS_REDIS_PASSWORD_FILE": str(folder / "redis_password"),
+            "CONTAINERS_SECRETS": str(folder),
             "CONTAINERS_BUILD_PIP_CONF": str(folder / "pip.conf"),
             # What pip trusts here, builds trust too.
             "CONTAINERS_BUILD_CA": os.environ.get("CONTAINERS_BUILD_CA") or os.environ.get("PIP_CERT", ""),

@@ -7,6 +7,7 @@ from deploy.client import ApiKind
 from services.scraper.views import DatasetStatus, NewDataset
 from services.trainer.trainings import NewTraining, TrainingStatus
 from shared.work import ListOf, State
+from tests.deploy.test_kubernetes import WRITES
 from tests.e2e.system import SLOWLY, System, assert_whole, docker, eventually, hosts, logs
 
 DATASETS = ApiKind("datasets", ListOf[DatasetStatus], DatasetStatus)
@@ -47,6 +48,33 @@ def test_redis_answers_nobody_without_its_password_which_stands_in_no_command_li
     for container in system.containers():
         shown = docker("inspect", container) + docker("top", container, "axww")
         assert system.password not in shown
+
+
+def test_each_service_writes_what_is_its_own_and_nothing_else(system: System) -> None:
+    system.compose("--profile", "watch", "up", "--detach", "--wait", "showdown")
+    folders = set[str]().union(*WRITES.values())
+    probe = "for at in $*; do (: > $at/e2e) 2>/dev/null && { echo $at; rm $at/e2e; }; done; true"
+    elsewhere = ("/", "/store", "/app", "/opt/venv", "/opt/bytecode", "/usr/local/bin", "/run", "/run/secrets")
+
+    for service, own in {**WRITES, "showdown": set[str]()}.items():
+        for container in system.containers(service):
+            asked = [f"/store/{folder}" for folder in sorted(folders)]
+            written = docker("exec", container, "sh", "-c", probe, "probe", *asked, *elsewhere).split()
+            assert set(written) == {f"/store/{folder}" for folder in own}, service
+
+
+def test_a_service_finds_its_keys_in_files_and_none_in_a_variable(system: System) -> None:
+    for container in system.containers():
+        given = system.inspect(container)["Config"]["Env"]
+        assert not [name for name in given if name.partition("=")[0].endswith(("_KEY", "_TOKEN"))]
+
+
+def test_a_redis_that_is_full_refuses_what_is_new_and_forgets_nothing(system: System) -> None:
+    [redis] = system.containers("redis")
+    asked = "REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli --no-auth-warning config get"
+
+    for name, value in (("maxmemory", "268435456"), ("maxmemory-policy", "noeviction"), ("appendonly", "yes")):
+        assert docker("exec", redis, "sh", "-c", f"{asked} {name}").split() == [name, value]
 
 
 def test_two_workers_share_one_matchup(system: System) -> None:

@@ -50,3 +50,16 @@ def test_torch_is_told_how_long_its_threads_spin_before_anything_loads_it(entry:
     told = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
 
     assert told.stdout == "False 3000\n"
+
+
+def test_keys_are_found_in_files_and_an_empty_one_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "mistral_api_key").write_text("from-a-file\n")
+    (tmp_path / "alphastral_api_token").write_text("the-token\n")
+    (tmp_path / "hf_token").write_text("")
+
+    found = Settings(_env_file=None, _secrets_dir=tmp_path)
+    assert found.mistral_api_key is not None and found.mistral_api_key.get_secret_value() == "from-a-file"
+    assert found.api_token is not None and found.api_token.get_secret_value() == "the-token"
+    assert found.hf_token is None
+    (tmp_path / "alphastral_api_token").write_text("\n")
+    assert Settings(_env_file=None, _secrets_dir=tmp_path).api_token is None
