@@ -23,8 +23,11 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-# Redoc fills an empty style element, whose hash this is, and searches in a worker of its own making.
-_FOR_REDOC = "; style-src 'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; worker-src blob:; "
+# Redoc fills an empty style element, styles one element itself, and searches in a worker of its own making.
+_FOR_REDOC = (
+    "; style-src 'self' 'unsafe-hashes' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' "
+    "'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='; worker-src blob:; "
+)
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".png": "image/png"}
 _OURS = ("console.html", "console.css", "console.js", "live.html", "live.js", "docs.html", "docs.js", "redoc.html")
 

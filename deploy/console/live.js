@@ -44,6 +44,7 @@ function grow(news, several) {
   film.steps.push(...news.steps);
   film.pokemon.push(...news.pokemon);
   film.decisions.push(...news.decisions);
+  film.winner = news.winner ?? (news.ended ? "draw" : null);
   films.set(news.battle, film);
   if (!film.steps.length) return;
   const view = views.get(news.battle);
@@ -92,8 +93,10 @@ addEventListener("hashchange", open);
 
 fetch(api).then(async (answer) => {
   if (!answer.ok) return needsToken(answer);
-  const { links } = await answer.json();
+  const { links, state, recorded } = await answer.json();
   const report = document.getElementById("report");
   if (links.report) { report.href = links.report; report.hidden = false; }
-  open();
+  const ended = ["finished", "cancelled", "failed"].includes(state);
+  if (ended && recorded && !location.hash) location.hash = "battle=0"; // Which opens it.
+  else open();
 });

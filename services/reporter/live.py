@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SHOWN_AT_ONCE = 4
 MAX_WATCHERS = 500
 _STAYS_SECONDS = 4.0
-"""How long a battle that ended stays in sight before another takes its place."""
+"""How long a battle that ended stays in sight before another may take its place."""
 _FORGOTTEN_SECONDS = 60.0
 _IN_PLAY_SECONDS = 4.0
 """A worker that did not say for this long what it plays is gone."""
@@ -85,9 +85,10 @@ class Show:
         """Choose what is shown to those who did not; the battles to be told of."""
         now = monotonic()
         self.playing = {battle: seen for battle, seen in self.playing.items() if now - seen < _IN_PLAY_SECONDS}
-        stay = [battle for battle in self.on_show if battle in self.playing or self._lingers(battle, now)]
-        waiting = [battle for battle in sorted(self.playing) if battle not in stay]
-        on_show = [*stay, *waiting][:SHOWN_AT_ONCE]
+        waiting = [battle for battle in sorted(self.playing) if battle not in self.on_show]
+        seen = [battle for battle in self.on_show if battle not in self.playing and not self._lingers(battle, now)]
+        gone = set(seen[: len(waiting)])
+        on_show = [*(battle for battle in self.on_show if battle not in gone), *waiting][:SHOWN_AT_ONCE]
         if on_show != self.on_show:
             self.on_show = on_show
             self._tell()
@@ -114,6 +115,7 @@ class Show:
             "pokemon": film.pokemon[place.pokemon :],
             "decisions": shown.decisions[place.decisions :],
             "ended": ended,
+            "winner": film.winner,
         }
         place.steps, place.pokemon, place.decisions = len(film.steps), len(film.pokemon), len(shown.decisions)
         place.ended = ended
@@ -121,7 +123,7 @@ class Show:
 
     def _lingers(self, battle: int, now: float) -> bool:
         shown = self.shown.get(battle)
-        return shown is not None and shown.ended is not None and now - shown.ended < _STAYS_SECONDS
+        return shown is not None and (shown.ended is None or now - shown.ended < _STAYS_SECONDS)
 
     def _tell(self) -> None:
         news, self.news = self.news, asyncio.Event()

@@ -56,6 +56,11 @@ class Film:
         self._heard: list[str] = []
         self._turn = 0
 
+    @property
+    def winner(self) -> Seat | None:
+        """The policy that won, once it has."""
+        return next((policy for policy, seat in self._seats.items() if seat == self._words.winner), None)
+
     def hear(self, lines: Iterable[str]) -> None:
         """Take in public lines. The step that they end with stays open: more of it may follow."""
         for line in lines:

@@ -63,7 +63,7 @@ _SENTENCES: Mapping[str, str] = {
     "-hint": "{first}",
     "-message": "{first}",
     "message": "{first}",
-    "win": "{first} won.",
+    "win": "{winner} won.",
     "tie": "The battle ended in a draw.",
 }
 _STATS = {"atk": "Attack", "def": "Defense", "spa": "Special Attack", "spd": "Special Defense", "spe": "Speed"}
@@ -105,10 +105,13 @@ class Words:
     def __init__(self, names: Mapping[Seat, str]) -> None:
         self._names = names
         self._hp_percent: dict[str, int] = {}
+        self._players: dict[str, Seat] = {}
+        self.winner: Seat | None = None
 
     def say(self, fields: Sequence[str]) -> str | None:
         """The sentence of a line, split at `|`; None for one that tells a spectator nothing."""
         kind, *rest = fields[1:] or [""]
+        self._meet(kind, rest)
         if "[silent]" in rest or kind in _SILENT or (kind[:1] != "-" and kind not in _MAJOR):
             self._remember(kind, rest)
             return None
@@ -150,6 +153,7 @@ class Words:
             effect=_effect(what),
             target=_called(what),
             owner=self._owner(subject),
+            winner=self._names[self.winner] if self.winner else subject,
             species=what.partition(",")[0],
             stat=_STATS.get(what, what),
             status=_STATUS.get(what, what),
@@ -169,6 +173,12 @@ class Words:
             return f"{who} stays at {after} %{by}."
         change = f"{'lost' if after < before else 'gained'} {abs(after - before)} %"
         return f"{who} {change}{by}: {after} % left." if after else f"{who} {change}{by}."
+
+    def _meet(self, kind: str, rest: Sequence[str]) -> None:
+        if kind == "player" and len(rest) > 1 and (seat := seat_of(rest[0])):
+            self._players[rest[1]] = seat
+        elif kind == "win" and rest:
+            self.winner = self._players.get(rest[0])
 
     def _remember(self, kind: str, rest: Sequence[str]) -> int:
         """The HP in percent that a line tells, kept for the next one."""

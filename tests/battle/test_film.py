@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.battle.film import Film
-from shared.battle.protocol import seen_by
+from shared.battle.protocol import Seat, seen_by
 from shared.battle.words import Words
 from tests.battle.battles import NAMES, Played, play_all
 
+CALLED: dict[Seat, str] = {"p1": "mine", "p2": "yours"}
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\x07"
 
 
@@ -21,7 +22,7 @@ def battles() -> list[Played]:
 
 
 def film(lines: list[str]) -> Film:
-    shown = Film(9, "p2", {"p1": "mine", "p2": "yours"})
+    shown = Film(9, "p2", CALLED)
     shown.hear(lines)
     shown.cut()
     return shown
@@ -29,12 +30,13 @@ def film(lines: list[str]) -> Film:
 
 def test_a_battle_is_told_step_by_step(battles: list[Played]) -> None:
     for battle in battles:
-        shown = Film(int(battle.format[3]), "p2", {"p1": "mine", "p2": "yours"})
+        shown = Film(int(battle.format[3]), "p2", CALLED)
         shown.hear(seen_by(None, battle.log))
         shown.cut()
         last = shown.steps[-1]
         assert [step["turn"] for step in shown.steps] == sorted(step["turn"] for step in shown.steps)
-        assert last["said"][-1] in (*(f"{name} won." for name in NAMES.values()), "The battle ended in a draw.")
+        result = "The battle ended in a draw." if shown.winner is None else f"{CALLED[shown.winner]} won."
+        assert last["said"][-1] == result
         fainted = sum(line.startswith("|faint|") for line in battle.log)
         ended = [number for side in (last["p1"], last["p2"]) for number in (side["active"], *side["bench"])]
         assert sum(shown.pokemon[number]["hp"] == 0 for number in ended if number is not None) == fainted
@@ -43,7 +45,7 @@ def test_a_battle_is_told_step_by_step(battles: list[Played]) -> None:
 
 def test_it_does_not_matter_how_the_log_comes_in(battles: list[Played]) -> None:
     lines = list(seen_by(None, battles[0].log))
-    piecemeal = Film(9, "p2", {"p1": "mine", "p2": "yours"})
+    piecemeal = Film(9, "p2", CALLED)
     for line in lines:
         piecemeal.hear([line])
     piecemeal.cut()
