@@ -130,8 +130,10 @@ class TokenOnly:
         if scheme.lower() == "bearer" and hmac.compare_digest(given.encode("latin-1"), self._token):
             return True
         # A browser sends the cookie along with what pages of other sites make it ask: those are refused.
-        origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc != headers.get("host"):
+        try:
+            if (origin := headers.get("origin")) and urlsplit(origin).netloc != headers.get("host"):
+                return False
+        except ValueError:
             return False
         cookie = cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE, "")
         return hmac.compare_digest(cookie.encode("latin-1", "replace"), self._session.encode())

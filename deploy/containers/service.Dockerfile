@@ -66,6 +66,7 @@ COPY services services
 # Not the whole folder: the wheels in it are large, and no file of the project's.
 COPY deploy/*.py deploy/
 COPY deploy/cli deploy/cli
+COPY deploy/console deploy/console
 RUN PYTHONPATH=/build pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --target /app .
 
 # ── Bytecode ────────────────────────────────────────────────────────────────────────────────────────

@@ -129,7 +129,12 @@ class Queues:
         known, seen = key("workers"), []
         with reaching_redis():
             for worker in map(text, self._connection.smembers(known)):
-                queue, state, pid, fault = self._connection.hmget(worker, "queues", "state", "pid", "fault")
+                try:
+                    queue, state, pid, fault = self._connection.hmget(worker, "queues", "state", "pid", "fault")
+                except redis.ResponseError as error:
+                    if not str(error).startswith("WRONGTYPE"):
+                        raise
+                    continue  # Whoever wrote it, it is no worker.
                 if queue is None:
                     self._connection.srem(known, worker)
                     continue
@@ -139,7 +144,7 @@ class Queues:
                         one_line(name),
                         one_line(text(queue)),
                         one_line(text(state)),
-                        int(pid or 0),
+                        int(pid[:10]) if pid and pid.isdigit() else 0,
                         one_line(text(fault)) if fault else None,
                     )
                 )

@@ -248,6 +248,21 @@ def test_health_shows_what_waits_and_who_works(desk: Desk) -> None:
     }
 
 
+def test_health_passes_over_what_is_no_worker(desk: Desk, redis_url: str) -> None:
+    with connect(redis_url) as redis:
+        redis.sadd("rq:workers", "rq:worker:text", "rq:worker:list", "rq:worker:odd", b"rq:worker:\xff\n", "", "gone")
+        redis.set("rq:worker:text", "not a hash")
+        redis.rpush("rq:worker:list", "neither")
+        for name in ("rq:worker:odd", b"rq:worker:\xff\n"):
+            redis.hset(name, mapping={"queues": b"\xff\x00", "state": "", "pid": "9" * 5_000})
+        redis.hset("rq:worker:odd", "pid", "garbage")
+
+        told = desk.http.get("/health")
+
+    assert told.status_code == 200
+    assert sorted(worker["pid"] for worker in told.json()["workers"]) == [0, 9_999_999_999]
+
+
 def test_health_is_503_when_redis_is_away(tmp_path: Path) -> None:
     assert Desk(NOTHING_LISTENS, tmp_path).http.get("/health").status_code == 503
 
@@ -306,6 +321,14 @@ def test_with_the_token_all_is_answered_whatever_name_it_was_asked_by(redis_url:
     for path in ("/matchups", "/health", "/docs", "/openapi.json", "/alive"):
         assert desk.http.get(path, headers=headers).status_code == 200
     assert desk.http.get("/health", headers={"Authorization": "bearer right"}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "https://evil.example"])
+def test_a_cookie_is_no_token_for_pages_elsewhere(redis_url: str, tmp_path: Path, origin: str) -> None:
+    desk = Desk(redis_url, tmp_path, api_token=SecretStr("right"))
+    assert desk.http.post("/session", json={"token": "right"}).status_code == 204
+    assert desk.http.get("/health").status_code == 200
+    assert desk.http.get("/health", headers={"Origin": origin}).status_code == 401
 
 
 def test_a_body_is_not_read_of_whoever_may_not_ask(redis_url: str, tmp_path: Path) -> None:
