@@ -6,7 +6,8 @@ VENV_BIN := .venv/bin
 SETUP := $(PYTHON) scripts/setup.py
 
 define HELP
-make demo               heuristic vs random, 20 battles, through the API, the queue and the workers
+make demo               heuristic vs random, 20 battles, through the API, the queue and the workers;
+                        ARGS=--stay leaves the console open
 make setup              everything: packages, tools, the simulator (demo and test do this by themselves)
 make test               all tests; make test ARGS="-k pairs" passes arguments on to pytest
 make unit-tests         the fast ones, without queue, stack or benchmark
@@ -43,7 +44,7 @@ setup-run:
 	@$(SETUP) run
 
 demo: setup-run
-	@$(VENV_BIN)/alphastral demo
+	@$(VENV_BIN)/alphastral demo $(ARGS)
 
 loop: setup
 	@$(VENV_BIN)/alphastral loop $(ARGS)

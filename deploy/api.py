@@ -35,7 +35,7 @@ def build(settings: Settings) -> FastAPI:
     return create_app(
         [
             *(routes_of(kind, queues) for kind in kinds(store, settings)),
-            services.arena.api.router(store),
+            services.arena.api.router(store, settings),
             services.reporter.api.router(store, settings),
             _own_routes(store, queues, settings),
         ],

@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, str] = {
     for module, names in (
         ("deploy.cli.play", ("battle", "try")),
         ("deploy.cli.queue", ("enqueue", "matchups", "matchup", "cancel", "resume", "up", "demo")),
-        ("deploy.cli.judge", ("report", "verify", "skew", "ratings")),
+        ("deploy.cli.judge", ("report", "show", "verify", "skew", "ratings")),
         ("deploy.cli.tournament", ("tournament",)),
         ("deploy.cli.bench", ("bench",)),
         ("deploy.cli.selfplay", ("selfplay",)),

@@ -36,6 +36,22 @@ def report(
     out.print(escape(str(path)))
 
 
+def show(
+    run_file: Annotated[Path, typer.Argument(help="A run file of ours.")],
+    battle: Annotated[int, typer.Option(min=0, help="Which battle, counted from 0.")] = 0,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: reports/<name>-N.html.")] = None,
+) -> None:
+    """Write one battle of a run as a page that plays it, step by step, and opens offline."""
+    from deploy.cli.play import write_file
+    from services.reporter.films import of_run
+    from services.reporter.report import battle_page
+
+    stem = run_file.name.removesuffix(".gz").removesuffix(".json")
+    path = output or Path("reports") / f"{stem}-{battle}.html"
+    write_file(path, battle_page(of_run(read_run(run_file), battle)))
+    out.print(escape(str(path)))
+
+
 def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, played on the simulator.")]) -> None:
     """Play every battle of a run again, without any policy, and make every figure again; exit 1 where they differ."""
     from deploy.cli.verify import verify as verify_run

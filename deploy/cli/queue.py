@@ -41,7 +41,10 @@ def up(
         stack.wait()
 
 
-def demo(arena: ArenaWorkers = 2) -> None:
+def demo(
+    arena: ArenaWorkers = 2,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave the console open until Ctrl-C.")] = False,
+) -> None:
     """Start the stack, play heuristic against random through API and queue, show the verdict, and stop everything."""
     from deploy.stack import LocalStack
 
@@ -53,8 +56,11 @@ def demo(arena: ArenaWorkers = 2) -> None:
             # A store of its own, so that nothing of an earlier matchup is resumed here.
             settings = settings.model_copy(update={"store": f"{folder}/store"})
         with LocalStack(settings, arena_workers=arena, folder=Path("var/demo")) as stack, stack.client() as client:
-            err.print(f"the API listens at {escape(stack.url)}")
+            err.print(f"watch it at {escape(stack.url)}")
             _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20))
+            if stay:
+                err.print(f"the console stays open at {escape(stack.url)} until Ctrl-C")
+                stack.wait()
 
 
 @asks_for_a_matchup

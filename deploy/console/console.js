@@ -173,7 +173,7 @@ async function estimate() {
   if (mine !== estimating || !form.checkValidity()) return;
   try {
     const told = await ask("/estimates", { method: "POST", body: JSON.stringify(wanted()) });
-    if (mine === estimating) place.textContent = sentence(`${told.at_most ? "At most" : "About"} ${count(told.battles, "battle")}`, told.seconds != null ? `${minutes(told.seconds)} with one worker` : "time unknown", told.cost_usd != null ? dollars(told.cost_usd) : "cost unknown", told.from);
+    if (mine === estimating) place.textContent = sentence(`${told.at_most ? "At most" : "About"} ${count(told.battles, "battle")}`, told.seconds != null ? `${minutes(told.seconds)} with one worker` : "time unknown", told.cost_usd != null ? dollars(told.cost_usd) : "cost unknown", told.source);
   } catch (error) {
     if (mine === estimating) place.textContent = "";
   }

@@ -85,6 +85,7 @@ def test_a_matchup_is_asked_for_watched_to_its_end_and_opened(stack: LocalStack,
     page.get_by_label("First policy").fill("tgi:small")
     page.get_by_label("Second policy").fill("random")
     page.get_by_label("Battles").fill("2")
+    expect(page.locator("#estimate")).to_contain_text("About 2 battles")
     page.get_by_role("button", name="Ask for it").click()
 
     page.wait_for_url("**/live")
