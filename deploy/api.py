@@ -1,5 +1,6 @@
 """The HTTP API: every kind of work, and every service's routes, in one app. `python -m deploy.api` serves it."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 import services.arena.api
 import services.reporter.api
 from deploy.console import pages
 from deploy.kinds import kinds, restoring, resume
 from shared.errors import AlphaStralError, NotFound, UsageError
+from shared.guards import BODY_SECONDS
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen
 from shared.registry import Registry
@@ -90,11 +93,47 @@ def _own_routes(store: Store, queues: Queues, settings: Settings) -> APIRouter:
     return routes
 
 
+class PromptRequests(H11Protocol):
+    """HTTP on one connection, which is closed where the head of a request does not come in time, like its body."""
+
+    seconds = BODY_SECONDS
+    _closing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._closing = self.loop.call_later(self.seconds, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Wait for the rest, where a head has only begun; for nothing, where a request is being answered."""
+        super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        answering = cycle is not None and not cycle.response_complete
+        if self._closing is not None and answering:
+            self._closing.cancel()
+            self._closing = None
+        elif self._closing is None and not answering:
+            self._closing = self.loop.call_later(self.seconds, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        super().connection_lost(exc)
+        if self._closing is not None:
+            self._closing.cancel()
+
+
 def serve(settings: Settings, address_file: Path | None = None) -> None:
     """Serve until told to stop, on the port asked for or a free one, whose address goes to `address_file`."""
     app = build(settings)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False)
+        uvicorn.Config(
+            app,
+            http=PromptRequests,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+        )
     )
     listening = listen(settings.api_host, settings.api_port or 0)
     url = f"http://{in_url(settings.api_host)}:{listening.getsockname()[1]}"

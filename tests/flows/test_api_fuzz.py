@@ -1,5 +1,6 @@
 """Whatever the API is asked, with a token and without one, it answers: never with a 500, and nothing to strangers."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 from schemathesis.checks import not_a_server_error
 
-from deploy.api import build
+from deploy.api import PromptRequests, build
 from deploy.stack import private_redis
 from shared.process import listen
 from shared.settings import Settings
@@ -57,13 +58,19 @@ HOSTILE = {
 }
 
 
+class Impatient(PromptRequests):
+    """Waits for a fifth of a second."""
+
+    seconds = 0.2
+
+
 @contextmanager
-def served(redis_url: str, folder: Path, token: str | None = None) -> Iterator[httpx2.Client]:
+def served(redis_url: str, folder: Path, token: str | None = None, **options: Any) -> Iterator[httpx2.Client]:
     """The API on a socket of its own, and a client that shows the token."""
     folder.joinpath("datasets", "small").mkdir(parents=True)
     folder.joinpath("datasets", "small", "card.json").write_text("{}")
     app = build(Settings(redis_url=redis_url, store=str(folder), api_token=SecretStr(token) if token else None))
-    server, listening = uvicorn.Server(uvicorn.Config(app, log_config=None)), listen("127.0.0.1", 0)
+    server, listening = uvicorn.Server(uvicorn.Config(app, log_config=None, **options)), listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -156,3 +163,15 @@ def test_what_runs_is_cancelled_and_stays_so(api: httpx2.Client, kind: str) -> N
     for _ in range(2):
         assert api.delete(place).json()["state"] == "cancelled"
     assert api.get(place).json()["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /alive HTTP/1.1\r\nHost: 127.0.0.1", b"GET"])
+def test_a_connection_without_a_whole_request_is_closed(head: bytes, tmp_path: Path) -> None:
+    whole = b"GET /alive HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with served(NOTHING_LISTENS, tmp_path, http=Impatient) as client:
+        address = (client.base_url.host, client.base_url.port)
+        for before in (b"", whole):
+            with socket.create_connection(address, timeout=60) as opened:
+                opened.sendall(before + head)
+                heard = b"".join(iter(lambda: opened.recv(65536), b""))
+            assert heard.count(b'{"status":"alive"}') == bool(before)
