@@ -47,13 +47,13 @@ def restore(store: Store, queues: Queues, settings: Settings) -> int:
 @contextmanager
 def restoring(store: Store, queues: Queues, settings: Settings) -> Iterator[None]:
     """While the context lasts, a thread takes its turn at enqueuing what no queue holds, as every worker does."""
-    ending = threading.Event()
+    ending, all_kinds = threading.Event(), kinds(store, settings)
 
     def take_turns() -> None:
         said = ""
         while not ending.wait(_LOOK_SECONDS):
             try:
-                if queues.is_turn("the API") and (added := restore(store, queues, settings)):
+                if queues.is_turn("the API") and (added := work.restore(all_kinds, queues)):
                     log.info("%s unfinished jobs are on their queues again.", added)
                 said = ""
             except AlphaStralError as error:

@@ -191,9 +191,9 @@ def reaching_redis() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unreachable(f"Redis does not answer: {one_line(error)}") from error
+        raise Unreachable(f"Redis does not answer: {one_line(error).rstrip('.')}") from error
     except redis.RedisError as error:
-        raise Unreachable(f"Redis refuses: {one_line(error)}") from error
+        raise Unreachable(f"Redis refuses: {one_line(error).rstrip('.')}") from error
 
 
 def text(raw: object) -> str:

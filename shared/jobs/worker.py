@@ -105,7 +105,7 @@ class Worker:
                 continue
             except Unreachable as error:
                 if not away:
-                    log.warning("%s Waiting for it.", error)
+                    log.warning("%s. Waiting for it.", error)
                 away = True
                 time.sleep(BEAT_SECONDS)
                 continue
@@ -295,6 +295,6 @@ class Worker:
                 # A worker that was told to stop has little time for a Redis that may never come back.
                 patience = min(patience_seconds, _PARTING_SECONDS) if self._signals else patience_seconds
                 if time.monotonic() - began >= patience or self._signals > 1:
-                    log.warning("%s Going on without it.", error)
+                    log.warning("%s. Going on without it.", error)
                     return None
                 time.sleep(0.25)
