@@ -30,7 +30,7 @@ make clean              remove .venv, node_modules and caches; runs, reports and
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-verdicts secrets digests wheels up down e2e lock clean
+.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-faults bench-verdicts secrets digests wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -121,6 +121,9 @@ down:
 
 e2e: setup wheels
 	$(VENV_BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+bench-faults: setup
+	$(VENV_BIN)/python benchmarks/faults.py $(ARGS)
 
 bench-dataset: setup
 	$(VENV_BIN)/python benchmarks/dataset.py $(ARGS)

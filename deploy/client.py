@@ -19,6 +19,7 @@ from shared.work import ENDED, ListOf, WorkStatus
 
 ADDRESS_FILE = "api.json"
 _POLL_SECONDS = 0.25
+_PATIENCE_SECONDS = 30.0
 
 L = TypeVar("L", bound=WorkStatus)
 S = TypeVar("S", bound=WorkStatus)
@@ -104,9 +105,20 @@ class ApiClient:
         on_progress: Callable[[S], None] = lambda status: None,
         ended: Callable[[S], bool] = lambda status: status.state in ENDED,
     ) -> S:
-        """Wait until work has ended, one way or another, and call `on_progress` with each answer."""
+        """Wait until work has ended, one way or another, and call `on_progress` with each answer.
+
+        An API that is started again meanwhile is waited for, too.
+        """
+        answered = time.monotonic()
         while True:
-            status = self.get(kind, id)
+            try:
+                status = self.get(kind, id)
+            except Unreachable:
+                if time.monotonic() - answered > _PATIENCE_SECONDS:
+                    raise
+                time.sleep(_POLL_SECONDS)
+                continue
+            answered = time.monotonic()
             on_progress(status)
             if ended(status):
                 return status

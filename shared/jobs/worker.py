@@ -33,18 +33,19 @@ Restore = Callable[[Store, Queues], int]
 """Enqueues what the store says is to be done and no queue holds; how many jobs."""
 BEAT_SECONDS = 1
 _LOOK_SECONDS = 0.1
-"""How often the worker of a running job looks whether it was told to stop."""
-_LOOK_AT_LEASE_SECONDS = 0.1
+"""How often the worker of a running job looks whether it was told to stop, and the job, whether it is another's."""
 _PATIENCE_SECONDS = 30.0
 """How long a worker that has something to say to Redis waits for it to come back."""
 _PARTING_SECONDS = 3.0
 """The same, once it was told to stop."""
 _LONGEST_WAIT_SECONDS = 300
 """A job that fails waits 1 s, 2 s, 4 s, … before it is tried again, and never longer than this."""
+_LONGEST_WAIT_FOR_OTHERS_SECONDS = 30
+"""The same, where the store or a server is to blame: once they are back, nothing is to stand still."""
+_AWAY_AT_MOST = 30
+"""Such a job is tried this often in a row, for a quarter of an hour in all."""
 _IN_A_ROW_SECONDS = 60.0
 """An attempt that went well for this long begins a new row of failures."""
-_AWAY_AT_MOST = 12
-"""What the store or a server is to blame for is tried this often in a row, for a quarter of an hour in all."""
 _LONGEST_REST_SECONDS = {"host": 30, "store": 4}
 """A worker whose machine lacks something takes nothing for 2 s, 4 s, … and tries again. Where it fails one job after
 another because the store or a server does not answer, it leaves some to others; not for long, since one of these jobs
@@ -68,7 +69,6 @@ class Worker:
         restore: Restore = lambda store, queues: 0,
     ) -> None:
         self._routes = routes
-        self._connection = connection
         self._settings = settings
         self._leases = Leases(connection, queue, self._routes)
         self._queues = Queues(connection, routes)
@@ -187,7 +187,8 @@ class Worker:
         self._rests_until = time.monotonic() + min(_LONGEST_REST_SECONDS[lacking], seconds)
 
     def _try_later(self, lease: Lease, reason: str, in_a_row: int, *, uses_attempt: bool = True) -> None:
-        wait_seconds = min(_LONGEST_WAIT_SECONDS, 2**in_a_row)
+        soon = not uses_attempt and in_a_row < _AWAY_AT_MOST
+        wait_seconds = min(_LONGEST_WAIT_FOR_OTHERS_SECONDS if soon else _LONGEST_WAIT_SECONDS, 2**in_a_row)
         log.warning("Job %s failed and is tried again in %s s: %s", lease.job.id, wait_seconds, one_line(reason))
         self._insist(
             partial(self._leases.postpone, lease, reason, in_a_row + 1, wait_seconds, uses_attempt=uses_attempt)
@@ -210,9 +211,7 @@ class Worker:
                 self._insist(partial(self._leases.finish, lease))
             case Ending.HANDED_BACK | Ending.UNFIT:
                 self._insist(partial(self._leases.put_back, lease))
-            case Ending.LOST:
-                pass
-            case _:
+            case Ending.FAILED | Ending.AWAY | Ending.IMPOSSIBLE:
                 log.error("That job %s failed could not be recorded: %s", lease.job.id, one_line(report.reason))
                 self._try_later(lease, reason, lease.job.failures, uses_attempt=False)
 
@@ -245,8 +244,9 @@ class Worker:
         return verdict or report
 
     def _beat(self, lease: Lease) -> bool:
+        held = self._leases.beat(lease, self._fault)
         self._restore_in_turn()
-        return self._leases.beat(lease, self._fault)
+        return held
 
     def _context(self, lease: Lease) -> Context:
         """Made in the job's process: a store may have threads, which do not survive a fork."""
@@ -255,9 +255,8 @@ class Worker:
 
         def stopping() -> bool:
             nonlocal asked_at, lost
-            if not lost and time.monotonic() - asked_at > _LOOK_AT_LEASE_SECONDS:
-                lost = self._is_lost(lease)
-                asked_at = time.monotonic()
+            if not lost and time.monotonic() - asked_at > _LOOK_SECONDS:
+                lost, asked_at = self._is_lost(lease), time.monotonic()
             return lost or self._signals > 0
 
         return Context(
