@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/faults.py [--seed 1] [--faults 200] [--battles 3000] [--longest 60]
 
 The services are real processes. What only root can bring about, a full or a read-only disk, is left out for others.
-Every kind of fault comes at least once, in an order and for a time that the seed decides; a fault in three begins
-while another lasts. Matchups of `random` against `random` are asked for all the time, each with a pause for every
+Every kind of fault comes at least once, in an order and for a time that the seed decides; one in two begins while
+another lasts. Matchups of `random` against `random` are asked for all the time, each with a pause for every
 decision, so that the machine has time for faults. At the end every run is verified. The last line is JSON:
 
     faults               that befell it
@@ -44,14 +44,15 @@ from services.arena.matchups import Progress
 from shared.errors import AlphaStralError, NotFound
 from shared.jobs.queue import connect
 from shared.matchups import Matchups
-from shared.records import NewMatchup
+from shared.process import cores, in_processes
+from shared.records import NewMatchup, Run
 from shared.settings import Settings
 from shared.simulator import find_node
 from shared.store import Store
 from shared.work import ENDED, State
 
 WORKERS = 3
-AT_ONCE = 3
+AT_ONCE = 4
 """Matchups in play, so that there is always something to do."""
 DISK_BYTES = 192 << 20
 STANDSTILL_MEANS_HELP_SECONDS = 240.0
@@ -400,7 +401,7 @@ def befall(soak: Soak, faults: int, battles: int, longest: float) -> tuple[list[
             print(f"{len(spans) + len(lasting) + 1:4} {time.strftime('%X')} {name} ({lasts:.0f} s)", file=sys.stderr)
             lasting.append((now + lasts, now, name, begin(soak)))
             counts[name] += 1
-            next_at = now + soak.rng.uniform(0.5, 3.0) + (0.0 if soak.rng.random() < 0.3 else lasts)
+            next_at = now + soak.rng.uniform(0.5, 3.0) + (0.0 if soak.rng.random() < 0.5 else lasts)
         latest = max([soak.moved_on[-1] if soak.moved_on else now, *(end for _, end in spans[-1:])])
         if not lasting and now - latest > STANDSTILL_MEANS_HELP_SECONDS:
             break
@@ -460,19 +461,19 @@ def main() -> None:
         soak = Soak(folder, Random(given.seed), stack, disk, given.matchup)
         spans, counts = befall(soak, given.faults, given.battles, given.longest)
         matchups, manual, lost, broken = Matchups(soak.files), len(soak.open), 0, 0
+        runs: dict[str, Run] = {}
         for id in soak.asked:
-            try:
-                run = matchups.run(id)
-            except NotFound:
-                lost += given.matchup
-                continue
+            with suppress(NotFound):
+                runs[id] = matchups.run(id)
+        lost += given.matchup * (len(soak.asked) - len(runs))
+        verified = in_processes(verify, runs.values(), processes=2 * cores())
+        for (id, run), found in zip(runs.items(), verified, strict=True):
             lost += given.matchup - len({battle.index for battle in run.battles})
             broken += sum(battle.winner is None for battle in run.battles)
             failed = Progress.of(soak.files, id).state is not State.FINISHED
-            against = verify(run).difference
-            manual += failed or against is not None
-            if failed or against:
-                print(f"{id}: {against or Progress.of(soak.files, id).failures}", file=sys.stderr)
+            manual += failed or found.difference is not None
+            if failed or found.difference:
+                print(f"{id}: {found.difference or Progress.of(soak.files, id).failures}", file=sys.stderr)
         if given.logs:
             shutil.copytree(folder / "log", given.logs, dirs_exist_ok=True)
     for name, count in sorted(counts.items()):
