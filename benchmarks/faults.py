@@ -13,7 +13,7 @@ decision, so that the machine has time for faults. At the end every run is verif
     doubled              whose record was written a second time
     broken               that were recorded as broken
     manual               matchups that did not end by themselves; those whose run `verify` refuses are counted, too
-    longest_standstill_s in which no battle was recorded though some were to be played, after the last fault had ended
+    longest_standstill_s between two records of battles, less the seconds in which a fault lasted
 """
 
 import json
@@ -98,7 +98,7 @@ class Soak:
     def ask(self) -> None:
         """Ask for another matchup, unless the API says that it cannot now; who asks would ask again."""
         number = len(self.asked)
-        new = NewMatchup(p1="random", p2="random", battles=self.battles, seed=number, concurrency=8, move_delay=0.04)
+        new = NewMatchup(p1="random", p2="random", battles=self.battles, seed=number, concurrency=16, move_delay=0.02)
         with suppress(AlphaStralError):
             id = self.api.ask(MATCHUPS, new, idempotency_key=f"soak-{number}").id
             self.asked.append(id)
@@ -414,12 +414,14 @@ def _may_begin(name: str, lasting: list[str]) -> bool:
 
 
 def longest_standstill(moved_on: list[float], spans: list[tuple[float, float]]) -> float:
-    """Seconds without progress after the last fault that had begun in them was over."""
-    moments = sorted(moved_on)
+    """Seconds without progress, less those in which a fault lasted."""
     longest = 0.0
-    for before, after in pairwise(moments):
-        ends = [end for begin, end in spans if begin < after and end > before]
-        longest = max(longest, after - min(after, max([before, *ends])))
+    for before, after in pairwise(sorted(moved_on)):
+        still, reached = 0.0, before
+        for begin, end in sorted(span for span in spans if span[0] < after and span[1] > before):
+            still += max(0.0, begin - reached)
+            reached = max(reached, end)
+        longest = max(longest, still + max(0.0, after - reached))
     return longest
 
 
@@ -445,7 +447,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--battles", type=int, default=3_000, help="at least; while faults last, it goes on")
-    parser.add_argument("--matchup", type=int, default=60, help="battles of a matchup")
+    parser.add_argument("--matchup", type=int, default=120, help="battles of a matchup")
     parser.add_argument("--longest", type=float, default=60.0, help="seconds that a fault lasts at most")
     parser.add_argument("--logs", type=Path, help="a folder for the logs of all services")
     given = parser.parse_args()
