@@ -180,7 +180,7 @@ def restore(kinds: Sequence[AnyKind], queues: Queues) -> int:
     ended: list[str] = []
 
     def jobs() -> Iterator[Payload]:
-        for name, left in _unfinished(kinds, queues.ended()):
+        for name, left in _unfinished(kinds, queues.ended(), level=logging.DEBUG):
             yield from left
             if not left:
                 ended.append(name)
@@ -191,7 +191,7 @@ def restore(kinds: Sequence[AnyKind], queues: Queues) -> int:
 
 
 def _unfinished(
-    kinds: Sequence[AnyKind], passed: Set[str], *, retry_failed: bool = False
+    kinds: Sequence[AnyKind], passed: Set[str], *, retry_failed: bool = False, level: int = logging.WARNING
 ) -> Iterator[tuple[str, list[Payload]]]:
     """What each piece of work is called, and the jobs that would bring it to its end, but for those `passed`."""
     for kind in kinds:
@@ -203,4 +203,4 @@ def _unfinished(
                     kind.asked.forget(id)
                 yield name, list(kind.jobs(id))
             except (BrokenRecord, NotFound, Unreachable) as error:
-                log.warning("%s %s is passed over: %s", kind.asked.noun.capitalize(), id, error)
+                log.log(level, "%s %s is passed over: %s", kind.asked.noun.capitalize(), id, error)
