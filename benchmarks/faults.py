@@ -98,7 +98,7 @@ class Soak:
     def ask(self) -> None:
         """Ask for another matchup, unless the API says that it cannot now; who asks would ask again."""
         number = len(self.asked)
-        new = NewMatchup(p1="random", p2="random", battles=self.battles, seed=number, concurrency=16, move_delay=0.02)
+        new = NewMatchup(p1="random", p2="random", battles=self.battles, seed=number, concurrency=4, move_delay=0.02)
         with suppress(AlphaStralError):
             id = self.api.ask(MATCHUPS, new, idempotency_key=f"soak-{number}").id
             self.asked.append(id)
