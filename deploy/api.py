@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Response
 from pydantic import BaseModel
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -16,6 +16,7 @@ import services.arena.api
 import services.reporter.api
 from deploy.console import pages
 from deploy.kinds import kinds, restoring, resume
+from deploy.metrics import exposition
 from shared.errors import AlphaStralError, NotFound, UsageError
 from shared.guards import BODY_SECONDS
 from shared.jobs.queue import Queues, connect
@@ -82,6 +83,11 @@ def _own_routes(store: Store, queues: Queues, settings: Settings) -> APIRouter:
     def resume_all() -> Resumed:
         """Puts all unfinished work on its queues again."""
         return Resumed(jobs=resume(store, queues, settings, retry_failed=True))
+
+    @routes.get("/metrics", tags=["health"], summary="Counts and depths, in Prometheus' text format.")
+    def metrics() -> Response:
+        """Queues, workers, battles, decisions, tokens, money and the time that models take."""
+        return Response(exposition(queues), media_type="text/plain; version=0.0.4")
 
     def line(name: str) -> ModelLine:
         try:

@@ -14,6 +14,7 @@ from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
 from shared.jobs import Context, HandedBack
+from shared.jobs.counts import counts_of
 from shared.jobs.limits import limiter_of
 from shared.jobs.live import staged
 from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard
@@ -93,12 +94,14 @@ async def _play(
 
     def keep(record: BattleRecord) -> None:
         if Matchups(context.store).record(matchup_id, record):
+            stage.counts += counts_of(record)
             context.tell(record)
         else:
             log.warning("Battle %s has a record already, which stands: it was played twice.", record.battle_tag)
 
     settings = context.settings
     async with AsyncExitStack() as closing:
+        stage = await closing.enter_async_context(staged(context.worker, matchup_id, settings))
         connect = context.connect or no_models
         if context.connect is None and (asks_a_model(request.p1) or asks_a_model(request.p2)):
             connect = connector(settings, await closing.enter_async_context(limiter_of(settings)))
@@ -112,7 +115,7 @@ async def _play(
             battlefield=make_battlefield(request, settings, context.tell if context.in_person else log.info),
             connect=connect,
             budget=budget,
-            stage=await closing.enter_async_context(staged(context.worker, matchup_id, settings)),
+            stage=stage,
         )
 
 

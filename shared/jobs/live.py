@@ -8,6 +8,7 @@ telling says where it begins; whoever missed one wishes again by another name, a
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from redis.exceptions import RedisError
 
 from shared.battle.protocol import Seat, seen_by
 from shared.errors import first_fault
+from shared.jobs.counts import COUNTS
 from shared.jobs.limits import connected
 from shared.records import DecisionRecord
 from shared.settings import Settings
@@ -85,6 +87,8 @@ class Stage:
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._battles: dict[int, _InPlay] = {}
+        self.counts: Counter[str] = Counter()
+        """What was recorded and is not yet added to the counts in Redis."""
 
     @contextmanager
     def battle(
@@ -154,6 +158,7 @@ async def staged(worker: str, matchup_id: str, settings: Settings) -> AsyncItera
         with suppress(asyncio.CancelledError):
             await telling
         with suppress(RedisError):
+            await _count(stage, connection)
             if wish := await _wish(matchup_id, connection):
                 await _publish(matchup_id, [*stage.news(wish), stage.playing()], connection)
         await connection.aclose()
@@ -166,12 +171,25 @@ async def _tell(stage: Stage, matchup_id: str, connection: redis.asyncio.Redis) 
             news = stage.news(wish)
             if monotonic() >= next_look:
                 wish, next_look = await _wish(matchup_id, connection), monotonic() + LOOK_SECONDS
+                await _count(stage, connection)
                 news += [stage.playing()] if wish else []
             await _publish(matchup_id, news, connection)
         except RedisError as error:  # Nobody is told; the battles go on.
             log.debug("Redis does not take what is told of battles in play: %s", error)
             wish = None
         await asyncio.sleep(_PUBLISH_SECONDS if wish else LOOK_SECONDS)
+
+
+async def _count(stage: Stage, connection: redis.asyncio.Redis) -> None:
+    counts, stage.counts = stage.counts, Counter()
+    try:
+        async with connection.pipeline() as pipeline:
+            for name, much in counts.items():
+                pipeline.hincrbyfloat(COUNTS, name, much)
+            await pipeline.execute()
+    except RedisError:
+        stage.counts += counts
+        raise
 
 
 async def _wish(matchup_id: str, connection: redis.asyncio.Redis) -> Wish | None:

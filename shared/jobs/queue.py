@@ -18,6 +18,7 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import Unreachable, UsageError
+from shared.jobs.counts import COUNTS
 from shared.jobs.routes import ROUTES, Payload, Route
 from shared.text import one_line
 
@@ -149,6 +150,11 @@ class Queues:
                     )
                 )
         return sorted(seen, key=lambda worker: worker.name)
+
+    def counted(self) -> dict[str, float]:
+        """What the arena counted."""
+        with reaching_redis():
+            return {text(name): float(value) for name, value in self._connection.hgetall(COUNTS).items()}
 
     def ping(self) -> None:
         """Raises Unreachable when Redis takes nothing: it does not answer, or is read-only, full, or loading."""
