@@ -5,6 +5,8 @@
 
 import json
 import logging
+import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,8 +22,9 @@ from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
 from shared.policies import PolicySpec, parse_policy
 from shared.process import Child, end_with_parent, in_url, listen, terminated_as_interrupted
 from shared.registry import Registry
+from shared.served import announced
 from shared.settings import Settings
-from shared.store import Store, replace_file
+from shared.store import Store
 from shared.text import configure_logging
 
 if TYPE_CHECKING:
@@ -56,7 +59,10 @@ def serve(
     max_batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens of prompts in one forward [4096; on a GPU 16384].", min=1)
     ] = None,
-    address_file: Annotated[Path | None, typer.Option(help="Where to write its address, as JSON, when ready.")] = None,
+    address_file: Annotated[
+        Path | None,
+        typer.Option(help="Where to write its address, as JSON, when ready [default: where `battle` looks]."),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")
     ] = None,
@@ -68,18 +74,25 @@ def serve(
     configure_logging(log_level or Settings().log_level)
     # The port is taken before the model is loaded, which takes longer.
     listening = listen(host, port)
-    url = f"http://{in_url(host)}:{listening.getsockname()[1]}"
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://{in_url(reached)}:{listening.getsockname()[1]}"
 
     # However it is told to end, copies of a bucket's models go: they would fill the disk, start by start.
-    with terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="alphastral-models-") as folder:
+    with terminated_as_interrupted(), ExitStack() as held:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="alphastral-models-"))
         found = [resolve(name, Settings(), Path(folder)) for name in models or ["smollm2"]]
         loaded = load_models(found, device=device, dtype=dtype)
+        names = [each.name for each in found]
 
         def tell() -> None:
-            log.info("%s at %s, on %s in %s.", ", ".join(each.name for each in found), url, device, loaded.dtype)
-            if address_file is not None:
-                whole = json.dumps({"url": url, "models": [each.name for each in found]})
-                replace_file(address_file, whole.encode())
+            log.info("%s at %s, on %s in %s.", ", ".join(names), url, device, loaded.dtype)
+            entry = address_file or Settings().served_folder / f"{os.getpid()}-{listening.getsockname()[1]}.json"
+            try:
+                held.enter_context(announced(entry, url, names))
+            except OSError as error:
+                log.warning("By its name alone no command finds it: %s cannot be written: %s", entry, error.strerror)
+            else:
+                log.info("To play it: alphastral battle --p1 %s", shlex.quote(f"tgi:{names[-1]}"))
 
         limits = Limits(
             max_concurrent_requests,
@@ -138,8 +151,10 @@ def served(
 ) -> Iterator[tuple[str, list[str]]]:
     """The address of a server of these models, and what it calls them, while the context lasts; its log in `folder`.
 
-    Raises Unreachable, with the end of the log, where it does not start.
+    In the folder where this machine's servers are told, it is found by its models' names, too. Raises Unreachable, with
+    the end of the log, where it does not start.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     address = (folder / "server.json").absolute()
     address.unlink(missing_ok=True)
     command = [sys.executable, "-m", "deploy.serving", *models, *options, "--port", "0", "--address-file", str(address)]

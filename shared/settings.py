@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import UsageError, first_fault
 from shared.foreign import read_toml
+from shared.served import servers
 
 # Before torch is imported anywhere: its threads wait for each other, and are to spin for a tenth of a millisecond
 # before they sleep. By default they spin for milliseconds, and keep the processors from the very threads they wait for
@@ -154,17 +155,23 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(default="INFO", validation_alias=_either("LOG_LEVEL"))
 
     def endpoint(self, address: str) -> Endpoint:
-        """The endpoint at a URL, or the one that the endpoints file names so (`NAME` answers for `NAME@VERSION` too).
+        """The endpoint at a URL, or the one that the endpoints file names so (`NAME` answers for `NAME@VERSION` too),
+        or else a server on this machine that serves just this model.
 
         A URL gets the key and the limit that the settings know for its scheme, host and port, and no others.
         Raises UsageError for a name that nobody gave, and for a file that is none.
         """
         named = self._named_endpoints()
         if "://" not in address:
-            entry = named.get(address) or named.get(address.rpartition("@")[0])
+            # A server on this machine answers for what it serves and for no other version of it.
+            entry = named.get(address) or self._in_the_file().get(address.rpartition("@")[0])
             if entry is None:
-                given = ", ".join(named) or "none; ALPHASTRAL_ENDPOINTS_FILE gives them"
-                raise UsageError(f"no endpoint is called {address!r}; the endpoints are: {given}")
+                others = [name for name in named if name.partition("@")[0] == address.partition("@")[0]]
+                instead = f"; {', '.join(others)} may be meant, or serve it anew" if others else ""
+                raise UsageError(
+                    f"no endpoint is called {address!r}; the endpoints are: {', '.join(named) or 'none'}{instead}. One "
+                    "is made by `alphastral serve MODEL` while that runs, and by the file ALPHASTRAL_ENDPOINTS_FILE"
+                )
             return entry
         url = address.rstrip("/")
         keys = {
@@ -181,15 +188,26 @@ class Settings(BaseSettings):
         return Endpoint(url, keys.get(_origin(url)), self.max_in_flight)
 
     def serving(self, model: str) -> Endpoint:
-        """The endpoint of NAME@VERSION: one that is called like it, or else `registry`, which serves all the others.
+        """The endpoint of NAME@VERSION: one that is called like it, or serves it here, or else `registry`.
 
         Raises UsageError where there is neither.
         """
         named = self._named_endpoints()
-        own = {model, model.rpartition("@")[0]} & named.keys()
+        own = model in named or model.rpartition("@")[0] in self._in_the_file()
         return self.endpoint(REGISTRY if REGISTRY in named and not own else model)
 
+    @property
+    def served_folder(self) -> Path:
+        """Where the servers of models on this machine are told: beside what the store has, where that is a folder."""
+        scheme, _, path = self.store.rpartition("://")
+        return Path(path if scheme in ("", "file", "local") else "var", "serving")
+
     def _named_endpoints(self) -> Mapping[str, Endpoint]:
+        here = servers(self.served_folder)
+        served = {name: Endpoint(each.url, None, self.max_in_flight) for each in here for name in each.models}
+        return served | self._in_the_file()
+
+    def _in_the_file(self) -> dict[str, Endpoint]:
         if self.endpoints_file is None:
             return {}
         try:

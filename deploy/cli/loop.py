@@ -186,10 +186,7 @@ class _Steps:
     def __init__(self, plan: Plan, recipe: "Recipe", folder: Path, settings: Settings) -> None:
         self.plan, self.recipe, self.folder = plan, recipe, folder
         self.began = monotonic()
-        # The server's address is written there as soon as it is known.
-        self.endpoints = (folder / "endpoints.toml").absolute()
-        self.endpoints.touch()
-        own = {"store": str((folder / "store").absolute()), "redis_url": None, "endpoints_file": self.endpoints}
+        own = {"store": str((folder / "store").absolute()), "redis_url": None, "endpoints_file": None}
         self.settings = settings.model_copy(update=own)
         self.store = Store(self.settings.store)
         self.matchups = MatchupWork(self.store, self.settings)
@@ -285,8 +282,7 @@ class _Steps:
         """One built-in server with the tuned model and its base, while the context lasts."""
         environment = child_environment(ALPHASTRAL_STORE=self.settings.store)
         dtype = ("--dtype", self.plan.dtype)
-        with served(self.folder, (self.plan.base, model), *dtype, environment=environment) as (url, (base, _)):
-            self.endpoints.write_text(f'[registry]\nurl = "{url}"\n\n["{base}"]\nurl = "{url}"\n')
+        with served(self.settings.served_folder, (self.plan.base, model), *dtype, environment=environment):
             yield
 
     def report(self, ids: dict[str, str], evaluation: dict[str, Any], model: str) -> Path:
