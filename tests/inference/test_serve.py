@@ -19,11 +19,8 @@ from services.inference.serve import load_models
 from shared.battle.contract import CONTRACTS
 from shared.errors import UsageError
 from shared.records import read_run
-from shared.registry import Registry
 from shared.settings import Settings, child_environment
-from shared.store import Store
 from tests.language.tiny import save_adapter, save_tiny
-from tests.standins.registry import card
 
 CARD = {"base": "tiny", "kind": "merged", "contract": {"v2": CONTRACTS["v2"].hash}}
 
@@ -90,32 +87,6 @@ def test_a_local_model_plays_and_the_run_calls_it_as_it_was_written(tmp_path: Pa
     assert run.cards == {"p1": "checked"}
     assert run.summary.n_games == 2
     assert run.summary.p1_fallback_rate == 0
-
-
-@pytest.mark.slow
-def test_what_is_served_by_its_name_is_played_by_its_name_until_its_server_ends(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "whole", max_position_embeddings=8192)
-    registry = Registry(Store(str(tmp_path / "store")))
-    version = registry.publish("mine", folder, card(kind="merged"))
-    registry.promote("mine", version)
-    environment = {"ALPHASTRAL_STORE": str(tmp_path / "store"), "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", "from deploy.cli import main; main()"]
-    serve = [*command, "serve", "mine", "--port", "0", "--threads", "1"]
-    battle = [*command, "battle", "--n", "2", "--p1", "tgi:mine?substitute=forfeit", "--output", "run.json"]
-    called = child_environment(**environment)
-    server = subprocess.Popen(serve, cwd=tmp_path, env=called, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    told = next(line for line in server.stderr if "To play it" in line)
-    played = subprocess.run(battle, cwd=tmp_path, env=called, capture_output=True, text=True, check=False)
-    server.terminate()
-    server.communicate()
-
-    assert f"alphastral battle --p1 tgi:mine@{version}" in told
-    assert played.returncode == 0, played.stderr
-    run = read_run(tmp_path / "run.json")
-    assert run.request is not None and run.request.p1 == f"tgi:mine@{version}?substitute=forfeit"
-    assert run.summary.n_games == 2 and run.cards == {"p1": "checked"}
-    assert list((tmp_path / "store" / "serving").iterdir()) == []
 
 
 def test_what_is_served_together_shares_one_base() -> None:
