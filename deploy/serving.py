@@ -132,10 +132,12 @@ def _elsewhere(name: str) -> "ServedModel":
         return ServedModel(name, SMOLLM2)
     folder = Path(name)
     if folder.is_dir():
+        # An adapter's card names its base by the whole path.
+        folder = folder.resolve()
         base = adapter_base(folder)
         written = folder / "card.json"
         card = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
-        called = folder.resolve().name
+        called = folder.name
         return ServedModel(called, str(folder) if base is None else base, None if base is None else folder, card)
     if "@" not in name and name.count("/") == 1 and not name.startswith((".", "/")):
         return ServedModel(name, name)

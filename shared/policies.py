@@ -340,6 +340,7 @@ def _read_options(kind: Kind, query: str, *, recorded: bool) -> ModelOptions:
 
 
 def guess(name: str, known: Mapping[str, object]) -> str:
-    """`did you mean 'asks'? `, or nothing where no known name is near."""
-    close = get_close_matches(name, known, n=1)
+    """`did you mean 'asks'? `, or nothing where no known name is near. `temp` is the beginning of `temperature`."""
+    begun = [each for each in known if len(name) > 1 and each.startswith(name)]
+    close = begun if len(begun) == 1 else get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}? " if close else ""

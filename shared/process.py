@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -83,8 +84,10 @@ class Child(subprocess.Popen[bytes]):
         return []
 
     def last_words(self) -> str:
-        """How it ended, and the end of its log."""
-        return f"status {self.poll()}; {self._log} ends with\n" + "\n".join(f"  {line}" for line in self.said())
+        """How it ended, and the end of its log, with the log's place where it will still be there."""
+        gone = self._log is None or self._log.is_relative_to(tempfile.gettempdir())
+        where = "its log" if gone else str(self._log)
+        return f"status {self.poll()}; {where} ends with\n" + "\n".join(f"  {line}" for line in self.said())
 
     def wait_until(self, ready: Callable[[], object], within_seconds: float) -> None:
         """Until `ready()` neither is False nor raises Unreachable.

@@ -59,6 +59,9 @@ class MatchupRequest(BaseModel):
     """The matchup ends when this is spent, with what it has."""
     max_tokens: int | None = Field(default=None, gt=0, le=10**12)
     """The same for tokens, in and out together."""
+    name1: str | None = Field(default=None, min_length=1, max_length=40)
+    """What p1 is called in report and verdict, in place of its model's name."""
+    name2: str | None = Field(default=None, min_length=1, max_length=40)
 
 
 class AskedUntilDecided(UntilDecided):

@@ -50,6 +50,11 @@ def percent_range(low: float, high: float, decimals: int = 0) -> str:
     return f"{percent(low, decimals)} to {percent(high, decimals)}"
 
 
+def together(text: str) -> str:
+    """Kept on one line in a narrow column."""
+    return text.replace(" ", _NO_BREAK_SPACE)
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 battle`, `1,000 battles`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
@@ -78,6 +83,14 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def pace(battles: int, seconds: float) -> str:
+    """`6.2 battles a second`, or in a longer time where that would be next to none."""
+    unit, length = next(
+        (each for each in (("second", 1), ("minute", 60)) if battles * each[1] >= seconds), ("hour", 3600)
+    )
+    return f"{battles * length / seconds:,.1f} battles a {unit}"
 
 
 def several(values: Mapping[str, str]) -> str:

@@ -108,6 +108,8 @@ class DecisionTotals(BaseModel):
     asks_without_cost: int = 0
     cost_usd: float = 0.0
     """Of the asks whose cost is known."""
+    tokens: int = 0
+    """In and out together, of the asks that tell."""
 
     @property
     def substituted_share(self) -> float | None:
@@ -128,7 +130,8 @@ class DecisionTotals(BaseModel):
     def of(cls, decisions: Iterable[AnyDecision]) -> "DecisionTotals":
         """The sums; a decision with one legal action, where nobody was asked, is not among them."""
         asked = [decision for decision in decisions if decision.outcome is not Outcome.ONLY_ACTION]
-        costs = [ask.cost_usd for decision in asked for ask in decision.asked]
+        asks = [ask for decision in asked for ask in decision.asked]
+        costs = [ask.cost_usd for ask in asks]
         return cls(
             asked=len(asked),
             substituted=sum(decision.outcome is Outcome.SUBSTITUTED for decision in asked),
@@ -136,6 +139,7 @@ class DecisionTotals(BaseModel):
             asks=len(costs),
             asks_without_cost=costs.count(None),
             cost_usd=fsum(cost for cost in costs if cost is not None),
+            tokens=sum((ask.tokens_in or 0) + (ask.tokens_out or 0) for ask in asks),
         )
 
     def __add__(self, other: "DecisionTotals") -> "DecisionTotals":

@@ -2,7 +2,7 @@
 
 import hmac
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 
@@ -210,14 +210,15 @@ async def _expected(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    return answer_with(422, [_fault(fault) for fault in error.errors()])
+
+
+def _fault(fault: Mapping[str, Any]) -> Fault:
     # A location begins with where the field is: body, query, path or header.
-    return answer_with(
-        422,
-        [
-            Fault(field=".".join(str(part) for part in fault["loc"][1:]) or None, reason=fault["msg"])
-            for fault in error.errors()
-        ],
-    )
+    _, *inside = fault["loc"]
+    if fault["type"] == "json_invalid":
+        return Fault(field=None, reason=f"the body is no JSON: {fault['ctx']['error']}, at character {inside[0]}")
+    return Fault(field=".".join(map(str, inside)) or None, reason=fault["msg"])
 
 
 async def _http(request: Request, error: Exception) -> Response:

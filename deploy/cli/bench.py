@@ -91,7 +91,9 @@ def read_bench(path: Path, pin: Callable[[MatchupRequest], MatchupRequest] = lam
     rows = []
     for matchup in written.matchup:
         asked = defaults | matchup.model_dump(exclude_none=True)
-        asked |= {side: named.get(asked[side], asked[side]) for side in ("p1", "p2")}
+        for side, name in (("p1", "name1"), ("p2", "name2")):
+            if asked[side] in named:
+                asked |= {side: named[asked[side]], name: asked[side][:40]}
         request = MatchupRequest(**asked)
         try:
             check_matchup(request)
@@ -108,7 +110,7 @@ def read_bench(path: Path, pin: Callable[[MatchupRequest], MatchupRequest] = lam
 
 def _id(title: str, request: MatchupRequest) -> str:
     """Of what is played and nothing else, so that a changed matchup is another one, and a changed budget is not."""
-    played = request.model_dump_json(exclude={"concurrency", "max_cost_usd", "max_tokens"})
+    played = request.model_dump_json(exclude={"concurrency", "max_cost_usd", "max_tokens", "name1", "name2"})
     return f"{title}-{hashlib.sha256(played.encode()).hexdigest()[:12]}"
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from deploy.cli.show import out
+from deploy.cli.show import out, print_rows
 from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
 from shared.errors import UsageError
@@ -154,25 +154,14 @@ def _report_beside(run_file: Path, folder: Path) -> str | None:
 
 def print_table(found: "Leaderboard") -> None:
     """The table of ratings, on standard output."""
-    from services.reporter.leaderboard import cost, places, told
-    from shared.text import milliseconds
+    from services.reporter.labels import labels
+    from services.reporter.leaderboard import HEADS, cells_of, places, told
+    from shared.text import as_name
 
-    place = places(found.lines)
-    rows = [("", "policy", "as played", "own choices", "win rate", "battles", "a decision", "cost a battle")]
+    place, names = places(found.lines), labels(line.policy for line in found.lines)
+    head = ("", "policy", "as played", *map(str.lower, HEADS))
+    rows = [(place[each.policy], names[each.policy], told(each.as_played), *cells_of(each)) for each in found.lines]
+    print_rows([head, *rows])
     for line in found.lines:
-        rate = line.scores.win_rate
-        rows.append(
-            (
-                place[line.policy],
-                line.policy,
-                told(line.as_played),
-                told(line.own_choices),
-                "–" if rate is None else f"{rate:.0%}",
-                f"{line.scores.battles:,}",
-                "–" if line.decisions.mean_ms is None else milliseconds(line.decisions.mean_ms),
-                cost(line.decisions, line.battles),
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        out.print(escape("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
+        if names[line.policy] != line.policy:
+            out.print(escape(f"{names[line.policy]} is {as_name(line.policy, 300)}"))

@@ -50,6 +50,8 @@ _HELP = {
     "max_battles": "Until decided: stop there at the latest.",
     "max_cost_usd": "US dollars: no battle begins that its models would probably spend beyond this.",
     "max_tokens": "The same in tokens, in and out together.",
+    "name1": "What p1 is called in report and verdict [its model's name, or its name in --policies].",
+    "name2": "The same of p2.",
 }
 """What a terminal shows of a field in place of its docstring, which is the API's."""
 _KINDS = {"team1": Path | None, "team2": Path | None, "battlefield": str, "until_decided": bool}
@@ -102,7 +104,9 @@ def _parameters() -> Iterator[inspect.Parameter]:
 
 def _new_matchup(*, policies: Path | None, until_decided: bool, **fields: Any) -> NewMatchup:
     named = read_policies(policies)
-    fields |= {side: named.get(fields[side], fields[side]) for side in ("p1", "p2")}
+    for side, name in (("p1", "name1"), ("p2", "name2")):
+        if fields[side] in named:
+            fields |= {side: named[fields[side]], name: fields[name] or fields[side]}
     fields |= {team: read_team(fields[team], team) for team in ("team1", "team2") if fields[team]}
     test = {name: fields.pop(name) for name in AskedUntilDecided.model_fields}
     if until_decided:

@@ -304,15 +304,13 @@ def check_output(output: Path | None) -> None:
 def write_result(run: Run, output: Path | None = None) -> tuple[Path, Path]:
     """Write a run and its report; returns both paths.
 
-    Without `output`, to runs/<p1>_vs_<p2>_n<n>_<id>.json and reports/….html in the current folder.
+    Without `output`, to runs/<p1>_vs_<p2>_n<battles>_<id>.json and reports/….html in the current folder.
     """
     from services.reporter.report import render
     from services.reporter.run import file_stem
 
     if output is None:
-        if run.request is None or run.matchup_id is None:
-            raise AlphaStralError("this run has no request to name its file after; give an output path")
-        stem = file_stem(run.request, run.matchup_id)
+        stem = file_stem(run)
         output, report_path = Path("runs") / f"{stem}.json", Path("reports") / f"{stem}.html"
     else:
         report_path = output.with_suffix(".html")

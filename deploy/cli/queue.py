@@ -16,7 +16,7 @@ from shared.errors import AlphaStralError
 from shared.records import NewMatchup, parse_run
 from shared.settings import Settings
 from shared.store import Store
-from shared.text import configure_logging
+from shared.text import configure_logging, percent
 from shared.verdicts.scores import Tally
 from shared.work import ENDED, State
 
@@ -84,23 +84,25 @@ def enqueue(
 
 
 def matchups(limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
-    """List matchups, newest first."""
+    """List matchups, newest first, and what came of those that have ended."""
     with api_client() as client:
         for line in client.list(MATCHUPS, limit=limit).items:
-            standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6}"
-            out.print(f"{standing} {escape(line.p1)} vs {escape(line.p2)}")
+            rate = client.get(MATCHUPS, line.id).p1_win_rate if line.state in ENDED else None
+            result = "" if rate is None else percent(rate)
+            standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6} {result:>6}"
+            out.print(f"{standing}  {escape(line.p1)} vs {escape(line.p2)}")
 
 
 def matchup(matchup_id: MatchupId) -> None:
     """Show how a matchup stands."""
     with api_client() as client:
-        print_status(client.get(MATCHUPS, matchup_id))
+        print_status(client.get(MATCHUPS, matchup_id), client.url)
 
 
 def cancel(matchup_id: MatchupId) -> None:
     """Cancel a matchup; what is played already is kept and reported."""
     with api_client() as client:
-        print_status(client.cancel(MATCHUPS, matchup_id))
+        print_status(client.cancel(MATCHUPS, matchup_id), client.url)
 
 
 def resume(

@@ -1,6 +1,6 @@
 """What the command line shows: progress while battles are played, and the verdict."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -21,12 +21,13 @@ from rich.progress import (
 
 from services.arena.views import MatchupStatus
 from services.reporter.figures import Figures
-from services.reporter.sections import model_lines
+from services.reporter.sections import policy_table
 from services.reporter.verdict import verdict
 from shared.records import MatchupRequest, Run
-from shared.text import count, duration, usd
+from shared.text import count, duration, pace, percent, percent_range, usd
 from shared.verdicts.scores import Tally
 from shared.verdicts.sequential import Decided, SequentialTest, probably_left
+from shared.work import ENDED
 
 if TYPE_CHECKING:
     from services.trainer.trainings import TrainingStanding
@@ -161,13 +162,16 @@ def describe(request: MatchupRequest) -> str:
     return f"{request.p1} vs {request.p2}, {battles} of {request.format} {how}{seed}"
 
 
-def print_status(status: MatchupStatus) -> None:
-    """How a matchup stands, on standard output."""
+def print_status(status: MatchupStatus, api: str) -> None:
+    """How a matchup stands, on standard output, and where its run and report are."""
+    so_far = "" if status.state in ENDED else " so far"
     out.print(f"{status.id}  {escape(describe(status.request))}")
     out.print(f"{status.state}: {status.recorded} of {status.battles} battles recorded, {status.broken} of them broken")
     if status.p1_win_rate is not None and status.p1_win_rate_interval is not None:
         low, high = status.p1_win_rate_interval
-        out.print(f"{escape(status.p1)} wins {status.p1_win_rate:.1%} ({low:.1%} to {high:.1%}) so far")
+        won = "won" if status.state in ENDED else "wins"
+        rate = f"{percent(status.p1_win_rate, 1)} ({percent_range(low, high, 1)})"
+        out.print(f"{escape(status.p1)} {won} {rate}{so_far}")
     if status.sequential_test is not None:
         out.print(f"after {status.sequential_test.battles} battles: {ratios(status.sequential_test)}")
     if status.probably_left is not None and status.probably_left.battles is not None:
@@ -176,11 +180,21 @@ def print_status(status: MatchupStatus) -> None:
         out.print(f"probably left: {count(left.battles or 0, 'battle')}, {duration(left.seconds or 0)}{money}")
     out.print(f"substitutions: p1 {status.substitutions.p1}, p2 {status.substitutions.p2}")
     if status.cost_usd:
-        out.print(f"cost: {usd(status.cost_usd)} so far")
+        out.print(f"cost: {usd(status.cost_usd)}{so_far}")
     if status.stopped:
         out.print(f"ended early: {escape(status.stopped)}")
     for failure in status.failures:
         out.print(f"failed: {escape(failure)}")
+    for name, link in (("run:   ", status.links.run), ("report:", status.links.report)):
+        if link is not None:
+            out.print(f"{name} {escape(api + link)}")
+
+
+def print_rows(rows: Sequence[Sequence[str]]) -> None:
+    """A table, its first row the head, on standard output."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        out.print(escape("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
 
 
 def print_result(run: Run, run_path: Path, report_path: Path) -> None:
@@ -189,10 +203,10 @@ def print_result(run: Run, run_path: Path, report_path: Path) -> None:
     said = verdict(figures)
     for line in (said.result, said.judgement, said.substitutions, *said.notes, *said.caveats):
         out.print(escape(line))
-    for line in model_lines(figures):
-        out.print(escape(line))
+    table = policy_table(figures)
+    print_rows([table.head, *table.rows])
     summary = run.summary
     if summary.total_duration_s:
-        out.print(f"Speed: {(summary.n_games + summary.broken) / summary.total_duration_s:.1f} battles a second.")
+        out.print(f"Speed: {pace(summary.n_games + summary.broken, summary.total_duration_s)}.")
     out.print(f"Run:    {escape(str(run_path))}")
     out.print(f"Report: {escape(str(report_path))}")

@@ -34,7 +34,7 @@ from shared.tournaments import NewTournament, Suite, Tournaments
 
 if TYPE_CHECKING:
     from services.arena.policies import Connect
-    from services.reporter.leaderboard import Leaderboard
+    from services.reporter.leaderboard import Leaderboard, Note
 
 
 def tournament(
@@ -61,7 +61,7 @@ def tournament(
     played = play_tournament(suite, folder, settings=settings, connect=connector(settings, LocalLimiter()))
     print_table(played.table)
     for note in played.notes:
-        out.print(escape(one_line(note, 400)))
+        out.print(escape(note.text))
     out.print(f"Leaderboard: {escape(str(folder / 'leaderboard.html'))}")
     if not played.over:
         err.print("interrupted; the same command goes on from here")
@@ -73,7 +73,7 @@ class PlayedTournament:
     """What a tournament came to."""
 
     table: "Leaderboard"
-    notes: tuple[str, ...]
+    notes: "tuple[Note, ...]"
     """What was spent, and what did not end as it should: a sentence each."""
     over: bool
     """False where Ctrl-C ended it before."""

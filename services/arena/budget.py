@@ -31,11 +31,15 @@ class Price(BaseModel):
     tokens_out: _Dollars = Field(alias="out")
 
     def cost(self, tokens_in: int | None, tokens_out: int | None) -> float | None:
-        """In US dollars; None where a number of tokens is unknown."""
+        """In US dollars; None where a number of tokens is unknown, and matters."""
+        if self == FREE:
+            return 0.0
         if tokens_in is None or tokens_out is None:
             return None
         return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6
 
+
+FREE = Price(tokens_in=0.0, tokens_out=0.0)
 
 Prices = Mapping[str, Price]
 """`kind:model` → price."""
@@ -56,12 +60,15 @@ def read_prices(override: Path | None = None) -> Prices:
     return prices
 
 
-def price_of(spec: PolicySpec, prices: Prices) -> Price | None:
+def price_of(spec: PolicySpec, prices: Prices, *, served_here: bool = False) -> Price | None:
     """The price of a policy's model; None where it is unknown. A version costs what its name costs, unless it has a
-    price of its own.
+    price of its own. What this machine serves itself, by TGI or the built-in server, costs nothing.
     """
     price = prices.get(f"{spec.kind}:{spec.model}")
-    return prices.get(f"{spec.kind}:{spec.pinned[0]}") if price is None and spec.pinned else price
+    if price is None and spec.pinned:
+        price = prices.get(f"{spec.kind}:{spec.pinned[0]}")
+    # Behind another server on this machine a gateway may ask a paid one.
+    return FREE if price is None and served_here else price
 
 
 Fetch = Callable[[AbstractSet[int]], Iterable[BattleRecord]]

@@ -57,7 +57,7 @@ class MatchupStatus(MatchupLine):
     draws: int
     p1_win_rate: float | None
     p1_win_rate_interval: tuple[float, float] | None
-    """95 %, the two battles of a pair taken as one observation."""
+    """The 95 % paired Wilson interval: the two battles of a pair are one observation."""
     decisions: BySide
     substitutions: BySide
     """Decisions that a policy did not make itself."""

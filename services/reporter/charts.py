@@ -12,7 +12,8 @@ from math import floor, log10
 
 import plotly.graph_objects as go
 
-from services.reporter.figures import EFFECTIVENESS_CLASSES, MAX_LABEL_CHARACTERS, Figures, LengthBin, Side
+from services.reporter.figures import EFFECTIVENESS_CLASSES, Figures, LengthBin, Side
+from services.reporter.labels import MAX_LABEL_CHARACTERS
 from services.reporter.sections import OUTCOME_NAMES
 from shared.battle.decision import Outcome
 from shared.text import as_name, percent, percent_range

@@ -17,9 +17,9 @@ from math import floor, isfinite, sqrt
 from statistics import mean, median
 from typing import Literal
 
+from services.reporter.labels import sides
 from shared.battle.decision import Outcome, Reason
 from shared.records import Run, RunBattle, TurnStat
-from shared.text import as_name
 from shared.verdicts.intervals import Interval, WinRate, wilson_interval, win_rate, win_rates
 from shared.verdicts.scores import Played, Scores, Tally, Winner, own_choices, running
 
@@ -28,7 +28,6 @@ Side = Literal["p1", "p2", "both"]
 _Stats = Mapping[Side, Sequence[TurnStat]]
 
 EFFECTIVENESS_CLASSES = ("no effect", "¼ or less", "½", "neutral", "double", "4 times or more")
-MAX_LABEL_CHARACTERS = 40
 MAX_CURVE_POINTS = 400
 MAX_CELLS = 2_000
 MAX_LENGTH_BINS = 24
@@ -228,11 +227,9 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def _names(run: Run) -> Mapping[Side, str]:
-    """The policies' names, on one line and not too long; where they would be the same, their sides stand behind."""
-    p1, p2 = (as_name(agent, MAX_LABEL_CHARACTERS) for agent in (run.summary.p1_agent, run.summary.p2_agent))
-    if p1 == p2:
-        return {"p1": f"{p1} (p1)", "p2": f"{p2} (p2)", "both": f"{p1} (either side)"}
-    return {"p1": p1, "p2": p2, "both": "either side"}
+    p1, p2 = sides(run.summary.p1_agent, run.summary.p2_agent, run.request)
+    same = run.summary.p1_agent == run.summary.p2_agent
+    return {"p1": p1, "p2": p2, "both": f"{p1.removesuffix(' (p1)')} (either side)" if same else "either side"}
 
 
 def _decimals(rate: WinRate | None) -> int:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from services.reporter.figures import played_of, scores_of
+from services.reporter.labels import labels
 from services.reporter.report import page, template_text
 from shared.battle.protocol import Seat
 from shared.errors import UsageError
 from shared.jobs import Context
 from shared.jobs.routes import WriteLeaderboard
 from shared.records import Run, TurnStat
-from shared.text import as_name, count, one_line, percent, percent_range, usd
+from shared.text import count, milliseconds, one_line, percent, percent_range, together, usd
 from shared.tournaments import (
     DecisionTotals,
     Ended,
@@ -28,15 +29,28 @@ from shared.tournaments import (
     Tournaments,
     revision,
 )
-from shared.verdicts.intervals import WinRate, win_rate
+from shared.verdicts.intervals import EXPLAINED, WinRate, win_rate
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, RatingKnown, pairings_of, rate
 from shared.verdicts.scores import Scores, own_choices
 
-_MAX_NAME_CHARACTERS = 60
 _MAX_NOTE_CHARACTERS = 400
+HEADS = ("Own choices", "Win rate", "Battles", "Substituted", "A decision", "Tokens a battle", "Cost a battle", "Cost")
 _EDGE_POINTS = 40.0
 """Room beside the outermost ends of the intervals."""
+_WHY_NO_NUMBER = {
+    RatingKnown.ABOVE: "{anchor} took no point from it, nor did anyone that {anchor} took one from, however indirectly",
+    RatingKnown.BELOW: "it took no point from {anchor}, nor from anyone who did, however indirectly",
+    RatingKnown.NO_LINK: "no chain of results leads from it to {anchor}",
+}
 _ENDED = {How.FAILED: "not played to its end", How.CANCELLED: "cancelled", How.STOPPED: "ended early"}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence beside the numbers."""
+
+    text: str
+    warns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,44 +218,69 @@ class RatingSpan:
     estimate: float | None
 
 
-def render_leaderboard(table: Leaderboard, notes: Sequence[str] = ()) -> str:
-    """The leaderboard. The same table gives the same page. `notes` are sentences that stand beside our own."""
+def render_leaderboard(table: Leaderboard, notes: Iterable[Note] = ()) -> str:
+    """The leaderboard. The same table gives the same page. `notes` stand beside our own."""
     first, last = _scale(table)
     return page(
         "leaderboard.html.j2",
         table=table,
-        names={line.policy: as_name(line.policy, _MAX_NAME_CHARACTERS) for line in table.lines},
+        names=labels(line.policy for line in table.lines),
+        called=labels(name for run in table.runs for name in (run.result.p1, run.result.p2)),
         spans={line.policy: _span(line.as_played, first, last) for line in table.lines},
         ends=(f"{first:,.0f}", f"{last:,.0f}"),
         anchor_at=100 * (table.anchor_rating - first) / (last - first),
         told=told,
         places=places(table.lines),
         cells={pairing: _cell(rate) for pairing, rate in table.matrix.items()},
-        notes=[*_notes(table), *(one_line(note, _MAX_NOTE_CHARACTERS) for note in notes)],
-        cost=cost,
+        notes=[*notes, *_notes(table)],
+        heads=HEADS,
+        cells_of=cells_of,
+        interval=EXPLAINED,
         links=[_safe(run.link) for run in table.runs],
         style=template_text("report.css") + template_text("leaderboard.css"),
     )
 
 
 def told(rating: Rating | None) -> str:
-    """`1,120 (1,050 to 1,190)`, or in words what is known where no number fits."""
+    """`1,120 (1,050 to 1,190)`, or in words what is known where no number fits; of the anchor, that it is."""
     if rating is None:
-        return "no battle without a substitution"
+        return "no battle"
     match rating.known:
         case RatingKnown.RATED:
             assert rating.rating is not None and rating.low is not None and rating.high is not None
-            return f"{rating.rating:,.0f} ({rating.low:,.0f} to {rating.high:,.0f})"
+            span = f"{rating.low:,.0f} to {rating.high:,.0f}" if rating.low < rating.high else "the anchor"
+            return f"{rating.rating:,.0f} {together(f'({span})')}"
         case RatingKnown.ABOVE:
-            return f"above {rating.low:,.0f}: never beaten"
+            return f"above {rating.low:,.0f}"
         case RatingKnown.BELOW:
-            return f"below {rating.high:,.0f}: never won a point"
+            return f"below {rating.high:,.0f}"
         case RatingKnown.NO_LINK:
-            return "unknown: no chain of results leads to the anchor"
+            return "unknown"
 
 
-def cost(decisions: DecisionTotals, number: int) -> str:
-    """What one of `number` decisions or battles cost; a dash where no model was asked."""
+def cells_of(line: LeaderboardLine) -> tuple[str, ...]:
+    """A policy's figures below HEADS: how it did, how far that is its own doing, and what it took."""
+    decisions, rate, share = line.decisions, line.scores.win_rate, line.decisions.substituted_share
+    return (
+        told(line.own_choices),
+        "–" if rate is None else percent(rate),
+        f"{line.scores.battles:,}",
+        "–" if share is None else percent(share, 1 if share else 0),
+        "–" if decisions.mean_ms is None else milliseconds(decisions.mean_ms),
+        _tokens(decisions, line.battles),
+        _cost(decisions, line.battles),
+        _cost(decisions, 1),
+    )
+
+
+def _tokens(decisions: DecisionTotals, battles: int) -> str:
+    if not decisions.asks or not battles:
+        return "–"
+    return f"{decisions.tokens / battles:,.0f}" if decisions.tokens else "unknown"
+
+
+def _cost(decisions: DecisionTotals, number: int) -> str:
+    """What one of `number` battles cost; a dash where no model was asked."""
     if not decisions.asks or not number:
         return "–"
     if decisions.asks_without_cost == decisions.asks:
@@ -281,22 +320,23 @@ def _cell(rate: WinRate) -> tuple[str, str, str]:
     return percent(rate.estimate), f"{percent_range(low, high)}, {rate.battles:,}", clear
 
 
-def _notes(table: Leaderboard) -> list[str]:
+def _notes(table: Leaderboard) -> Iterator[Note]:
     """What a reader must know beside the numbers."""
-    notes = []
+    names = labels(line.policy for line in table.lines)
+    anchor = names[table.anchor]
     for line in table.lines:
-        name = as_name(line.policy, _MAX_NAME_CHARACTERS)
-        if line.as_played.known is not RatingKnown.RATED:
-            notes.append(f"{name}: {told(line.as_played)}.")
+        name = names[line.policy]
+        if line.as_played.known in _WHY_NO_NUMBER:
+            why = _WHY_NO_NUMBER[line.as_played.known].replace("{anchor}", anchor)
+            yield Note(f"{name}: {told(line.as_played)}, for {why}.", warns=False)
         share = line.decisions.substituted_share
         if share is not None and share > 0.05:
-            notes.append(f"{name}: {percent(share)} of its decisions were its substitute's; see own choices.")
+            yield Note(f"{name}: {percent(share)} of its decisions were its substitute's; see own choices.")
     broken = sum(run.result.broken for run in table.runs)
     if broken:
-        notes.append(f"{count(broken, 'battle')} broke and {'counts' if broken == 1 else 'count'} for neither.")
+        yield Note(f"{count(broken, 'battle')} broke and {'counts' if broken == 1 else 'count'} for neither.")
     if table.repeated:
-        notes.append(f"Given more than once, and counted once: {count(table.repeated, 'run')}.")
-    return notes
+        yield Note(f"Given more than once, and counted once: {count(table.repeated, 'run')}.", warns=False)
 
 
 def _safe(link: str | None) -> str | None:
@@ -326,7 +366,7 @@ def write_leaderboard(payload: WriteLeaderboard, context: Context) -> None:
             anchor_rating=found.anchor_rating,
             lines=tuple(map(_kept_line, found.lines)),
         )
-        tournaments.write_table(payload.tournament_id, kept, render_leaderboard(found, tuple(notes(suite, now))))
+        tournaments.write_table(payload.tournament_id, kept, render_leaderboard(found, notes(suite, now)))
 
 
 def give_up_write_leaderboard(payload: WriteLeaderboard, context: Context, reason: str) -> None:
@@ -348,7 +388,7 @@ def tournament_table(suite: Suite, results: Sequence[Ended], matchups: str, repo
     return table(sources, anchor=next((name for name in wanted if name in met), ANCHOR))
 
 
-def notes(suite: Suite, results: Sequence[Ended]) -> Iterator[str]:
+def notes(suite: Suite, results: Sequence[Ended]) -> Iterator[Note]:
     """What a reader of a tournament's leaderboard must know: what was spent, and what did not end as it should."""
     played = sum(each.result.battles for each in results)
     money = ""
@@ -357,10 +397,11 @@ def notes(suite: Suite, results: Sequence[Ended]) -> Iterator[str]:
         known = sum(cost for cost in costs if cost is not None)
         of = f" of {usd(suite.budget.cost_usd)}" if suite.budget.cost_usd else ""
         money = f", and cost {usd(known)}{' or more' if None in costs else ''}{of}"
-    yield f"{count(played, 'battle')} of {suite.budget.battles:,} were played{money}."
+    yield Note(f"{played:,} of {count(suite.budget.battles, 'battle')} were played{money}.", warns=False)
     for each in results:
         if each.how is not How.FINISHED:
-            yield f"{each.result.p1} vs {each.result.p2} was {_ENDED[each.how]}: {each.why}"
+            who = " vs ".join(labels((each.result.p1, each.result.p2)).values())
+            yield Note(one_line(f"{who} was {_ENDED[each.how]}: {each.why}", _MAX_NOTE_CHARACTERS))
 
 
 def _kept_line(line: LeaderboardLine) -> TableLine:

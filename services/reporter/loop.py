@@ -9,7 +9,7 @@ from services.reporter.report import page, template_text
 from services.reporter.verdict import verdict
 from shared.records import Run
 from shared.text import percent, percent_range
-from shared.verdicts.intervals import Interval, WinRate
+from shared.verdicts.intervals import EXPLAINED, Interval, WinRate
 
 KINDS = ("all", "move", "voluntary switch", "forced switch", "tera")
 SHOWN = {"tuned": "the tuned model", "base": "its base"}
@@ -71,6 +71,7 @@ def render_loop(loop: Loop) -> LoopPage:
         heads=heads,
         rows=rows,
         shown=SHOWN,
+        interval=EXPLAINED,
         style=template_text("report.css") + template_text("leaderboard.css"),
     )
     return LoopPage(html, _figures(loop, fought), tuple(_lines(loop, fought)))

@@ -24,15 +24,16 @@ from services.reporter.charts import charts
 from services.reporter.figures import MAX_CELLS, Figures, Side
 from services.reporter.films import Document
 from services.reporter.run import run_of
-from services.reporter.sections import OUTCOME_NAMES, charted, model_table, models
+from services.reporter.sections import OUTCOME_NAMES, charted, model_table, policy_table
 from services.reporter.verdict import verdict
 from shared.jobs import Context
 from shared.jobs.routes import LookAtMatchup, WriteReport
 from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run, RunBattle
 from shared.text import as_name, count, duration, milliseconds, percent, percent_range, several, shown
+from shared.verdicts.intervals import EXPLAINED
 
-_MAX_TITLE_CHARACTERS = 300
+_MAX_WHOLE_CHARACTERS = 300
 _MAX_BROKEN_LISTED = 20
 _FEW_CELLS = 120
 
@@ -54,9 +55,9 @@ def render(run: Run) -> str:
         "report.html.j2",
         run=run,
         figures=figures,
-        titles=[as_name(name, _MAX_TITLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)],
+        whole=[as_name(name, _MAX_WHOLE_CHARACTERS) for name in (run.summary.p1_agent, run.summary.p2_agent)],
         verdict=verdict(figures),
-        models=models(run),
+        policies=policy_table(figures),
         asking=model_table(figures),
         charted=sections,
         charts=_inside_a_script(charts(figures, [section.name for section in sections])),
@@ -66,6 +67,7 @@ def render(run: Run) -> str:
         broken=[battle for battle in run.battles if battle.winner is None][:_MAX_BROKEN_LISTED],
         outcome_names=OUTCOME_NAMES,
         facts=tuple(_facts(run)),
+        interval=EXPLAINED,
         command=command_line(run.request) if run.request else None,
         style=template_text("report.css"),
         script=template_text("report.js"),
@@ -135,6 +137,8 @@ def command_line(request: MatchupRequest) -> str:
         "team2": "team2.txt" if request.team2 else None,
         "max-cost": f"{request.max_cost_usd:g}" if request.max_cost_usd else None,
         "max-tokens": request.max_tokens,
+        "name1": request.name1,
+        "name2": request.name2,
         "battlefield": request.battlefield if request.battlefield != "simulator" else None,
     }
     options |= {name: value for name, value in seldom.items() if value is not None}

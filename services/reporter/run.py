@@ -83,9 +83,11 @@ def run_of(matchups: Matchups, matchup_id: str) -> Run:
     )
 
 
-def file_stem(request: MatchupRequest, matchup_id: str) -> str:
-    """`<p1>_vs_<p2>_n<n>_<id>`: a file name without its extension, safe on every file system."""
-    return f"{_safe(request.p1)}_vs_{_safe(request.p2)}_n{request.battles}_{_safe(matchup_id)}"
+def file_stem(run: Run) -> str:
+    """`<p1>_vs_<p2>_n<battles played>_<id>`: a file name without its extension, safe on every file system."""
+    summary = run.summary
+    names = "_vs_".join(map(_safe, (summary.p1_agent, summary.p2_agent)))
+    return f"{names}_n{summary.n_games + summary.broken}_{_safe(run.matchup_id or '')}"
 
 
 def _safe(name: str) -> str:

@@ -7,11 +7,12 @@ not decoration: they are what a screen reader, a printer and a browser without J
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.reporter.figures import EFFECTIVENESS_CLASSES, MAX_VIOLIN_POINTS, Figures, Side
+from services.reporter.figures import EFFECTIVENESS_CLASSES, MAX_VIOLIN_POINTS, Figures, Side, Substitutions
 from shared.battle.decision import Outcome, Reason
 from shared.battle.protocol import SEATS, Seat
 from shared.records import Asking, Run
-from shared.text import as_name, count, milliseconds, percent, percent_range, usd
+from shared.text import as_name, count, milliseconds, percent, percent_range, together, usd
+from shared.verdicts.intervals import WinRate
 
 OUTCOME_NAMES: Mapping[Outcome, str] = {
     Outcome.CHOSEN: "chosen",
@@ -200,38 +201,43 @@ def _shares(rows: Mapping[Side, Sequence[int]], head: Sequence[str], names: Mapp
 # ── what asking models took ─────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFigures:
-    """What asking one policy's model took, in words."""
-
-    side: Seat
-    cost: str
-    per: str
-    """What one decision cost, or why that is not known."""
-    latency: str
-    latency_of: str
-
-
-def models(run: Run) -> tuple[ModelFigures, ...]:
-    """Cost and latency of each policy that asked a model."""
-    return tuple(
-        ModelFigures(
-            side=seat,
-            cost=_cost(asking),
-            per=_per_battle(run, asking),
-            latency=_time(asking.median_answer_ms),
-            latency_of=f"median of {count(asking.asks, 'ask')}",
+def policy_table(figures: Figures) -> ReportTable:
+    """One row a policy: how it did, how far that is its own doing, and what it took."""
+    played, rate = figures.run.summary, figures.rate
+    rows = []
+    for seat in SEATS:
+        own, times, asking = figures.substitutions.get(seat), figures.times.get(seat), _asking(figures.run).get(seat)
+        won = rate if rate is None or seat == "p1" else rate.mirrored()
+        rows.append(
+            (
+                figures.names[seat],
+                _rate(won, figures.decimals) if won else "–",
+                _own(own),
+                _cost(asking, played.n_games + played.broken) if asking else "–",
+                milliseconds(times.median) if times else "–",
+                _both_tokens(asking) if asking else "–",
+            )
         )
-        for seat, asking in _asking(run).items()
-    )
+    head = ("Policy", "Win rate", "Decided itself", "Cost", "Time a decision", "Tokens")
+    return ReportTable(head, tuple(rows))
 
 
-def model_lines(figures: Figures) -> tuple[str, ...]:
-    """The same in a sentence each, for a terminal."""
-    return tuple(
-        f"{figures.names[model.side]}: cost {model.cost} ({model.per}), {model.latency} to answer ({model.latency_of})."
-        for model in models(figures.run)
-    )
+def _rate(rate: WinRate, decimals: int) -> str:
+    return f"{percent(rate.estimate, decimals)} {together(f'({percent_range(*rate.interval, decimals)})')}"
+
+
+def _own(of_side: Substitutions | None) -> str:
+    if of_side is None or of_side.rate is None:
+        return _UNKNOWN
+    of = f" of\u00a0{of_side.decisions:,}" if of_side.decisions is not None else ""
+    return f"{percent(1 - of_side.rate, 1 if of_side.rate else 0)}{of}"
+
+
+def _both_tokens(asking: Asking) -> str:
+    if asking.tokens_in is None or asking.tokens_out is None:
+        return _UNKNOWN
+    more = " or more" * bool(asking.asks_without_tokens)
+    return f"{asking.tokens_in:,}\u00a0in, {together(f'{asking.tokens_out:,} out{more}')}"
 
 
 def model_table(figures: Figures) -> ReportTable | None:
@@ -254,7 +260,7 @@ def _column(run: Run, seat: Seat, asking: Asking) -> dict[str, str]:
         "Requests that were not answered": f"{asking.retries:,}",
         "Tokens in": _tokens(asking.tokens_in, asking),
         "Tokens out": _tokens(asking.tokens_out, asking),
-        "Cost": _cost(asking),
+        "Cost": _cost(asking, run.summary.n_games + run.summary.broken),
         "Median time to the first token": _time(asking.median_first_token_ms),
         "Median time to the last token": _time(asking.median_answer_ms),
         "Waited for a place or a server": f"{asking.waited_s:,.1f}\u00a0s",
@@ -276,17 +282,13 @@ def _tokens(tokens: int | None, asking: Asking) -> str:
     return _UNKNOWN if tokens is None else f"{tokens:,}{without}"
 
 
-def _cost(asking: Asking) -> str:
-    return _UNKNOWN if asking.cost_usd is None else usd(asking.cost_usd) + " or more" * bool(asking.asks_without_cost)
-
-
-def _per_battle(run: Run, asking: Asking) -> str:
+def _cost(asking: Asking, battles: int) -> str:
     if asking.cost_usd is None:
-        return "no price is known"
-    if asking.asks_without_cost:
-        return f"of {count(asking.asks_without_cost, 'ask')} it is unknown"
-    battles = run.summary.n_games + run.summary.broken
-    return f"{usd(asking.cost_usd / battles)} a battle" if battles else ""
+        return f"{_UNKNOWN}: no price is known"
+    more = " or more" * bool(asking.asks_without_cost)
+    if more or not battles or not asking.cost_usd:
+        return usd(asking.cost_usd) + more
+    return f"{usd(asking.cost_usd)} {together(f'({usd(asking.cost_usd / battles)} a battle)')}"
 
 
 def _time(value: float | None) -> str:

@@ -56,14 +56,13 @@ def battles_needed(rate: float) -> int | None:
 
 
 def _result(figures: Figures, found: WinRate) -> str:
-    names, tally, rate, interval = figures.names, figures.tally, found.estimate, found.interval
-    name, wins = names["p1"], tally.p1_wins
-    if rate < 0.5:
-        name, wins, rate, interval = names["p2"], tally.p2_wins, 1 - rate, Interval(1 - interval.high, 1 - interval.low)
+    names, tally, name, wins = figures.names, figures.tally, figures.names["p1"], figures.tally.p1_wins
+    if found.estimate < 0.5:
+        name, wins, found = names["p2"], tally.p2_wins, found.mirrored()
     drew = f" and drew {tally.draws:,}" if tally.draws else ""
     half = ", a draw as half a win" if tally.draws else ""
     of = f"{name} won {wins:,}{drew} of {count(tally.finished, 'battle')}"
-    return f"{of}: {_with_ends(rate, interval, figures.decimals)}{half}."
+    return f"{of}: {_with_ends(found.estimate, found.interval, figures.decimals)}{half}."
 
 
 def _with_ends(rate: float, interval: Interval, decimals: int) -> str:
@@ -125,8 +124,8 @@ def _notes(figures: Figures) -> Iterator[str]:
         worth = found.battles / (1 - found.variance_removed)
         how = "removed" if found.variance_removed > 0 else "added"
         yield (
-            f"The interval respects pairs. Playing in pairs {how} {percent(abs(found.variance_removed))} of the "
-            f"variance: {count(found.battles, 'battle')}, worth {worth:,.0f} independent ones."
+            f"The paired Wilson interval takes a pair as one observation. Playing in pairs {how} "
+            f"{percent(abs(found.variance_removed))} of the variance: {count(found.battles, 'battle')}, worth {worth:,.0f} independent ones."
         )
 
 
@@ -167,7 +166,8 @@ def _caveats(figures: Figures) -> Iterator[str]:
         if tally.finished:
             won = tally.p1_wins + tally.draws / 2
             lowest, highest = (percent(share / tally.played, figures.decimals) for share in (won, won + tally.broken))
-            battles += f"; had they gone all one way or all the other, {names['p1']}'s win rate would be "
+            gone = "it gone one way or the other" if tally.broken == 1 else "they gone all one way or all the other"
+            battles += f"; had {gone}, {names['p1']}'s win rate would be "
             battles += f"{lowest} or {highest}"
         yield f"{battles}."
     for name, forfeits in ((names["p1"], summary.p1_forfeits), (names["p2"], summary.p2_forfeits)):

@@ -1,6 +1,6 @@
-"""How sure a win rate is, when battles come in pairs.
+"""How sure a win rate is, when battles come in pairs: the paired Wilson interval, the one interval of all win rates.
 
-The interval is Wilson's (JASA 22, 1927, p. 209) on as many independent battles as the paired ones are worth: battles
+It is Wilson's (JASA 22, 1927, p. 209) on as many independent battles as the paired ones are worth: battles
 divided by the design effect (L. Kish, Survey Sampling, 1965, chapter 8): the variance of the pairs' scores over that
 of as many independent battles. N. Dean and M. Pagano (Journal of Survey Statistics and Methodology
 3(4), 2015) compare intervals for clustered shares, this among them. Student's t takes the normal's place because the
@@ -21,6 +21,14 @@ from numpy.typing import ArrayLike
 
 from shared.verdicts.scores import PAIR_SCORES, SINGLE_SCORES, Floats, Scores
 
+INTERVAL = "paired Wilson interval"
+"""What it is called wherever it is told of."""
+EXPLAINED = (
+    "Win rate = (wins + draws / 2) / finished battles, with its 95 % paired Wilson interval: the two battles of a pair "
+    "share teams and dice, so a pair is one observation, and the battles count as the independent ones that they are "
+    "worth. Few pairs say little of how much they vary, so Student's t takes the normal's place: 20 of 20 battles in "
+    "pairs are 80 % to 100 %, where 20 of 20 without pairs are 84 % to 100 %."
+)
 PRIOR_BATTLES = 2.0
 """So many imagined battles, even and independent, keep the design effect from 0 where pairs always split, and at 1
 where all battles were won, which says nothing about pairs."""
@@ -46,6 +54,11 @@ class WinRate:
     variance_removed: float | None
     """The share of the variance that pairing took away: 0.3 means that 70 battles in pairs are as good as 100 that are
     independent; negative where pairs made it worse. None where no pair was finished."""
+
+    def mirrored(self) -> "WinRate":
+        """The same from p2's point of view."""
+        ends = Interval(1 - self.interval.high, 1 - self.interval.low)
+        return WinRate(self.battles, 1 - self.estimate, ends, self.variance_removed)
 
 
 def win_rate(scores: Scores, confidence: float = 0.95) -> WinRate | None:

@@ -7,7 +7,7 @@ import pytest
 
 from services.reporter.figures import Figures
 from services.reporter.report import render
-from services.reporter.sections import model_lines, model_table, models
+from services.reporter.sections import model_table, policy_table
 from services.reporter.verdict import verdict
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
@@ -61,7 +61,7 @@ def test_the_second_win_rate_is_over_battles_without_any_substitution() -> None:
     assert summary.p1_win_rate == 0.75
     (caveat,) = verdict(Figures.of(model_run())).caveats
     assert plain(caveat).startswith(
-        "Without any substitution, on either side, 2 of 4 battles were decided; of those, mistral:m won 100 %"
+        "Without any substitution, on either side, 2 of 4 battles were decided; of those, m won 100 %"
     )
 
 
@@ -75,30 +75,41 @@ def test_a_run_without_substitutions_has_one_win_rate() -> None:
 def test_what_the_contract_cannot_express_is_not_called_the_models_doing() -> None:
     told = plain(verdict(Figures.of(model_run())).substitutions)
 
-    assert told.startswith("Of mistral:m's 5 decisions, 2 or 40.0 % were substituted")
+    assert told.startswith("Of m's 5 decisions, 2 or 40.0 % were substituted")
     assert told.endswith("1 of these was not the model's doing: its contract cannot express the legal actions.")
     assert model_run().summary.p1_substitutions_by_reason == {Reason.ILLEGAL: 1, Reason.INEXPRESSIBLE: 1}
 
 
-def test_cost_and_latency_stand_beside_the_win_rate() -> None:
-    page = plain(render(model_run()))
+def test_one_row_a_policy_tells_how_it_did_and_what_that_took() -> None:
+    table, page = policy_table(Figures.of(model_run())), plain(render(model_run()))
 
-    assert "Cost, <bdi>mistral:m</bdi>" in page and "$0.010 or more" in page
-    assert "Time to answer, <bdi>mistral:m</bdi>" in page and "60.0 ms" in page
-    assert "Asking the models" in page and "600" in page
+    rows = [tuple(map(plain, row)) for row in table.rows]
+    assert table.head == (
+        "Policy",
+        "Win rate (95\u00a0% interval)",
+        "Decided itself",
+        "Cost",
+        "Time a decision",
+        "Tokens",
+    )
+    assert rows[0][0] == "m" and rows[0][1].startswith("75 % (")
+    assert rows[0][2:] == ("60.0 % of 5", "$0.010 or more", "2.00 ms", "600 in, 50 out or more")
+    assert rows[1] == ("random", rows[1][1], "unknown", "–", "–", "–") and rows[1][1].startswith("25 % (")
+    assert "Asking the models" in page and all(cell in page for row in rows for cell in row)
 
 
 def test_an_unknown_price_is_unknown_and_not_zero() -> None:
     run = run_of([battle(0, "p1", [asked("p1", 1, replace(ASK, cost_usd=None))])], p1="mistral:m")
 
-    assert models(run)[0].cost == "unknown"
-    assert "$" not in "".join(model_lines(Figures.of(run)))
+    ((_, _, _, cost, *_), _) = policy_table(Figures.of(run)).rows
+    assert cost == "unknown: no price is known"
 
 
 def test_a_run_of_baselines_says_nothing_of_models() -> None:
     run = run_of([battle(0, "p1", [move("p1", 1)])])
 
-    assert (models(run), model_table(Figures.of(run))) == ((), None)
+    assert model_table(Figures.of(run)) is None
+    assert [row[3:] for row in policy_table(Figures.of(run)).rows] == [("–", "2.00\u00a0ms", "–"), ("–", "–", "–")]
     assert "Asking the models" not in render(run)
 
 

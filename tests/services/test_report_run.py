@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.reporter.run import file_stem
 from shared.battle.decision import Outcome, Reason
 from shared.errors import BrokenRecord
-from shared.records import MatchupRequest, parse_run
+from shared.records import parse_run
 from tests.services.made import battle, battles, move, run_of, switch
 
 
@@ -95,19 +95,20 @@ def test_a_run_reads_back_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("p1", "stem"),
     [
-        ("heuristic", "heuristic_vs_random_n20_m-1"),
-        ("tgi:org/model@http://host:8080?t=0", "tgi-org-model-http-host-8080-t-0_vs_random_n20_m-1"),
-        ("../../etc/passwd", "etc-passwd_vs_random_n20_m-1"),
-        ("...", "policy_vs_random_n20_m-1"),
+        ("heuristic", "heuristic_vs_random_n2_m"),
+        ("tgi:org/model@http://host:8080?t=0", "tgi-org-model-http-host-8080-t-0_vs_random_n2_m"),
+        ("../../etc/passwd", "etc-passwd_vs_random_n2_m"),
+        ("...", "policy_vs_random_n2_m"),
     ],
 )
-def test_a_file_stem_says_who_met_whom(p1: str, stem: str) -> None:
-    assert file_stem(MatchupRequest(p1=p1, p2="random", battles=20), "m-1") == stem
+def test_a_file_stem_says_who_met_whom_and_how_often_not_how_often_at_most(p1: str, stem: str) -> None:
+    assert file_stem(run_of(battles(["p1", None]), p1=p1, asked=400)) == stem
 
 
 @given(p1=st.text(min_size=1, max_size=300), p2=st.text(min_size=1, max_size=300), matchup_id=st.text(max_size=80))
 def test_a_file_stem_is_a_safe_file_name_whatever_the_policies_are_called(p1: str, p2: str, matchup_id: str) -> None:
-    stem = file_stem(MatchupRequest(p1=p1, p2=p2, battles=100_000), matchup_id)
+    run = run_of(battles(["p1"]), p1=p1, p2=p2).model_copy(update={"matchup_id": matchup_id})
+    stem = file_stem(run)
 
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stem)
     assert len(stem) <= 200

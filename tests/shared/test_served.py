@@ -21,8 +21,8 @@ with announced(Path(sys.argv[1]), "http://127.0.0.1:9", ["mine@1"]):
 """
 
 
-def settings(folder: Path, **more: object) -> Settings:
-    return Settings(store=str(folder), _env_file=None, **more)
+def settings(folder: Path, endpoints_file: Path | None = None) -> Settings:
+    return Settings(store=str(folder), endpoints_file=endpoints_file, _env_file=None)
 
 
 def test_what_is_served_here_is_an_endpoint_while_it_is(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import exp
+from urllib.parse import urlsplit
 
 from services.arena.backends import Backend, Form, ListedModel, Question, Reply, Role
 from services.arena.backends.chat import constraint, make_backend
@@ -23,6 +24,7 @@ from shared.battle.contract import CONTRACTS
 from shared.battle.decision import Ask, AskRecord, Decision, Outcome, Reason, decide
 from shared.battle.state import BattleState
 from shared.errors import NotFound, NotServed, Unreachable, UsageError
+from shared.guards import is_loopback
 from shared.jobs.limits import Limiter
 from shared.policies import KINDS, PolicySpec
 from shared.records import Card
@@ -55,10 +57,12 @@ def connector(settings: Settings, limiter: Limiter) -> Connect:
             raise UsageError(f"{spec.text!r} needs the built-in server, which does not run here")
         if spec.kind in keys and keys[spec.kind][1] is None:
             raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {keys[spec.kind][0]}, or write it into .env")
+        backend = make_backend(spec, settings, limiter)
+        host = urlsplit(f"//{backend.endpoint}").hostname or ""
         return LanguageModel(
             spec,
-            make_backend(spec, settings, limiter),
-            price_of(spec, prices),
+            backend,
+            price_of(spec, prices, served_here=spec.kind == "tgi" and is_loopback(host)),
             trained_for=lambda: _registered(spec, settings),
             version_patience_seconds=settings.version_patience_seconds,
         )
