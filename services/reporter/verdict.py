@@ -125,7 +125,8 @@ def _notes(figures: Figures) -> Iterator[str]:
         how = "removed" if found.variance_removed > 0 else "added"
         yield (
             f"The paired Wilson interval takes a pair as one observation. Playing in pairs {how} "
-            f"{percent(abs(found.variance_removed))} of the variance: {count(found.battles, 'battle')}, worth {worth:,.0f} independent ones."
+            f"{percent(abs(found.variance_removed))} of the variance: {count(found.battles, 'battle')}, worth "
+            f"{worth:,.0f} independent ones."
         )
 
 

@@ -1,16 +1,18 @@
 """The command line says what is wrong in a sentence, before it has played anything."""
 
+import gzip
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import typer
 
 from deploy.cli import COMMANDS, app, said
-from shared.records import read_run
+from shared.records import BattleRecord, read_run
 from shared.settings import child_environment
+from tests.flows.conftest import eventually
 
 COMMAND = [sys.executable, "-c", "from deploy.cli import main; main()"]
 
@@ -75,22 +77,35 @@ def test_a_matchup_leaves_its_run_and_its_report(tmp_path: Path) -> None:
     assert len(list((tmp_path / "reports").glob("random_vs_random_n2_*.html"))) == 1
 
 
-def test_a_battle_that_was_interrupted_goes_on_with_the_same_call(tmp_path: Path) -> None:
-    call = [*COMMAND, "battle", "--p1", "heuristic", "--n", "40", "--concurrency", "2"]
+def test_a_battle_that_was_killed_or_hung_up_goes_on_with_the_same_call(tmp_path: Path) -> None:
+    call = [*COMMAND, "battle", "--p1", "heuristic", "--n", "60", "--concurrency", "2"]
     environment = child_environment(PYTHONPATH=str(Path(__file__).parents[2]))
-    battle = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("var/battle/matchups/*/battles/*.gz"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    battle.kill()
-    battle.communicate()
-    (kept,) = (tmp_path / "var/battle/matchups").iterdir()
+    kept: dict[str, bytes] = {}
+
+    def played() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in tmp_path.glob("var/battle/matchups/*/battles/*.gz")}
+
+    for ended_by, after in ((signal.SIGKILL, 18), (signal.SIGHUP, 30)):
+        battle = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+        eventually(lambda least=after: len(played()) >= least)  # type: ignore[misc]
+        battle.send_signal(ended_by)
+        assert battle.wait() == -ended_by
+        before, kept = kept, played()
+        assert len(kept) < 60 and before.items() <= kept.items()
+    (folder,) = (tmp_path / "var/battle/matchups").iterdir()
 
     again = alphastral(*call[len(COMMAND) :], folder=tmp_path)
 
-    assert again.returncode == 0 and "An earlier call was interrupted" in again.stderr
-    (run,) = (tmp_path / "runs").iterdir()
-    assert run.stem.endswith(kept.name) and read_run(run).summary.n_games == 40
+    assert again.returncode == 0
+    assert f"An earlier call was interrupted after {len(kept)} of them; this one goes on from there." in again.stderr
+    (path,) = (tmp_path / "runs").iterdir()
+    run = read_run(path)
+    assert path.stem.endswith(f"_n60_{folder.name}") and run.summary.n_games == 60
+    assert [battle.game_id for battle in run.battles] == list(range(1, 61))
+    # What was played before was not played again: its clock says when.
+    told = {battle.index: battle.timestamp for battle in run.battles}
+    records = {int(name[:5]): BattleRecord.model_validate_json(gzip.decompress(raw)) for name, raw in kept.items()}
+    assert {index: told[index] for index in records} == {index: each.started_at for index, each in records.items()}
     assert list((tmp_path / "var/battle/matchups").iterdir()) == []
 
 
