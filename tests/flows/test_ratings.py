@@ -27,7 +27,7 @@ def test_a_folder_of_runs_is_rated_and_the_leaderboard_links_their_reports(runs:
     result = CliRunner().invoke(app, ["ratings", str(runs), "-o", str(board)])
 
     assert result.exit_code == 0
-    assert "1,000 (1,000 to 1,000)" in result.output and "never beaten" in result.output
+    assert "1,000 (the\u00a0anchor)" in result.output and "above" in result.output
     assert 'href="reports/m1.html"' in board.read_text()
 
 
@@ -42,7 +42,7 @@ def test_the_order_of_the_files_changes_nothing(runs: Path) -> None:
 def test_another_anchor_can_be_chosen(runs: Path) -> None:
     result = CliRunner().invoke(app, ["ratings", str(runs), "--anchor", "c", "--anchor-rating", "1500"])
 
-    assert "1,500 (1,500 to 1,500)" in result.output
+    assert "1,500 (the\u00a0anchor)" in result.output
 
 
 def test_an_anchor_that_never_played_is_refused_with_the_list(runs: Path) -> None:

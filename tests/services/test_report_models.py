@@ -86,7 +86,7 @@ def test_one_row_a_policy_tells_how_it_did_and_what_that_took() -> None:
     rows = [tuple(map(plain, row)) for row in table.rows]
     assert table.head == (
         "Policy",
-        "Win rate (95\u00a0% interval)",
+        "Win rate",
         "Decided itself",
         "Cost",
         "Time a decision",

@@ -160,9 +160,12 @@ class Page(HTMLParser):
 def test_the_page_shows_ratings_intervals_ties_and_what_no_number_fits() -> None:
     found = table_of(A_TO_B, B_TO_C, ALL_WON)
 
-    text = " ".join(Page(render_leaderboard(found)).text.split())
+    page = render_leaderboard(found)
+    text = " ".join(Page(page).text.split())
 
-    assert "above" in text and "never beaten" in text
+    assert "above" in text and "1,000 (the anchor)" in text and "1,000 to 1,000" not in text
+    assert ", for heuristic took no point from it, nor did anyone that heuristic took one from, however" in text
+    assert 'class="warn"' not in page
     rated = next(line.as_played for line in found.lines if line.policy == "b")
     assert f"{rated.rating:,.0f} ({rated.low:,.0f} to {rated.high:,.0f})" in text
     assert "1=" in text
@@ -218,3 +221,15 @@ async def test_the_arena_and_the_reporter_say_the_same_of_a_matchup(tmp_path: Pa
     line = next(line for line in table([RatedRun(of_run)], anchor="random").lines if line.policy == request.p1)
     assert f"${of_run.p1_decisions.cost_usd / 2:.2f}" in page, "the cost of a battle"
     assert line.battles == 2 and "–" in page, "random asks no model"
+
+
+def test_a_policy_that_took_points_from_others_alone_is_not_said_to_have_won_none() -> None:
+    found = table_of(
+        run_of("heuristic", "max-damage", pairs(*[WON] * 10), matchup_id="m1"),
+        run_of("max-damage", "random", pairs(*[WON] * 4, *[SPLIT] * 6), matchup_id="m2"),
+    )
+
+    text = " ".join(Page(render_leaderboard(found)).text.split())
+
+    assert re.search(r"max-damage: below [\d,]+, for it took no point from heuristic, nor from anyone who did", text)
+    assert "never" not in text and "70 %" in text
