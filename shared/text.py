@@ -88,9 +88,9 @@ def duration(seconds: float) -> str:
 def pace(battles: int, seconds: float) -> str:
     """`6.2 battles a second`, or in a longer time where that would be next to none."""
     unit, length = next(
-        (each for each in (("second", 1), ("minute", 60)) if battles * each[1] >= seconds), ("hour", 3600)
+        (each for each in (("a second", 1), ("a minute", 60)) if battles * each[1] >= seconds), ("an hour", 3600)
     )
-    return f"{battles * length / seconds:,.1f} battles a {unit}"
+    return f"{battles * length / seconds:,.1f} battles {unit}"
 
 
 def several(values: Mapping[str, str]) -> str:

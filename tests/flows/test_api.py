@@ -158,7 +158,10 @@ def test_a_team_format_needs_no_teams(desk: Desk) -> None:
 
 def test_a_body_that_is_no_json_or_no_object_is_refused(desk: Desk) -> None:
     json_type = {"Content-Type": "application/json"}
-    assert desk.http.post("/matchups", content=b"{", headers=json_type).status_code == 422
+    broken = desk.http.post("/matchups", content=b'{"p1": "heuristic" "p2": 1}', headers=json_type)
+    assert broken.status_code == 422
+    reason = "the body is no JSON: Expecting ',' delimiter, at character 19"
+    assert broken.json()["errors"] == [{"field": None, "reason": reason}]
     assert desk.http.post("/matchups", content=b"[]", headers=json_type).status_code == 422
 
 

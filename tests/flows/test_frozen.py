@@ -39,7 +39,7 @@ VERSIONS = ("20261122-120000-e837aa", "20261122-120001-147261")
 
 CHANCE = (
     (r"(?<!\d)20(?!261128-080|261122-12)\d{6}-\d{6}-[0-9a-f]{6}\b", "ID"),
-    (r"Speed: [\d.,]+ battles", "Speed: N battles"),
+    (r"Speed: [^\n]*", "Speed: N battles a second."),
     (r"\b[\d.,]+\s(µs|ms|s)\b", "TIME"),
     (r"probably left: [^\n]*", "probably left: …"),
 )
@@ -47,6 +47,8 @@ CHANCE = (
 TIMES = {"timestamp", "created_at", "duration_s", "total_duration_s", "decision_ms", "p1_avg_decision_ms"}
 TIMES |= {"p2_avg_decision_ms", "mean_ms", "worker", "versions", "battle_tag", "matchup_id", "latency_ms", "game_id"}
 """Fields of JSON that do."""
+LATER = {"name1", "name2"}
+"""Fields that the store, which is older, lacks."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def read_json(path: Path) -> Any:
 def calm(document: Any) -> Any:
     """JSON without what differs from run to run."""
     if isinstance(document, dict):
-        return {key: calm(value) for key, value in document.items() if key not in TIMES}
+        return {key: calm(value) for key, value in document.items() if key not in TIMES | LATER}
     if isinstance(document, list):
         return [calm(value) for value in document if not str(value).startswith("|t:|")]
     return document

@@ -60,3 +60,13 @@ def test_the_price_of_a_name_is_that_of_its_versions_unless_they_have_their_own(
     written = ("tgi:smol", "tgi:smol@1", "tgi:smol@2?asks=3", "tgi:large@1", "openai:smol@1")
     found = [price_of(parse_policy(text), prices) for text in written]
     assert [price and price.tokens_in for price in found] == [1, 1, 3, None, None]
+
+
+def test_what_this_machine_serves_itself_costs_nothing_unless_the_table_says_so() -> None:
+    free, dear = parse_policy("tgi:mine"), {"tgi:mine": Price(tokens_in=1.0, tokens_out=1.0)}
+
+    price = price_of(free, {}, served_here=True)
+
+    assert price is not None and (price.cost(100, 10), price.cost(None, None)) == (0.0, 0.0)
+    assert price_of(free, dear, served_here=True) == dear["tgi:mine"]
+    assert price_of(free, {}) is None

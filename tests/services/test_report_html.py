@@ -124,8 +124,8 @@ def test_hostile_names_and_reasonings_are_text(hostile: str) -> None:
         team1=hostile,
     )
     # As long, so that the whole name stands beside a label where it does there.
-    names = dict(p1="a" * len(hostile), p2="b" * len("other " + hostile))
-    read, harmless = page(run), page(run_of(run_records(), **names, failures=["c"], team1="d"))
+    p1, p2 = "a" * len(hostile), "b" * len("other " + hostile)
+    read, harmless = page(run), page(run_of(run_records(), p1=p1, p2=p2, failures=["c"], team1="d"))
 
     assert read.tags == harmless.tags
     assert {name for name, _ in read.attributes} == {name for name, _ in harmless.attributes}

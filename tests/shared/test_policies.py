@@ -137,6 +137,7 @@ def test_every_option_is_read_as_what_it_is() -> None:
         ("timeout=0", "a number from 0.1 to 600"),
         ("asks=1&asks=2", "given twice"),
         ("contrakt=v1", "did you mean 'contract'"),
+        ("temp=0.5", "did you mean 'temperature'"),
     ],
 )
 def test_an_option_that_will_not_do_is_refused_with_what_would(written: str, reason: str) -> None:

@@ -1,12 +1,14 @@
 """Intervals that respect pairs, by worked examples and by a law."""
 
 from math import sqrt
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.verdicts.intervals import wilson_interval, win_rate
+from shared.text import percent_range
+from shared.verdicts.intervals import EXPLAINED, INTERVAL, wilson_interval, win_rate
 from shared.verdicts.scores import Scores
 
 counts = st.integers(0, 200)
@@ -120,3 +122,16 @@ def test_a_share_never_lies_outside_its_wilson_interval(trials: int, data: st.Da
 def test_no_interval_for_what_is_no_share(successes: float, trials: int) -> None:
     with pytest.raises(ValueError, match="no interval"):
         wilson_interval(successes, trials)
+
+
+def test_the_interval_has_one_name_and_one_explanation_and_its_figures_are_right() -> None:
+    root = Path(__file__).parents[2]
+    verdicts, readme = ((root / page).read_text(encoding="utf-8") for page in ("docs/verdicts.md", "README.md"))
+    paired, alone = win_rate(Scores(pairs=(0, 0, 0, 0, 10))), win_rate(Scores(singles=(0, 0, 20)))
+
+    assert paired is not None and alone is not None
+    of_20, of_20_alone = (percent_range(*found.interval).replace("\u00a0", " ") for found in (paired, alone))
+    assert f"20 of 20 battles in pairs are {of_20}, where 20 of 20 without pairs are {of_20_alone}" in EXPLAINED
+    assert EXPLAINED in " ".join(verdicts.split())
+    assert INTERVAL in EXPLAINED and INTERVAL in readme
+    assert f"heuristic won 20 of 20 battles: 100 % ({of_20})." in readme
