@@ -247,8 +247,8 @@ async def test_a_budget_in_money_ends_a_matchup_cleanly_with_what_it_has(tmp_pat
 
 
 async def test_a_budget_in_money_is_refused_where_no_price_is_known() -> None:
-    with pytest.raises(UsageError, match="no price is known for 'tgi:stand-in"):
-        await played(StandIn(TGI, [plays_on]), max_cost_usd=1.0)
+    with pytest.raises(UsageError, match="no price is known for 'openai:stand-in"):
+        await played(StandIn(OPENAI, [plays_on]), max_cost_usd=1.0)
 
 
 async def test_a_budget_in_tokens_holds_without_any_price() -> None:
