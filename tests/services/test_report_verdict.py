@@ -61,7 +61,7 @@ def test_the_interval_respects_pairs_and_the_report_says_what_they_were_worth() 
     (note,) = verdict(run_of(battles(outcomes))).notes
 
     assert plain(note) == (
-        "The interval respects pairs. "
+        "The paired Wilson interval takes a pair as one observation. "
         "Playing in pairs added 15 % of the variance: 30 battles, worth 26 independent ones."
     )
 
