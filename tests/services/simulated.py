@@ -13,25 +13,31 @@ SWITCH_RATE = 0.2
 ROOM_LINES = ("|j|☆Red", "|c|☆Red|good luck", "|inactive|Battle timer is ON")
 
 
-async def replays(seeds: Iterable[int], *, exact_hp: bool = True) -> list[Replay]:
-    """A replay of each seed. `exact_hp` as replays of random battles have it, otherwise in percent."""
+async def replays(seeds: Iterable[int], *, exact_hp: bool = True, team: str | None = None) -> list[Replay]:
+    """A replay of each seed: of gen9randombattle, or of gen9ou where both have a team.
+
+    `exact_hp` as replays of random battles have it, otherwise in percent.
+    """
     async with Simulator() as simulator:
         at_once = asyncio.Semaphore(8)
+        packed = await simulator.validate_team("gen9ou", team) if team else None
 
         async def one(seed: int) -> Replay:
             async with at_once:
-                return await replay(simulator, seed, exact_hp=exact_hp)
+                return await replay(simulator, seed, exact_hp=exact_hp, team=packed)
 
         return list(await asyncio.gather(*map(one, seeds)))
 
 
-async def replay(simulator: Simulator, seed: int, *, exact_hp: bool = True) -> Replay:
-    """One battle of gen9randombattle."""
+async def replay(simulator: Simulator, seed: int, *, exact_hp: bool = True, team: str | None = None) -> Replay:
+    """One battle."""
+    format_id = "gen9ou" if team else "gen9randombattle"
     rng = Random(seed)
     seats = {
-        seat: SeatSetup(name, seed=f"sodium,{seed:030x}{seat[1]:>02}") for seat, name in zip(SEATS, NAMES, strict=True)
+        seat: SeatSetup(name, team=team, seed=f"sodium,{seed:030x}{seat[1]:>02}")
+        for seat, name in zip(SEATS, NAMES, strict=True)
     }
-    battle = await simulator.open("gen9randombattle", f"sodium,{seed:032x}", seats)
+    battle = await simulator.open(format_id, f"sodium,{seed:032x}", seats)
     log: list[str] = []
     while True:
         step = await battle.step()
@@ -39,7 +45,7 @@ async def replay(simulator: Simulator, seed: int, *, exact_hp: bool = True) -> R
         if step.end is not None:
             battle.close()
             told = (*ROOM_LINES, *(uncovered(log) if exact_hp else seen_by(None, log)), "|raw|rated")
-            return Replay(f"gen9randombattle-{seed}", "gen9randombattle", told, step.end.input_log)
+            return Replay(f"{format_id}-{seed}", format_id, told, step.end.input_log)
         asked = {seat: request for seat, request in step.requests.items() if needs_answer(request)}
         orders = {}
         for seat, request in asked.items():

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.scraper.rebuild import rebuild
+from services.scraper.rebuild.choices import Unknown
 from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS
 from services.scraper.replay import BattleRead, MadeDecision, Replay, Unfit, UnfitBattle
 from services.scraper.rerun import Simulators, rerun
@@ -87,6 +88,69 @@ def test_complete_legal_actions_are_those_that_there_were(both: Sequence[tuple[B
         ours = {(a.id, a.gimmick) for a in rebuilt.legal if isinstance(a, Move)}
         assert ours == {(a.id, a.gimmick) for a in true.legal if isinstance(a, Move)}
         assert len(rebuilt.legal) == len(true.legal)
+
+
+SETS = (
+    ("Zoroark-Hisui", "Illusion", "Bitter Malice\n- Sludge Bomb\n- Nasty Plot\n- Protect"),
+    ("Greninja", "Torrent", "Surf\n- Ice Beam\n- Spikes\n- Protect"),
+    ("Blissey", "Natural Cure", "Seismic Toss\n- Soft-Boiled\n- Protect\n- Thunder Wave"),
+    ("Slowbro @ Life Orb", "Regenerator", "Scald\n- Slack Off\n- Protect\n- Calm Mind"),
+)
+ILLUSION = "\n\n".join(f"{name}\nAbility: {ability}\nEVs: 252 HP\n- {moves}" for name, ability, moves in SETS)
+
+
+async def test_with_illusion_in_a_log_in_percent_what_is_complete_is_true() -> None:
+    kept = lifted = 0
+    async with Simulators() as simulators:
+        for replay in await replays(range(70, 74), exact_hp=False, team=ILLUSION):
+            rebuilt, exact = rebuild(replay.log), await rerun(replay, simulators)
+            lifted += sum(line.startswith("|replace|") for line in replay.log)
+            for made, true in pairs([(rebuilt, exact)]):
+                if made.complete:
+                    kept += 1
+                    assert called(made.action) == called(true.action), (replay.id, made.turn)
+                    assert {called(a) for a in made.state.legal} == {called(a) for a in true.state.legal}
+    assert kept > 50 and lifted
+
+
+def called(action: Action) -> tuple[str, str | None]:
+    match action:
+        case Move(id=move, gimmick=gimmick):
+            return move, gimmick
+        case Switch(name=name):
+            return name, None
+        case _:
+            return "pass", None
+
+
+@pytest.mark.parametrize(
+    "stay",
+    [
+        # Five moves, where a Pokémon has four.
+        [*(f"|move|p1a: Greninja|{move}|p2a: Snorlax" for move in ("Surf", "Spikes", "Ice Beam", "Protect", "Hex"))],
+        # Half its HP on the bench, and alive again.
+        ["|-damage|p1a: Greninja|90/100|[from] item: Life Orb", "out", "in 40/100", "|move|p1a: Greninja|Surf|"],
+        ["|-damage|p1a: Greninja|0 fnt|[from] psn", "|faint|p1a: Greninja", "out", "in 100/100"],
+    ],
+)
+def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
+    log = [
+        *("|player|p1|Red|1|", "|player|p2|Blue|2|", "|teamsize|p1|6", "|teamsize|p2|6", "|gametype|singles", "|gen|9"),
+        *("|tier|[Gen 9] Random Battle", "|t:|1", "|start", "|switch|p1a: Greninja|Greninja, M|100/100"),
+        "|switch|p2a: Snorlax|Snorlax, M|100/100",
+    ]
+    for turn, line in enumerate(stay, 1):
+        if line == "out":
+            line = "|switch|p1a: Blissey|Blissey, F|100/100"
+        elif line.startswith("in "):
+            line = f"|switch|p1a: Greninja|Greninja, M|{line[3:]}"
+        log += [f"|turn|{turn}", f"|t:|{turn + 1}", line, "|move|p2a: Snorlax|Rest|", "|upkeep"]
+    reading = rebuild([*log, "|win|Red"])
+
+    assert reading.unknown[Unknown.DISGUISED]
+    for made in reading.decisions:
+        assert made.seat == "p2" or made.state.own.active is None or made.state.own.active.species == "Blissey"
+        assert not isinstance(made.action, Switch) or made.action.name == "Blissey"
 
 
 def test_the_opponents_action_of_the_same_turn_changes_no_prompt(played: Sequence[Replay]) -> None:

@@ -77,7 +77,9 @@ class _Rebuilder:
         shown = choice.shown
         if shown is Unknown.FORCED or shown is Unknown.ENDED:
             return shown
-        if self._known.is_doubtful(choice.at, self._seat):
+        if self._known.is_doubtful(choice.at, self._seat) or (
+            isinstance(shown, SentIn) and self._known.may_be_another(shown.line)
+        ):
             return Unknown.DISGUISED
         if isinstance(shown, Unknown) and not self._own_request.moves_are_sure(choice.at):
             return shown

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from services.scraper.rebuild.choices import called_by
 from services.scraper.rebuild.public_log import Stint, under_true_names, unmask
 from shared.battle.pokedex import to_id
-from shared.battle.protocol import SEATS, Line, Seat, name_of, other, read_details, seat_of
+from shared.battle.protocol import SEATS, Line, Seat, hp_percent, name_of, other, read_details, seat_of
 
 MAX_MOVES = 4
 _CHOICE_ITEMS = frozenset({"choiceband", "choicescarf", "choicespecs"})
@@ -46,6 +46,10 @@ class TeamMember:
     """Line and condition of each time it came in."""
     items: list[tuple[int, str | None, str | None]] = field(default_factory=list)
     """Line, what it held until then and what from then on; None is unknown, empty is nothing."""
+    condition: str = ""
+    """As the log last told it."""
+    is_two: bool = False
+    """Whether it shows more moves than one Pokémon has, or comes back in another condition than it left in."""
     free: bool = False
     """Whether it once used two different moves without a switch, as no Pokémon with a choice item could."""
 
@@ -88,23 +92,42 @@ class OwnTeams:
         """Whether it is unknown who stood on the field for that seat at that line."""
         return any(stint.seat == seat and stint.start < at <= stint.end for stint in self.doubtful)
 
+    def may_be_another(self, entry: int) -> bool:
+        """Whether it is unknown who came in by that line."""
+        return any(stint.start == entry for stint in self.doubtful)
+
 
 def learn(lines: Sequence[Line]) -> OwnTeams:
     """Everything that the whole log tells of both teams."""
     stints, doubtful = unmask(lines)
     true_lines = under_true_names(lines, stints)
+    teams = _read_teams(true_lines, doubtful)
+    two = {name for team in teams.values() for name, member in team.items() if member.is_two}
+    if two:
+        # Someone in a disguise that nothing lifts came under that name, too.
+        doubtful = [*doubtful, *(stint for stint in stints if name_of(stint.true) in two)]
+        teams = _read_teams(true_lines, doubtful)
+    for stint in doubtful:
+        if any(line[1] == "faint" and line[2] == stint.shown for line in lines[stint.start : stint.end]):
+            # From then on it is unknown, too, who else is left.
+            stint.end = len(lines)
+    return OwnTeams(true_lines, teams, doubtful)
+
+
+def _read_teams(lines: Sequence[Line], doubtful: Sequence[Stint]) -> Mapping[Seat, dict[str, TeamMember]]:
     teams: dict[Seat, dict[str, TeamMember]] = {"p1": {}, "p2": {}}
     reader = _TeamReader(teams)
-    for index, line in enumerate(true_lines):
-        if len(line) > 3:
-            reader.see(index, line)
+    disguised = {(index, stint.seat) for stint in doubtful for index in range(stint.start, stint.end)}
+    for index, line in enumerate(lines):
+        if len(line) > 3 or line[1] == "faint":
+            reader.see(index, line, disguised=(index, seat_of(line[2])) in disguised)
     for seat in SEATS:
         for member in teams[seat].values():
             member.moves.sort()
             if (item := _ITEM_OF_FORME.get(member.species)) is not None:
                 member.items.append((len(lines), item, item))
             member.items.sort(key=lambda event: event[0])
-    return OwnTeams(true_lines, teams, doubtful)
+    return teams
 
 
 class _TeamReader:
@@ -120,7 +143,8 @@ class _TeamReader:
         self._swap_at = 0
         """Where two Pokémon last exchanged their items."""
 
-    def see(self, index: int, line: Line) -> None:
+    def see(self, index: int, line: Line, *, disguised: bool) -> None:
+        """Take in a line. Of one in a disguise, only that it came."""
         kind, ident = line[1], line[2]
         seat = seat_of(ident)
         if seat is None:
@@ -130,8 +154,13 @@ class _TeamReader:
         if kind in ("switch", "drag"):
             self._enter(index, seat, line)
         member = self._teams[seat].get(name_of(ident))
-        if member is None:
+        if member is None or disguised:
             return
+        if kind == "faint":
+            member.condition = "0 fnt"
+            return
+        if kind in ("-damage", "-heal", "-sethp"):
+            member.condition = line[3]
         self._about(index, seat, member, line)
         self._sources(index, line, member)
 
@@ -159,7 +188,9 @@ class _TeamReader:
     def _enter(self, index: int, seat: Seat, line: Line) -> None:
         name = name_of(line[2])
         member = self._teams[seat].setdefault(name, TeamMember(name, line[3]))
-        member.entries.append((index, line[4] if len(line) > 4 else ""))
+        member.is_two |= bool(member.entries) and not _comes_back(member.condition, line[4])
+        member.entries.append((index, line[4]))
+        member.condition = line[4]
         self._active[seat] = member
         self._copies[seat] = None
         self._used[seat] = set()
@@ -177,8 +208,10 @@ class _TeamReader:
     def _learn_move(self, seat: Seat, member: TeamMember, name: str) -> None:
         owner = self._copies[seat] or member
         move = to_id(name)
-        if move and move not in owner.moves and len(owner.moves) < MAX_MOVES:
-            owner.moves.append(move)
+        if move and move not in owner.moves:
+            owner.is_two |= len(owner.moves) >= MAX_MOVES
+            if len(owner.moves) < MAX_MOVES:
+                owner.moves.append(move)
 
     def _item(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
         item = to_id(line[3])
@@ -217,6 +250,13 @@ class _TeamReader:
                 self._holds(index, owner, name)
             elif what == "ability" and not owner.ability and line[1] not in ("-ability", "move", "cant"):
                 owner.ability = to_id(name)
+
+
+def _comes_back(left: str, back: str) -> bool:
+    """Whether one that left in that condition can come back in this one: as it was, or healed by Regenerator."""
+    before, after = hp_percent(left), hp_percent(back)
+    regenerated = min(100, before + 33)
+    return abs(after - before) <= 1 or (before > 0 and abs(after - regenerated) <= 1)
 
 
 def _named_sources(line: Line) -> Iterator[tuple[str, str, str | None]]:

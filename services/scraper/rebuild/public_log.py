@@ -196,6 +196,8 @@ class Stint:
     details: str
     maximum: str
     """Maximum HP as the log says it when it came in."""
+    struck: bool = False
+    """Whether an opponent's move hurt it, which lifts any disguise."""
 
 
 def unmask(lines: Sequence[Line]) -> tuple[list[Stint], list[Stint]]:
@@ -204,14 +206,19 @@ def unmask(lines: Sequence[Line]) -> tuple[list[Stint], list[Stint]]:
     A disguise is known by the `|replace|` that lifts it later, or by a maximum HP that is another's.
     """
     stints = _stints(lines)
-    return stints, _who_they_are(stints)
+    return stints, [*_who_they_are(stints), *_unproven(lines, stints)]
 
 
 def _stints(lines: Sequence[Line]) -> list[Stint]:
     stints: list[Stint] = []
     current: dict[Seat, Stint] = {}
+    mover: Seat | None = None
     for index, line in enumerate(lines):
         kind = line[1] if len(line) > 3 else ""
+        if kind == "move":
+            mover = seat_of(line[2])
+        elif kind == "-damage" and (hurt := seat_of(line[2])) in current and mover not in (None, hurt):
+            current[hurt].struck |= not any(part.startswith("[from]") for part in line[4:])
         if kind not in ("switch", "drag", "replace"):
             continue
         seat = seat_of(line[2])
@@ -251,8 +258,24 @@ def _who_they_are(stints: Sequence[Stint]) -> list[Stint]:
     return doubtful
 
 
+def _unproven(lines: Sequence[Line], stints: Sequence[Stint]) -> list[Stint]:
+    """Where HP is in percent and a side is known to have Illusion: its stays under names that nothing shows to be true.
+
+    Each of them may have been a disguise.
+    """
+    shown = {seat_of(line[2]) for line in lines if line[1] == "poke" and line[3].startswith(_ILLUSIONISTS)}
+    sides = {seat for seat in SEATS if all(stint.maximum in ("100", "") for stint in stints if stint.seat == seat)}
+    suspected = sides & (shown | {stint.seat for stint in stints if _is_known_illusionist(stint)})
+    return [
+        stint for stint in stints if stint.seat in suspected and not stint.struck and not _is_known_illusionist(stint)
+    ]
+
+
+_ILLUSIONISTS = ("Zoroark", "Zorua")
+
+
 def _is_known_illusionist(stint: Stint) -> bool:
-    return stint.true != stint.shown or stint.details.startswith("Zoroark")
+    return stint.true != stint.shown or stint.details.startswith(_ILLUSIONISTS)
 
 
 def under_true_names(lines: Sequence[Line], stints: Sequence[Stint]) -> Sequence[Line]:
