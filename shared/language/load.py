@@ -23,7 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import BrokenRecord, UsageError
 from shared.foreign import parse_json
-from shared.language.chat import end_ids
+from shared.language.chat import end_ids, without_thinking
 
 # A bar for a few seconds, and a name that peft and trl have yet to change, would only hide our own log.
 disable_progress_bar()
@@ -189,6 +189,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save a model (or an adapter) and its tokenizer into one folder, as it is to be published."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(str(folder))
+    # Other engines render it without options.
+    tokenizer.chat_template = without_thinking(tokenizer.chat_template)
     tokenizer.save_pretrained(str(folder))
     make_loadable(folder)
 

@@ -10,9 +10,11 @@ from shared.language.chat import (
     end_ids,
     prompt_ids,
     prompt_text,
+    without_thinking,
 )
-from tests.language.tiny import CHATML, WITH_SPACES, tiny_tokenizer
+from tests.language.tiny import CHATML, HYBRID, WITH_SPACES, tiny_tokenizer
 
+HYBRID_PROMPT_ONLY = HYBRID.replace("loop.last", "false")
 ASKED = [{"role": "user", "content": "Gen 9 turn 3"}]
 
 
@@ -26,6 +28,37 @@ def test_prompt_and_completion_are_the_conversation_that_the_template_writes(tem
 
     assert tokenizer.decode(sample) == whole.rstrip("\n")
     assert sample[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("template", [HYBRID, HYBRID_PROMPT_ONLY])
+def test_a_template_that_can_think_is_asked_not_to(template: str) -> None:
+    tokenizer = tiny_tokenizer(template)
+    asked = "<|im_start|>user\nGen 9 turn 3<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+    assert prompt_text(tokenizer, ASKED) == asked
+    sample = prompt_ids(tokenizer, ASKED) + completion_ids(tokenizer, "move Psychic")
+    assert tokenizer.decode(sample) == f"{asked}move Psychic<|im_end|>"
+    assert end_ids(tokenizer) == {tokenizer.eos_token_id}
+
+    # Saved, it does so for whoever knows of no switch.
+    tokenizer.chat_template = without_thinking(without_thinking(template))
+    assert tokenizer.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True) == asked
+    assert prompt_text(tokenizer, ASKED) == asked
+
+
+@pytest.mark.parametrize(
+    ("template", "cause"),
+    [
+        (HYBRID.replace("enable_thinking", "other_switch"), r"writes '<think>.*</think>' before an assistant's words"),
+        (CHATML.replace("assistant\\n", "assistant\\n<think>\\n"), "has the model think before it answers"),
+        (CHATML.replace("message['content']", "'…'"), "does not write what an assistant says"),
+        (CHATML.replace("assistant\\n", "model\\n"), "in another way than a prompt"),
+        (CHATML.replace("<|im_end|>", ""), "does not end"),
+    ],
+)
+def test_why_a_template_is_not_taken_is_told(template: str, cause: str) -> None:
+    with pytest.raises(UsageError, match=cause):
+        completion_ids(tiny_tokenizer(template), "move Tackle")
 
 
 def test_a_completion_ends_as_the_template_ends_a_turn() -> None:
