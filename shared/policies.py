@@ -5,10 +5,12 @@ the kind ends at the first `:`, the address starts at the last `@`, the options 
 An address is a URL, or the name that the operator has given to an endpoint.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -166,6 +168,8 @@ class Format:
     id: str
     generation: int
     needs_team: bool = False
+    has_teams: bool = True
+    """Whether the arena has teams for it; else both are to be given."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -210,6 +214,9 @@ FORMATS: Mapping[str, Format] = {
         Format("gen9ou", 9, needs_team=True),
     )
 }
+"""Those that are played without further ado."""
+_OF_THE_SIMULATOR: Mapping[str, list[str]] = json.loads(Path(__file__).with_name("formats.json").read_text())
+"""`singles` are played with one's own teams: those that have a generation's own rules. `others` are no singles."""
 
 
 def parse_policy(text: str, *, recorded: bool = False) -> PolicySpec:
@@ -265,13 +272,19 @@ def person_behind(text: str) -> str | None:
 
 def check_format(name: str) -> Format:
     """The format of that name. Raises UnknownFormat, with the list, when the arena does not play it."""
-    found = FORMATS.get(name)
-    if found is None:
-        raise UnknownFormat(
-            f"unknown format {name!r}; {guess(name, FORMATS)}the formats are: {', '.join(FORMATS)}",
-            field="format",
-        )
-    return found
+    if name in FORMATS:
+        return FORMATS[name]
+    singles = _OF_THE_SIMULATOR["singles"]
+    if name in singles:
+        return Format(name, int(name[3]), needs_team=True, has_teams=False)
+    if name in _OF_THE_SIMULATOR["others"]:
+        raise UnknownFormat(f"{name} is no singles format, and no others are played here", field="format")
+    near = guess(name, dict.fromkeys([*FORMATS, *singles]))
+    raise UnknownFormat(
+        f"unknown format {name!r}; {near}the formats are: {', '.join(FORMATS)}; and with teams of your own the "
+        f"{len(singles)} other singles formats of Showdown that have a generation's own rules, as gen9ubers",
+        field="format",
+    )
 
 
 def _take_apart(kind: Kind, behind: str) -> tuple[str | None, str | None]:
@@ -321,8 +334,10 @@ def _read_options(kind: Kind, query: str, *, recorded: bool) -> ModelOptions:
     values: dict[str, Any] = {}
     for name, value in written:
         if name == "stream" and options:
-            if not recorded:
-                raise UnknownPolicy("answers are not streamed any more: leave the option 'stream' out")
+            if value != "no" and not recorded:
+                raise UnknownPolicy(
+                    "answers are not streamed any more: leave the option 'stream' out, or say stream=no"
+                )
             continue
         if name not in options:
             suggestion = guess(name, options)

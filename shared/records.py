@@ -293,6 +293,12 @@ class Summary(_Frozen):
     """None where p1 asks no model."""
     p2_asking: Asking | None = None
 
+    @property
+    def played_by_substitutes(self) -> tuple[Seat, ...]:
+        """The policies that were asked for decisions and made none of them."""
+        rates: Mapping[Seat, float | None] = {"p1": self.p1_fallback_rate, "p2": self.p2_fallback_rate}
+        return tuple(seat for seat, rate in rates.items() if rate == 1)
+
 
 class _BattleRow(_Frozen):
     """How a row of the original project begins, in its order."""
@@ -376,7 +382,10 @@ def _completed(run: Run) -> Run:
     if all(stat.policy and stat.outcome for stat in run.turn_stats):
         return run
     p1, p2 = run.summary.p1_agent, run.summary.p2_agent
-    policies: Mapping[str, Seat] = {} if p1 == p2 else {p1: "p1", p2: "p2"}
+    # The project that asked first numbers its agents in a run's head (`large-24b33e`), but not at their decisions.
+    short1, short2 = (name.rpartition("-")[0] for name in (p1, p2))
+    policies: dict[str, Seat] = {} if short1 == short2 else {short1: "p1", short2: "p2"}
+    policies |= {} if p1 == p2 else {p1: "p1", p2: "p2"}
 
     def completed(stat: TurnStat) -> TurnStat:
         outcome = stat.outcome or (Outcome.SUBSTITUTED if stat.used_fallback else Outcome.CHOSEN)

@@ -159,7 +159,8 @@ def play_suite(
     retry_broken: bool = False,
     connect: "Connect | None" = None,
 ) -> bool:
-    """Play what is not played yet, keep runs and reports in `folder`, print the table; whether everything is played.
+    """Play what is not played yet, keep runs and reports in `folder`, print the table; whether everything is played, by
+    the policies themselves.
 
     The budget is the suite's unless another is given, and counts what was spent before, too.
     """
@@ -199,7 +200,7 @@ def play_suite(
     for line in table(suite, runs):
         out.print(escape(line))
     out.print(escape(f"Runs and reports: {folder / 'matchups'}"))
-    return not any(run.summary.not_played for run in runs)
+    return not any(run.summary.not_played or run.summary.played_by_substitutes for run in runs)
 
 
 def _sum_up(row: BenchMatchup, matchups: Matchups) -> Run:

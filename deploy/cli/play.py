@@ -200,7 +200,7 @@ def battle(
         print_result(run, *write_result(run, output))
         if is_whole:
             shutil.rmtree(UNFINISHED / "matchups" / matchup_id, ignore_errors=True)
-    if run.cancelled or run.summary.broken:
+    if run.cancelled or run.summary.broken or run.summary.played_by_substitutes:
         raise typer.Exit(1)
 
 

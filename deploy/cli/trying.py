@@ -46,8 +46,8 @@ async def try_once(
         raise UsageError(f"{policy!r} asks no model, so there is nothing to try")
     state = _read(state_file) if state_file else golden_states()[0]
     try:
-        await model.prepare()
-        for line in _question(model, state):
+        first = await model.prepare()
+        for line in _question(model, state, first.note if first else ""):
             tell(line)
         decision = await model.decide_in(state, Exchanges(), lambda state: Forfeit())
     finally:
@@ -64,7 +64,7 @@ def _read(path: Path) -> BattleState:
         raise UsageError(f"cannot read the state {path}: {error.strerror}", field="state") from error
 
 
-def _question(model: LanguageModel, state: BattleState) -> Iterator[str]:
+def _question(model: LanguageModel, state: BattleState, note: str) -> Iterator[str]:
     contract = CONTRACTS[model.spec.options.contract]
     completions = contract.completions(state)
     yield _head("policy", f"{model.spec.kind}, {model.backend.model} at {model.backend.endpoint}")
@@ -72,8 +72,10 @@ def _question(model: LanguageModel, state: BattleState) -> Iterator[str]:
     if not completions:
         return
     question = model.question(Ask(contract.prompt(state), tuple(completions), regex(completions)))
-    constrained = constraint(model.backend.form, question)
+    constrained = constraint(question)
     yield _head("constraint", json.dumps(constrained, ensure_ascii=False) if constrained else "none")
+    if note:
+        yield _head("note", note)
 
 
 def _answers(model: LanguageModel, state: BattleState, decision: Decision) -> Iterator[str]:
@@ -81,11 +83,16 @@ def _answers(model: LanguageModel, state: BattleState, decision: Decision) -> It
         yield _head("prompt", asked.prompt)
         yield _head("answer", asked.answer or "(nothing)")
         yield _head("took", "; ".join(_took(asked)))
-        if asked.reason is not None:
+        if asked.reason is None and asked.detail:
+            yield _head("note", asked.detail)
+        elif asked.reason is not None:
             yield _head("not usable", f"{asked.reason.value}{f': {asked.detail}' if asked.detail else ''}")
         if asked.probabilities:
             likely = sorted(asked.probabilities.items(), key=lambda item: -item[1])[:_CANDIDATES_SHOWN]
-            yield _head("probable", "\n".join(f"{share:6.1%}  {text}" for text, share in likely))
+            # Of the legal actions together: what else the model might say was not permitted.
+            whole = sum(asked.probabilities.values())
+            shares = [f"{each / whole:6.1%}  {text}" if whole else f"  tiny  {text}" for text, each in likely]
+            yield _head("probable", "\n".join(shares))
     if decision.reasoning:
         yield _head("reasoning", decision.reasoning)
     if decision.outcome is Outcome.SUBSTITUTED or isinstance(decision.action, Forfeit):

@@ -38,6 +38,8 @@ def check_matchup(
     for field, team in (("team1", request.team1), ("team2", request.team2)):
         if team is not None and not format.needs_team:
             raise UsageError(f"{format.id} draws its own teams", field=field)
+        if team is None and format.needs_team and not format.has_teams:
+            raise UsageError(f"{format.id} is played with teams of your own: give team1 and team2", field=field)
         if team is not None and not team.strip():
             raise UsageError("this team is empty; leave it out to play one of ours", field=field)
 

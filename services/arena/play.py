@@ -26,7 +26,7 @@ from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker
-from shared.errors import BattleBroken, HostUnfit, InvalidTeam, UsageError
+from shared.errors import BattleBroken, HostUnfit, InvalidTeam, NotServed, Unreachable, UsageError
 from shared.jobs.live import Stage
 from shared.policies import check_format, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
@@ -58,22 +58,24 @@ async def play(
     budget: MatchupBudget | None = None,
     policies_of: PoliciesOf | None = None,
     stage: Stage | None = None,
+    tell: Callable[[str], None] = log.info,
 ) -> None:
     """Play the battles of `indices`, `request.concurrency` at a time, and call `on_record` after each.
 
     A battle that breaks is recorded as broken and takes no other with it. One that a fault of ours breaks off, such as
     the end of a process, is begun again from its seeds, TRIES times at most. Once `stopping()` is true or the budget
     does not reach for another, no new battle begins; the call returns when those in play have ended. The policies are
-    those that the request names, unless `policies_of` gives others. What is in play stands on `stage`. Raises
-    UsageError (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as
-    asked, NotServed when a model's server does not come to serve the version asked for, and HostUnfit where no
-    simulator can be started here.
+    those that the request names, unless `policies_of` gives others. What is in play stands on `stage`. `tell` is given
+    what a first question to each model showed, and what the matchup will probably take. Raises UsageError (among them
+    InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked, NotServed when a
+    model cannot be asked or declines all of its first questions alike, and HostUnfit where no simulator can be started
+    here.
     """
     budget = budget or MatchupBudget.of(request)
     async with AsyncExitStack() as closing:
         if policies_of is None:
             check_matchup(request, person_may_play=True)
-            policies_of = await _named(request, connect, budget, stopping, closing)
+            policies_of = await _named(request, len(indices), connect, budget, stopping, closing, tell)
             if stopping():
                 return
         field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
@@ -86,20 +88,6 @@ async def play(
             request, matchup_id, worker, field, policies_of, names, teams, versions, stage, asyncio.Lock()
         )
         await battles.play(indices, on_record, stopping, budget)
-
-
-async def _prepare(model: LanguageModel, budget: MatchupBudget, stopping: Callable[[], bool], *, field: str) -> None:
-    """What can be known of a model before its first battle. Raises UsageError and NotServed."""
-    if budget.max_cost_usd is not None and model.price is None:
-        raise UsageError(
-            f"no price is known for {model.spec.text!r}, so a budget in money cannot be kept: use --max-tokens, or add "
-            "its price to the price table",
-            field="max_cost_usd",
-        )
-    try:
-        await model.prepare(stopping)
-    except UsageError as error:
-        raise type(error)(error.message, field=field) from error
 
 
 def make_battlefield(
@@ -129,15 +117,16 @@ async def resolve_teams(request: MatchupRequest, field: Battlefield) -> Teams:
     if not check_format(request.format).needs_team:
         return Teams()
     samples = sorted(SAMPLE_TEAMS.glob(f"{request.format}-*.txt"))
+    ours: Sequence[Path | None] = samples or (None, None)
     packed: dict[Seat, str] = {}
     names: list[str] = []
-    for seat, team, sample in zip(SEATS, (request.team1, request.team2), samples, strict=True):
+    for seat, team, sample in zip(SEATS, (request.team1, request.team2), ours, strict=True):
         name = f"team{seat[1]}"
         try:
-            packed[seat] = await field.validate_team(request.format, team or sample.read_text())
+            packed[seat] = await field.validate_team(request.format, team or (sample.read_text() if sample else ""))
         except InvalidTeam as error:
             raise InvalidTeam(f"{name} may not be used in {request.format}:", error.reasons, field=name) from error
-        names.append(name if team else sample.stem)
+        names.append(sample.stem if sample and not team else name)
     return Teams(packed, (names[0], names[1]))
 
 
@@ -180,12 +169,15 @@ class _Battles:
                 for _ in range(min(self.request.concurrency, len(indices))):
                     group.create_task(play_in_turn())
         except ExceptionGroup as errors:
-            # A battle raises only where none can be played here; else this is `on_record` or `stopping`, and one of
-            # them is enough to know.
+            # A battle raises only where none can be played here, or no model asked; else this is `on_record` or
+            # `stopping`. One of them is enough to know.
             raise errors.exceptions[0] from errors
 
     async def play_battle(self, index: int, budget: MatchupBudget) -> BattleRecord:
-        """Play battle `index` and tell how it went, whatever happens in it; what is broken by ourselves, again."""
+        """Play battle `index` and tell how it went, whatever happens in it; what is broken by ourselves, again.
+
+        Raises NotServed.
+        """
         for number in range(1, TRIES + 1):
             async with self.alone if number > _TRIES_BESIDE_OTHERS else nullcontext():
                 record, ours = await self._try_battle(index)
@@ -233,11 +225,15 @@ class _Battles:
         try:
             with self.stage.battle(index, seat_of_p1, lines, [player.decisions for player in players.values()]):
                 fought = await self.field.fight(setup, players, lines)
-        except HostUnfit:
+        except (HostUnfit, NotServed):
+            # No battle of this matchup will do better here.
             raise
         except Exception as error:
             # The one broad catch: whatever broke this battle, its neighbours play on.
-            broken, ours = one_line(f"{type(error).__name__}: {error}"), not isinstance(error, BattleBroken)
+            broken, ours = (
+                one_line(f"{type(error).__name__}: {error}"),
+                not isinstance(error, BattleBroken | Unreachable),
+            )
             log.warning("Battle %s broke: %s", setup.tag, broken, exc_info=log.isEnabledFor(logging.DEBUG))
         public_log = tuple(seen_by(None, lines))
         decisions = sorted((d for p in players.values() for d in p.decisions), key=lambda d: (d.turn, d.seat))
@@ -267,10 +263,12 @@ class _Battles:
 
 async def _named(
     request: MatchupRequest,
+    battles: int,
     connect: Connect,
     budget: MatchupBudget,
     stopping: Callable[[], bool],
     closing: AsyncExitStack,
+    tell: Callable[[str], None],
 ) -> PoliciesOf:
     """The policies that the request names, made ready; what they hold open ends with `closing`."""
     policies: Mapping[Seat, Policy] = {
@@ -280,8 +278,24 @@ async def _named(
     for seat, policy in policies.items():
         if isinstance(policy, LanguageModel):
             closing.push_async_callback(policy.aclose)
-            await _prepare(policy, budget, stopping, field=seat)
+            _check_price(policy, budget)
+            try:
+                first = await policy.prepare(stopping)
+            except (NotServed, UsageError) as error:
+                raise type(error)(error.message, field=seat) from error
+            if first is not None:
+                tell(f"{one_line(policy.spec.text, 120)}: {first.told(policy.price, battles, request.concurrency)}")
     return lambda index: policies
+
+
+def _check_price(model: LanguageModel, budget: MatchupBudget) -> None:
+    """Raises UsageError where a budget in money cannot be kept."""
+    if budget.max_cost_usd is not None and model.price is None:
+        raise UsageError(
+            f"no price is known for {model.spec.text!r}, so a budget in money cannot be kept: use --max-tokens, or add "
+            "its price to the price table",
+            field="max_cost_usd",
+        )
 
 
 def _log_names(request: MatchupRequest) -> Mapping[Seat, str]:

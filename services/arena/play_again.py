@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from services.arena.backends import ListedModel, Question, Reply
-from services.arena.backends.chat import DIALECTS, take_out
+from services.arena.backends import Form, ListedModel, Question, Reply
+from services.arena.backends.answers import take_out
+from services.arena.backends.chat import DIALECTS
 from services.arena.battlefields import Battlefield
 from services.arena.play import play
 from services.arena.policies import Policy, View
@@ -132,15 +133,17 @@ class _Recorded:
     model = ""
 
     def __init__(self, spec: PolicySpec, asked: Sequence[AskRecord]) -> None:
-        self.form = DIALECTS[spec.kind].form
+        # A server that did not keep to its API's form was asked in plain text.
+        plain = bool(asked) and asked[0].constraint == "none"
+        self.form = Form.TEXT if plain else DIALECTS[spec.kind].form
         self._asked = iter(asked)
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, question: Question, *, tries: int | None = None) -> Reply:
         recorded = next(self._asked, None)
         if recorded is None:
             raise BattleBroken("an answer is asked for that is not recorded")
-        text, reasoning = take_out(recorded.answer, self.form, question)
-        problem = recorded.reason if recorded.reason in _SAID_BY_THE_SERVER else None
+        text, reasoning = take_out(recorded.answer, question)
+        problem = recorded.reason if recorded.reason in _SAID_BY_THE_SERVER or not recorded.answer else None
         return Reply(text, problem, reasoning, raw=recorded.answer)
 
     async def models(self) -> tuple[ListedModel, ...]:

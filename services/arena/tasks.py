@@ -104,7 +104,11 @@ async def _play(
         stage = await closing.enter_async_context(staged(context.worker, matchup_id, settings))
         connect = context.connect or no_models
         if context.connect is None and (asks_a_model(request.p1) or asks_a_model(request.p2)):
-            connect = connector(settings, await closing.enter_async_context(limiter_of(settings)))
+            limiter = await closing.enter_async_context(limiter_of(settings))
+            # Who was there before is restarting; and a new version takes its time to come up.
+            was_there = bool(Matchups(context.store).recorded(matchup_id))
+            connect = connector(settings, limiter, waits_for=lambda spec: was_there or spec.pinned is not None)
+        tell = context.tell if context.in_person else log.info
         await play(
             request,
             indices,
@@ -112,10 +116,11 @@ async def _play(
             worker=context.worker,
             on_record=keep,
             stopping=stopping,
-            battlefield=make_battlefield(request, settings, context.tell if context.in_person else log.info),
+            battlefield=make_battlefield(request, settings, tell),
             connect=connect,
             budget=budget,
             stage=stage,
+            tell=tell,
         )
 
 

@@ -1,9 +1,11 @@
-r"""Finite sets of answers: which regular expressions stand for one, and which of its members is the answer.
+r"""Finite sets of answers: what stands for one, and which of its members is the answer.
 
-An alternation of literal texts does, and no other expression. It is what the arena sends:
-`(move Flash Cannon|switch Mr\. Mime)`.
+Of regular expressions, an alternation of literal texts does, `(move Flash Cannon|switch Mr\. Mime)`; of JSON schemas,
+texts that are listed, `{"enum": ["move Flash Cannon", …]}`, alone or as the one property of an object. Both are what
+the arena sends.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -36,8 +38,34 @@ def members_of(expression: str) -> tuple[str, ...]:
             raise NotFinite(f"{special!r} is no literal text at character {token.start() + 1}")
         else:
             members[-1] += literal or _unescaped(escaped)
+    return _bounded(members)
+
+
+def documents_of(schema: Any) -> tuple[str, ...]:
+    """The JSON documents that the schema permits, in its order, each once. Raises NotFinite."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if properties is None:
+        return _bounded([_document(each) for each in _listed(schema)])
+    if not isinstance(properties, dict) or len(properties) != 1 or schema.get("required") != list(properties):
+        raise NotFinite("an object has to have one property, and to require it")
+    [(name, inner)] = properties.items()
+    return _bounded([_document({name: each}) for each in _listed(inner)])
+
+
+def _listed(schema: Any) -> list[str]:
+    texts = schema.get("enum", [schema["const"]] if "const" in schema else None) if isinstance(schema, dict) else None
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        raise NotFinite("a schema has to list its texts, as an `enum`")
+    return texts
+
+
+def _document(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+
+
+def _bounded(members: Sequence[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(members))
-    if "" in found:
+    if "" in found or not found:
         raise NotFinite("one of its alternatives is empty")
     if len(found) > MOST_MEMBERS:
         raise NotFinite(f"it has {len(found)} alternatives, more than {MOST_MEMBERS}")

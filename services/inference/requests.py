@@ -3,6 +3,7 @@
 Requests are read strictly, as TGI 3 documents them; what TGI would ignore is ignored here, too.
 """
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.inference.decoding import Sampling, SetMember, Work
-from services.inference.finite_set import NotFinite, members_of
+from services.inference.finite_set import NotFinite, documents_of, members_of
 from shared.errors import UsageError
 from shared.language.chat import assistant_turn, prompt_text, text_ids
 from shared.language.load import Loaded
 
 DEFAULT_NEW_TOKENS = 1024
+PLACEHOLDERS = frozenset({"tgi", "dummy"})
+"""What TGI's documentation and huggingface_hub call a model that nobody named."""
 _GREATEST_SEED = 2**64
 
 Count = Annotated[int, Field(ge=0)]
@@ -32,6 +35,8 @@ class Grammar(_Asked):
 
     type: str
     value: Any = None
+    json_schema: Any = None
+    """OpenAI's: `{"name": …, "schema": …}`."""
 
 
 class Parameters(_Asked):
@@ -137,17 +142,17 @@ class UnknownModel(Exception):
 def meant(served: Sequence[ServedModel], name: str | None) -> ServedModel:
     """The model that a request names. Raises UnknownModel.
 
-    A server of one model takes any name for it, as TGI does, but for another version: a request for NAME@VERSION is
-    answered by that one or not at all.
+    A server of one model also answers to the names that clients send for want of one; NAME@VERSION is answered by that
+    version or not at all.
     """
     found = [each for each in served if name == each.name] or [
         each for each in served if name == each.name.rpartition("@")[0]
     ]
     if len(found) == 1:
         return found[0]
-    if name in (None, "", "tgi") or (len(served) == 1 and "@" not in (name or "")):
+    if not name or (len(served) == 1 and name in PLACEHOLDERS):
         return served[0]
-    raise UnknownModel(f"no model {(name or '')[:100]!r} is served here, but {', '.join(each.name for each in served)}")
+    raise UnknownModel(f"no model {name[:100]!r} is served here, but {', '.join(each.name for each in served)}")
 
 
 class Invalid(Exception):
@@ -255,11 +260,18 @@ class Validation:
         )
 
     def _members(self, grammar: Grammar, room: int, *, in_chat: bool) -> tuple[SetMember, ...]:
-        if grammar.type != "regex" or not isinstance(grammar.value, str):
-            raise Invalid(f"Grammar error: only `regex` is supported by this server. Given: {grammar.type[:40]!r}")
-        self._check_length(grammar.value)
+        # Before it is taken apart: that, too, takes time.
+        self._check_length(grammar.value if isinstance(grammar.value, str) else json.dumps(grammar.model_dump()))
         try:
-            texts = members_of(grammar.value)
+            if grammar.type == "regex" and isinstance(grammar.value, str):
+                texts = members_of(grammar.value)
+            elif grammar.type in ("json", "json_object", "json_schema"):
+                texts = documents_of(_schema(grammar))
+            else:
+                raise Invalid(
+                    f"Grammar error: only `regex` and `json_schema` are supported by this server. Given: "
+                    f"{grammar.type[:40]!r}"
+                )
         except NotFinite as error:
             raise Invalid(f"Grammar error: only an alternation of literal texts is supported: {error}") from error
         tokenizer = self.loaded.tokenizer
@@ -275,9 +287,13 @@ class Validation:
         return members
 
     def _check_length(self, text: str) -> None:
-        # Before it is taken apart: that, too, takes time.
         if len(text) > self.bounds.max_input_characters:
             raise Invalid(f"more than {self.bounds.max_input_characters} characters were sent")
+
+
+def _schema(grammar: Grammar) -> Any:
+    """The JSON schema: TGI has it as `value`, OpenAI as `json_schema.schema`."""
+    return grammar.json_schema.get("schema") if isinstance(grammar.json_schema, dict) else grammar.value
 
 
 def _parameters(request: ChatRequest) -> Parameters:

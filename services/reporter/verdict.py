@@ -38,8 +38,12 @@ class Verdict:
 def verdict(figures: Figures) -> Verdict:
     """The verdict on a run. The leading policy is the one spoken of; p1 when neither leads."""
     result, judgement = "No battle was finished.", "There is nothing to compare."
-    if found := figures.rate:
-        result, judgement = _result(figures, found), _decided(figures) or _judgement(figures, found)
+    if idle := figures.run.summary.played_by_substitutes:
+        names = " and ".join(figures.names[seat] for seat in idle)
+        result = f"{names} made no decision {'itself' if len(idle) == 1 else 'themselves'}: a substitute played."
+        judgement = "So this run does not say who is stronger."
+    elif found := figures.rate:
+        result, judgement = _result(figures, found), _decided(figures, found) or _judgement(figures, found)
     return Verdict(result, judgement, _substitutions(figures), tuple(_notes(figures)), tuple(_caveats(figures)))
 
 
@@ -81,20 +85,23 @@ def _judgement(figures: Figures, found: WinRate) -> str:
         return f"It is stronger than {figures.names['p2' if rate > 0.5 else 'p1']}{at}{only_just}."
     if found.battles < _TOO_FEW_BATTLES:
         return "Too few battles to call: the interval contains 50\u00a0%."
-    needed = battles_needed(rate)
-    if needed is None:
+    if rate == 0.5:
         return f"Level after {count(found.battles, 'battle')}: nothing here says that either is stronger{at}."
-    if needed > MAX_BATTLES:
-        more = "If there is a difference, it is too small to show in any run of sensible length."
-    else:
-        more = (
-            f"If {percent(max(rate, 1 - rate), 1)} is the true rate, "
-            f"a run of about {_rounded(max(needed, found.battles + 1)):,} battles would most likely show it."
-        )
-    return f"Too close to call: the interval contains 50\u00a0%. {more}"
+    return f"Too close to call: the interval contains 50\u00a0%. {_more(found)}"
 
 
-def _decided(figures: Figures) -> str | None:
+def _more(found: WinRate) -> str:
+    """How many battles more would decide it, if what was seen is how it is."""
+    needed = battles_needed(found.estimate)
+    if needed is None or needed > MAX_BATTLES:
+        return "If there is a difference, it is too small to show in any run of sensible length."
+    rate = percent(max(found.estimate, 1 - found.estimate), 1)
+    return (
+        f"If {rate} is the true rate, about {_rounded(max(needed - found.battles, 1)):,} more battles would decide it."
+    )
+
+
+def _decided(figures: Figures, found: WinRate) -> str | None:
     """What the sequential test said, where it said something."""
     request, test = figures.run.request, figures.run.summary.sequential_test
     if test is None or request is None or request.until_decided is None:
@@ -104,7 +111,7 @@ def _decided(figures: Figures) -> str | None:
         Decided.P1_STRONGER: f"Decided: it is {names['p1']} that is stronger{at}.",
         Decided.P2_STRONGER: f"Decided: it is {names['p2']} that is stronger{at}.",
         Decided.CLOSER: f"Decided: the two are closer{at} than {percent(0.5 + margin)} to {percent(0.5 - margin)}.",
-        Decided.UNDECIDED: f"Not decided after {count(test.battles, 'battle')}.",
+        Decided.UNDECIDED: f"Not decided after {count(test.battles, 'battle')}. {_more(found)}",
     }[test.decided]
 
 

@@ -58,15 +58,27 @@ async def test_an_answer_that_cannot_be_used_is_shown_with_the_reason_and_what_a
     assert "cost unknown" in told
 
 
-async def test_probabilities_are_shown_where_the_server_gives_them() -> None:
+@pytest.mark.parametrize(("least", "shown"), [(-40.0, "73.1%  move Body Press"), (-5000.0, "  tiny  move Body Press")])
+async def test_probabilities_are_told_of_the_legal_actions_together(least: float, shown: str) -> None:
+    """A whole answer of a model that was not trained for it is next to impossible, each of them alike."""
+
     async def with_candidates(model: StandIn, asked: Asked) -> Send:
         answer = model.says(asked.permitted[0])
-        answer.body["choices"][0]["candidates"] = [{"text": text, "logprob": -1.0} for text in asked.permitted]
+        scores = [least, least - 1.0, *(least - 100.0 for _ in asked.permitted[2:])]
+        answer.body["choices"][0]["candidates"] = [
+            {"text": text, "logprob": logprob} for text, logprob in zip(asked.permitted, scores, strict=True)
+        ]
         return answer
 
     _, told = await tried(StandIn(TGI, [with_candidates]))
 
-    assert "36.8%  move Body Press" in told
+    assert shown in told
+
+
+async def test_a_policy_that_says_it_wants_no_stream_is_asked_as_any_other() -> None:
+    chosen, told = await tried(StandIn(OPENAI), "?stream=no")
+
+    assert chosen and "(chosen)" in told
 
 
 async def test_a_state_from_a_file_is_asked_about(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The clients that people use work against the built-in server as they are."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,12 @@ from huggingface_hub import AsyncInferenceClient, InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, ValidationError
 from openai import OpenAI
 
+from services.arena.backends import Question
+from services.arena.backends.chat import make_backend
+from shared.jobs.limits import LocalLimiter
 from shared.language.chat import completions_ids, prompt_ids
+from shared.policies import parse_policy
+from shared.settings import Settings
 from tests.inference.conftest import Running, Start
 from tests.language.tiny import WITH_SPACES, score_plainly, tiny, tiny_tokenizer
 
@@ -126,3 +132,14 @@ def test_what_is_not_supported_is_said(tiny_server: Running) -> None:
         client.text_generation("move", grammar={"type": "regex", "value": "move [a-z]+"})
     with pytest.raises(HfHubHTTPError, match="422"):
         client.chat_completion(CHAT, response_format={"type": "json_object"})
+
+
+async def test_the_arenas_policy_for_any_openai_server_is_held_to_the_legal_actions(tiny_server: Running) -> None:
+    asked = Question((("user", "Gen 9 turn 3"),), tuple(TEXTS), timeout_seconds=30)
+    backend = make_backend(parse_policy(f"openai:tiny@{tiny_server.url}/v1"), Settings(_env_file=None), LocalLimiter())
+    reply = await backend.ask(asked)
+    await backend.aclose()
+
+    assert (reply.problem, reply.model) == (None, "tiny@1")
+    assert reply.text in TEXTS and reply.raw == json.dumps({"action": reply.text})
+    assert [candidate.text for candidate in reply.candidates] == TEXTS

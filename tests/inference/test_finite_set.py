@@ -1,10 +1,13 @@
-"""Which regular expressions are a finite set: all that the arena writes, and no other."""
+"""Which regular expressions and schemas are a finite set: all that the arena writes, and no other."""
+
+import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.finite_set import MOST_MEMBERS, NotFinite, members_of
+from services.inference.finite_set import MOST_MEMBERS, NotFinite, documents_of, members_of
 from shared.battle.action import Pass
 from shared.battle.completion import regex
 from shared.battle.contract import CONTRACTS, golden_states
@@ -51,3 +54,33 @@ def test_anything_else_is_refused(expression: str) -> None:
 def test_a_set_has_its_bounds() -> None:
     with pytest.raises(NotFinite, match=str(MOST_MEMBERS)):
         members_of("|".join(str(number) for number in range(MOST_MEMBERS + 1)))
+
+
+@pytest.mark.parametrize(
+    ("schema", "documents"),
+    [
+        ({"type": "string", "enum": ["pass", 'a "b"', "é"]}, ('"pass"', '"a \\"b\\""', '"é"')),
+        ({"const": "pass"}, ('"pass"',)),
+        (
+            {"type": "object", "properties": {"action": {"enum": ["pass", "x", "pass"]}}, "required": ["action"]},
+            ('{"action": "pass"}', '{"action": "x"}'),
+        ),
+    ],
+)
+def test_a_schema_that_lists_texts_is_the_set_of_their_documents(schema: Any, documents: tuple[str, ...]) -> None:
+    assert documents_of(schema) == documents
+    assert [json.loads(document) for document in documents]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        *(None, [], {}, {"type": "string"}, {"enum": "abc"}, {"enum": []}, {"enum": [1, 2]}, {"properties": []}),
+        {"properties": {"action": {"enum": ["a"]}}},
+        {"properties": {"action": {"enum": ["a"]}, "reason": {"type": "string"}}, "required": ["action", "reason"]},
+        {"enum": [str(number) for number in range(513)]},
+    ],
+)
+def test_a_schema_that_permits_anything_else_is_no_finite_set(schema: Any) -> None:
+    with pytest.raises(NotFinite):
+        documents_of(schema)

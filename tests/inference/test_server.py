@@ -44,7 +44,13 @@ def post(server: Running, path: str, body: Any) -> httpx2.Response:
         ("/v1/chat/completions", {**CHAT, "messages": []}, "`messages` cannot be empty"),
         ("/v1/chat/completions", {"messages": [{"role": "u" * 200_001, "content": ""}]}, "200000 characters were"),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": ""}] * 10_000}, "200000 characters were"),
-        ("/v1/chat/completions", {**CHAT, "response_format": {"type": "json_object"}}, "only `regex` is supported"),
+        ("/v1/chat/completions", {**CHAT, "response_format": {"type": "xml"}}, "only `regex` and `json_schema` are"),
+        ("/v1/chat/completions", {**CHAT, "response_format": {"type": "json_object"}}, "has to list its texts"),
+        (
+            "/v1/chat/completions",
+            {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}},
+            "has to list its texts",
+        ),
         (
             "/v1/chat/completions",
             {**CHAT, "response_format": {"type": "regex", "value": r"REASON: [^\n]{1,300}\nACTION: (a|b)"}},
@@ -230,10 +236,13 @@ TWO = tuple(ServedModel(name, "base", Path(name)) for name in ("smol@1", "other@
         (ONE, "smol@2", "smol@2"),
         (ONE, "smol", "smol@2"),
         (ONE, None, "smol@2"),
-        (ONE, "anything", "smol@2"),
+        (ONE, "tgi", "smol@2"),
+        (ONE, "dummy", "smol@2"),
+        (ONE, "anything", None),
         (ONE, "smol@1", None),
         (TWO, "other", "other@1"),
-        (TWO, "tgi", "smol@1"),
+        (TWO, None, "smol@1"),
+        (TWO, "tgi", None),
         (TWO, "anything", None),
         (TWO, "other@2", None),
     ],
@@ -248,8 +257,9 @@ def test_a_version_is_answered_by_itself_or_not_at_all(
         assert meant(served, name).name == found
 
 
-def test_an_unknown_version_is_404(tiny_server: Running) -> None:
-    answer = post(tiny_server, "/v1/chat/completions", {**CHAT, "model": "tiny@2"})
+@pytest.mark.parametrize("name", ["tiny@2", "gpt-4o"])
+def test_an_unknown_model_is_404_with_those_that_are_known(tiny_server: Running, name: str) -> None:
+    answer = post(tiny_server, "/v1/chat/completions", {**CHAT, "model": name})
 
     assert (answer.status_code, answer.json()["error_type"]) == (404, "not_found")
     assert "tiny@1" in answer.json()["error"]

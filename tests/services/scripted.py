@@ -7,6 +7,7 @@ from typing import Any
 from services.arena.backends import Form, ListedModel, Question, Reply
 from services.arena.budget import Price
 from services.arena.policies.language_model import LanguageModel
+from services.arena.policies.probe import ODD
 from shared.policies import PolicySpec, parse_policy
 
 Answering = Callable[[Question], Reply]
@@ -29,7 +30,9 @@ class Scripted:
         self._replies = replies
         self._served = tuple(served)
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, question: Question, *, tries: int | None = None) -> Reply:
+        if question.completions == (ODD,):
+            return said(ODD)
         self.questions.append(question)
         if callable(self._replies):
             return self._replies(question)

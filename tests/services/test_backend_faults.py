@@ -24,7 +24,7 @@ from shared.errors import Unreachable
         (429, Busy),
         (500, Failing),
         (502, Failing),
-        (503, Failing),
+        (503, Busy),
         (529, Failing),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from services.arena.battlefields import BattleSetup, FoughtBattle
 from services.arena.battlefields.simulator import SimulatorBattlefield
-from services.arena.play import play
+from services.arena.play import SAMPLE_TEAMS, play
 from services.arena.player import Player
 from shared.battle.decision import Outcome
 from shared.battle.protocol import Seat
@@ -245,3 +245,66 @@ async def test_in_every_generation_no_order_is_refused_and_no_baseline_substitut
         assert record.broken is None
         assert not [d for d in record.decisions if (d.refused_by_simulator or "").startswith("[Invalid choice]")]
         assert not [d.reasoning for d in record.decisions if d.outcome is Outcome.SUBSTITUTED]
+
+
+GEN1_TEAM = """
+Tauros
+- Body Slam
+- Earthquake
+- Blizzard
+- Hyper Beam
+
+Starmie
+- Thunderbolt
+- Blizzard
+- Recover
+- Thunder Wave
+"""
+MONO_TEAM = """
+Gholdengo @ Leftovers
+Ability: Good as Gold
+Tera Type: Steel
+- Make It Rain
+- Shadow Ball
+
+Corviknight @ Leftovers
+Ability: Pressure
+Tera Type: Steel
+- Brave Bird
+- Roost
+"""
+NATIONAL_TEAM = """
+Charizard @ Charizardite X
+Ability: Blaze
+Tera Type: Fire
+- Flare Blitz
+- Dragon Claw
+
+Gyarados @ Waterium Z
+Ability: Intimidate
+Tera Type: Water
+- Waterfall
+- Earthquake
+"""
+
+
+@pytest.mark.parametrize(
+    ("format", "team"),
+    [
+        ("gen1ou", GEN1_TEAM),
+        ("gen9monotype", MONO_TEAM),
+        ("gen9nationaldex", NATIONAL_TEAM),
+        ("gen9ubers", (SAMPLE_TEAMS / "gen9ou-balance.txt").read_text()),
+    ],
+)
+async def test_other_singles_formats_are_played_with_teams_of_ones_own(format: str, team: str) -> None:
+    (record,) = await played(matchup("typed", "random", 1, format=format, team1=team, team2=team))
+
+    assert record.broken is None and record.winner is not None
+    assert record.teams == ("team1", "team2")
+
+
+async def test_a_format_without_teams_of_ours_wants_both() -> None:
+    with pytest.raises(UsageError, match="gen1ou is played with teams of your own") as told:
+        await played(matchup(battles=1, format="gen1ou", team1=GEN1_TEAM))
+    assert told.value.field == "team2"

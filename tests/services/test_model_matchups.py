@@ -47,6 +47,7 @@ async def played(
     battles: int = 2,
     budget: MatchupBudget | None = None,
     prices_file: Path | None = None,
+    patience_seconds: float = 20.0,
     **asked: object,
 ) -> list[BattleRecord]:
     records: list[BattleRecord] = []
@@ -54,7 +55,7 @@ async def played(
         settings = Settings(
             mistral_url=model.server.url,
             mistral_api_key="key of mistral",
-            server_patience_seconds=20,
+            server_patience_seconds=patience_seconds,
             prices_file=prices_file,
             _env_file=None,
         )
@@ -211,19 +212,12 @@ async def test_history_is_of_the_same_battle_and_survives_the_interleaving_of_ot
             assert any(messages[0]["content"] == before.asked[0].prompt for messages in sent)
 
 
-async def test_a_server_that_stays_away_breaks_its_battles_with_the_reason() -> None:
-    async with StandIn(TGI).server as gone:
-        url = gone.url
-    records: list[BattleRecord] = []
-    settings = Settings(server_patience_seconds=0.3, _env_file=None)
-    await play(
-        MatchupRequest(p1=f"tgi:{url}", p2="random", battles=2, seed=5),
-        range(2),
-        matchup_id="m",
-        worker="test",
-        on_record=records.append,
-        connect=connector(settings, LocalLimiter()),
-    )
+async def test_a_server_that_goes_away_for_good_breaks_its_battles_with_the_reason() -> None:
+    async def goes(model: StandIn, asked: Asked) -> Send:
+        await model.server.stop()
+        return await standins.silent(model, asked)
+
+    records = await played(StandIn(TGI, [plays_on, goes]), patience_seconds=0.3)
 
     assert [record.winner for record in records] == [None, None]
     assert all(

@@ -169,6 +169,16 @@ def test_an_old_run_of_a_policy_against_itself_renders_without_guessing_whose_de
     assert "mistral (p1) won 2 of 3 battles" in read.text
 
 
+def test_an_old_run_whose_agents_are_numbered_in_its_head_alone_names_whose_decisions_these_are() -> None:
+    old = json.loads(OLD_RUN.read_text())
+    old["summary"] |= {"p1_agent": "mistral-24b33e", "p2_agent": "random-9f8cab"}
+    old["turn_stats"] = [stat for stat in old["turn_stats"] if stat["agent"] == "mistral"]
+    run = parse_run(json.dumps(old).encode(), "old.json")
+
+    assert [stat.policy for stat in run.turn_stats] == ["p1", "p1"]
+    assert "either side" not in render(run)
+
+
 def test_an_old_run_with_nothing_but_a_summary_renders() -> None:
     document = json.loads(OLD_RUN.read_text(encoding="utf-8")) | {"battles": [], "turn_stats": []}
     read = page(parse_run(json.dumps(document).encode(), "it"))

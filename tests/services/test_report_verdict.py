@@ -48,8 +48,19 @@ def test_an_interval_around_one_half_is_no_result_and_says_what_would_be() -> No
     assert plain(told.result) == "heuristic won 33 of 60 battles: 55 % (42 % to 67 %)."
     assert plain(told.judgement) == (
         "Too close to call: the interval contains 50 %. "
-        "If 55.0 % is the true rate, a run of about 790 battles would most likely show it."
+        "If 55.0 % is the true rate, about 730 more battles would decide it."
     )
+
+
+def test_a_policy_that_chose_nothing_itself_has_not_won_and_not_lost() -> None:
+    decisions = [move("p1", 1, outcome=Outcome.SUBSTITUTED), move("p1", 2, outcome=Outcome.ONLY_ACTION), move("p2", 1)]
+    run = run_of([battle(index, "p2", decisions, paired=False) for index in range(12)])
+    told = verdict(run)
+
+    assert run.summary.played_by_substitutes == ("p1",)
+    assert told.result == "heuristic made no decision itself: a substitute played."
+    assert told.judgement == "So this run does not say who is stronger."
+    assert "Of heuristic's 12 decisions, 12 or" in told.substitutions
 
 
 def test_the_interval_respects_pairs_and_the_report_says_what_they_were_worth() -> None:

@@ -8,6 +8,7 @@ from shared.policies import (
     CONTRACT_VERSIONS,
     FORMATS,
     KINDS,
+    Format,
     ModelOptions,
     asks_a_model,
     check_format,
@@ -177,6 +178,17 @@ def test_a_near_miss_is_told_what_was_probably_meant() -> None:
         parse_policy("heuristics")
     with pytest.raises(UnknownFormat, match="did you mean 'gen9randombattle'"):
         check_format("gen9randombatle")
+
+
+@pytest.mark.parametrize("name", ["gen9ubers", "gen9monotype", "gen9nationaldex", "gen1ou", "gen4uu"])
+def test_the_simulators_singles_formats_are_played_with_teams_of_ones_own(name: str) -> None:
+    assert check_format(name) == Format(name, int(name[3]), needs_team=True, has_teams=False)
+
+
+@pytest.mark.parametrize("name", ["gen9doublesou", "gen9randomdoublesbattle", "gen6doublesou"])
+def test_what_is_no_singles_format_is_refused_as_that(name: str) -> None:
+    with pytest.raises(UnknownFormat, match=f"{name} is no singles format"):
+        check_format(name)
 
 
 def test_every_format_names_its_generation() -> None:

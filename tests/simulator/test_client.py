@@ -1,17 +1,21 @@
 """The simulator host, for real: what it plays, what it refuses, and how it dies."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from shared import policies
 from shared.battle.action import legal_actions, needs_answer, order
 from shared.battle.protocol import SEATS
 from shared.errors import InvalidTeam, SimulatorError
+from shared.simulator import find_node, find_simulator
 from shared.simulator.simulator import BattleEnd, SeatSetup, SimulatedBattle, Simulator
 
 TEAMS = Path(__file__).parents[2] / "services" / "arena" / "sample_teams"
@@ -155,3 +159,19 @@ async def test_text_that_is_no_team_is_refused_with_reasons(simulator: Simulator
         await simulator.validate_team("gen9ou", text)
 
     assert refused.value.reasons
+
+
+async def test_the_formats_that_are_told_apart_are_those_of_the_simulator() -> None:
+    asked = """
+        const { Dex } = require(process.argv[1]);
+        const all = Dex.formats.all().filter((each) => each.exists && each.effectType === "Format");
+        const own = (each) => !each.team && /^gen[1-9]$/.test(each.mod) && each.id.startsWith(each.mod);
+        const singles = all.filter((each) => each.gameType === "singles" && own(each));
+        const others = all.filter((each) => each.gameType !== "singles");
+        const ids = (formats) => formats.map((each) => each.id).sort();
+        console.log(JSON.stringify({ singles: ids(singles), others: ids(others) }));
+    """
+    command = [str(find_node()), "-e", asked, str(find_simulator())]
+    told = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, text=True)
+
+    assert json.loads(told.stdout) == json.loads((Path(policies.__file__).parent / "formats.json").read_text())

@@ -5,7 +5,8 @@
 
 A reply says what the model did, good or bad. What is not the model's doing (a server that is away for longer
 than anybody wants to wait, a refused key) is no reply: it raises Unreachable, and the battle is broken rather
-than played by a substitute. `chat` has the APIs, `transport` the way to them.
+than played by a substitute. `chat` has the APIs, `transport` the way to them, `answers` reads what
+comes back.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ class Question:
     """The only permitted answers; none: any text will do."""
     regex: str | None = None
     """Matches the completions and nothing else: `shared.battle.completion.regex`."""
+    form: Form | None = None
+    """How its answer is constrained, where it has completions; None: as well as its backend can."""
     reasoning: bool = False
     """Ask for a short reason before the answer: `REASON: …` and `ACTION: …` on two lines, or a field of the JSON."""
     temperature: float = 0.0
@@ -63,13 +66,14 @@ class Reply(Answer):
     """What came back. Unknown is None, never zero.
 
     `text` is taken out of its JSON or its `ACTION:` line where it came in one; else it is all that was said. `problem`
-    is TRUNCATED, EMPTY, TIMED_OUT or REFUSED; None for an answer that can be read, sensible or not.
+    is TRUNCATED, EMPTY, TIMED_OUT or REFUSED, or UNPARSABLE for what is no answer of such an API; None for an answer
+    that can be read, sensible or not.
     """
 
     raw: str = ""
-    """All that the model said, as it came."""
+    """All that the model said, as it came; thoughts that came apart stand before it in a block."""
     detail: str = ""
-    """What stands behind a problem, in one line, safe to show."""
+    """What stands behind a problem, or where the answer stood if that was not its place; in one line, safe to show."""
     tokens_in: int | None = None
     tokens_out: int | None = None
     last_token_ms: float | None = None
@@ -101,19 +105,17 @@ class Backend(Protocol):
         """Host and port, which is what limits and logs go by. Holds no secret."""
         ...
 
-    @property
-    def model(self) -> str:
-        """The model as the server is asked for it; what the price table goes by."""
-        ...
+    model: str
+    """The model as the server is asked for it."""
 
     @property
     def form(self) -> Form:
-        """The form that a question with completions is answered in."""
+        """How its API can hold a model to the permitted answers, at best."""
         ...
 
-    async def ask(self, question: Question) -> Reply:
-        """Ask, and wait out a busy or restarting server. Raises Unreachable when that takes too long, the endpoint
-        refuses the key, or it has no such model.
+    async def ask(self, question: Question, *, tries: int | None = None) -> Reply:
+        """Ask, and wait out a busy or restarting server, or for as many `tries`. Raises Unreachable when that takes
+        too long, the endpoint refuses the key, or it has no such model.
         """
         ...
 

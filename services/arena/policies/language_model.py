@@ -18,6 +18,7 @@ from services.arena.budget import Price, price_of, read_prices
 from services.arena.player import Exchanges, View
 from services.arena.policies import Connect
 from services.arena.policies.baselines import max_damage
+from services.arena.policies.probe import FirstAnswer, first_answer
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
 from shared.battle.contract import CONTRACTS
@@ -41,23 +42,29 @@ MAX_TOKENS_WITH_REASONING = 400
 MAX_ANSWER_CHARACTERS = 8_000
 LOOK_SECONDS = 1.0
 """How often a server is asked whether it serves a version by now."""
+FIRST_ASKS = 8
 _SHOWN = 5
 TASK = "You are playing a Pokémon battle on Showdown. Choose the action that is most likely to win it."
 
 
-def connector(settings: Settings, limiter: Limiter) -> Connect:
-    """Makes the policies of models that these settings reach. It raises UsageError for an endpoint nobody named, and
-    for a missing key of an API that always wants one.
+def connector(
+    settings: Settings, limiter: Limiter, *, waits_for: Callable[[PolicySpec], bool] = lambda spec: False
+) -> Connect:
+    """Makes the policies of models that these settings reach; a server that has never answered is waited for where
+    `waits_for` says so. It raises UsageError for an endpoint nobody named, and for a missing key of an API that always
+    wants one.
     """
     prices = read_prices(settings.prices_file)
     keys = {"mistral": ("MISTRAL_API_KEY", settings.mistral_api_key), "hf": ("HF_TOKEN", settings.hf_token)}
+    openai_key = ("OPENAI_API_KEY", settings.openai_api_key)
 
     def connect(spec: PolicySpec) -> LanguageModel:
         if spec.kind == "local":
             raise UsageError(f"{spec.text!r} needs the built-in server, which does not run here")
-        if spec.kind in keys and keys[spec.kind][1] is None:
-            raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {keys[spec.kind][0]}, or write it into .env")
-        backend = make_backend(spec, settings, limiter)
+        known_as = openai_key if spec.kind == "openai" and _is_openais_own(spec, settings) else keys.get(spec.kind)
+        if known_as is not None and known_as[1] is None:
+            raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {known_as[0]}, or write it into .env")
+        backend = make_backend(spec, settings, limiter, waits_for_first=waits_for(spec))
         host = urlsplit(f"//{backend.endpoint}").hostname or ""
         return LanguageModel(
             spec,
@@ -68,6 +75,10 @@ def connector(settings: Settings, limiter: Limiter) -> Connect:
         )
 
     return connect
+
+
+def _is_openais_own(spec: PolicySpec, settings: Settings) -> bool:
+    return urlsplit(spec.url or settings.openai_url).hostname == "api.openai.com"
 
 
 def _registered(spec: PolicySpec, settings: Settings) -> Mapping[str, str] | None:
@@ -94,31 +105,42 @@ class LanguageModel:
         self.spec = spec
         self.backend = backend
         self.price = price
+        self.form = backend.form
+        """How its answers are constrained: what its API can do, until its server turns out not to."""
+        self._unanswered: list[str] | None = []
+        """How its first asks were declined; None once one was answered, or they were not declined alike."""
         self._trained_for = trained_for
         self._version_patience_seconds = version_patience_seconds
         self._contract = CONTRACTS[spec.options.contract]
         self.contract: Mapping[str, str] = {self._contract.version: self._contract.hash}
         self.card: Card = "assumed"
 
-    async def prepare(self, stopping: Callable[[], bool] = lambda: False) -> None:
-        """See the version that was asked for at its server, and look at its card: once, before the first battle.
+    async def prepare(self, stopping: Callable[[], bool] = lambda: False) -> FirstAnswer | None:
+        """See the version that was asked for at its server, look at its card, and ask a first question: once, before
+        the first battle. None where `stopping()` was true while the version was waited for.
 
-        A version is waited for until `stopping()` is true. Raises NotServed when it does not come, and UsageError, with
-        both contracts, when the model was trained for another one than it is asked by.
+        Raises NotServed when the version does not come or the model cannot be asked, and UsageError, with both
+        contracts, when the model was trained for another one than it is asked by.
         """
-        if self.spec.kind not in ("tgi", "local"):
-            return
         if self.spec.pinned:
             seen = await self._see_version("@".join(self.spec.pinned), stopping)
-            if seen is not None:
-                self._check(seen.id, self._trained_for() if seen.contract is None else seen.contract)
-            return
+            if seen is None:
+                return None
+            self._check(seen.id, self._trained_for() if seen.contract is None else seen.contract)
+        elif self.spec.kind in ("tgi", "local"):
+            await self._look_at_card()
+        return await first_answer(self)
+
+    async def _look_at_card(self) -> None:
         try:
             served = await self.backend.models()
         except Unreachable as error:
-            # Who is away now may be back for the first question; who knows no such route shows no card.
+            # Who knows no such route shows no card; who is away will not answer the first question either.
             log.info("%s does not say what it serves: %s", self.backend.endpoint, error.message)
             return
+        if self.spec.url is None and len(served) == 1:
+            # It is the endpoint that the policy names; what is served there is called as its server calls it.
+            self.backend.model = served[0].id
         mine = [each for each in served if each.id == self.spec.model or (len(served) == 1 and not self.spec.model)]
         if mine:
             self._check(mine[0].id, mine[0].contract)
@@ -192,6 +214,7 @@ class LanguageModel:
         async def complete(ask: Ask) -> Reply:
             question = self.question(ask, past, first=not asked)
             reply = await self.backend.ask(question)
+            self._give_up_if_declined(question, reply)
             reply = replace(reply, text=_clean(reply.text), reasoning=reply.reasoning and _clean(reply.reasoning))
             meant = reply.problem or parse(reply.text, completions)
             asked.append(self._account(question, reply, meant if isinstance(meant, Reason) else None))
@@ -201,6 +224,20 @@ class LanguageModel:
         if decision.outcome in (Outcome.CHOSEN, Outcome.CHOSEN_AFTER_SECOND_ASK):
             conversation.add(asked[-1].prompt, asked[-1].answer)
         return replace(decision, asked=tuple(asked), history_messages=2 * len(past) if asked else 0)
+
+    def _give_up_if_declined(self, question: Question, reply: Reply) -> None:
+        """Raises NotServed when all of the first asks were declined alike: a substitute would play all the battles."""
+        if self._unanswered is None:
+            return
+        self._unanswered.append(f"{reply.problem} {reply.detail.partition(':')[0]}")
+        if reply.last_token_ms is not None or len(set(self._unanswered)) > 1:
+            self._unanswered = None
+        elif len(self._unanswered) >= FIRST_ASKS:
+            without = "; ?constrain=no asks without a constraint" if constraint(question) else ""
+            raise NotServed(
+                f"{self.spec.text} answered none of its first {FIRST_ASKS} questions: {self.backend.endpoint} says "
+                f"{reply.detail or reply.problem}{without}"
+            )
 
     def question(self, ask: Ask, past: tuple[tuple[str, str], ...] = (), *, first: bool = True) -> Question:
         """What goes out for an ask. `first` tells the first ask from the later ones."""
@@ -212,6 +249,7 @@ class LanguageModel:
             messages=(*said, ("user", self._worded(ask, first=first))),
             completions=ask.completions if options.constrain else (),
             regex=ask.regex if options.constrain else None,
+            form=self.form,
             reasoning=options.reasoning,
             temperature=options.temperature,
             seed=options.seed,
@@ -232,7 +270,7 @@ class LanguageModel:
             parts.insert(0, TASK)
             if first:
                 parts.append("The legal actions:\n" + "\n".join(ask.completions))
-        if options.reasoning and options.constrain and self.backend.form is Form.JSON_SCHEMA:
+        if options.reasoning and options.constrain and self.form is Form.JSON_SCHEMA:
             parts.append("Give the reason for your choice in one or two sentences, then the action as it is written.")
         elif options.reasoning:
             parts.append(
@@ -245,14 +283,13 @@ class LanguageModel:
 
     def _account(self, question: Question, reply: Reply, reason: Reason | None) -> AskRecord:
         """What is written down of an ask. `reason` says why its answer cannot be used."""
-        form = self.backend.form
         took = reply.last_token_ms
         return AskRecord(
             prompt=question.messages[-1][1],
             answer=_clean(reply.raw or reply.text),
             reason=reason,
             detail=one_line(_clean(reply.detail)),
-            constraint=form.value if constraint(form, question) else "none",
+            constraint=self.form.value if constraint(question) else "none",
             model=one_line(_clean(reply.model), 200) if reply.model else None,
             probabilities={_clean(each.text): exp(min(each.logprob, 0.0)) for each in reply.candidates} or None,
             tokens_in=reply.tokens_in,
