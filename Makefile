@@ -24,13 +24,14 @@ make down               stop it; what it stored stays
 make digests            the images that ours are built on, by digest from now on (a registry must answer)
 make e2e                the tests of the containers (minutes; they need a container engine)
 make bench-dataset      how fast battles become samples, exactly and rebuilt
+make bench-scale        what a report, a run and a poll take, up to 100,000 battles
 make lock               write the lock files again (UPGRADE=1 renews every pin)
 make clean              remove .venv, node_modules and caches; runs, reports and var stay
 
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-faults bench-verdicts secrets digests wheels up down e2e lock clean
+.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-faults bench-scale bench-verdicts secrets digests wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -127,6 +128,9 @@ bench-faults: setup
 
 bench-dataset: setup
 	$(VENV_BIN)/python benchmarks/dataset.py $(ARGS)
+
+bench-scale: setup
+	$(VENV_BIN)/python benchmarks/scale.py $(ARGS)
 
 lock: setup
 	scripts/lock

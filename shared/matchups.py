@@ -1,6 +1,7 @@
 """Matchups as they lie in the store: beside what was asked for (shared/asked.py), their battles and what came of them.
 
 matchups/ID/battles/NNNNN.json.gz   one file a battle, written once and never changed
+matchups/ID/sums/NNNNN.json         what SUMMED_TOGETHER battles from NNNNN on sum up to (shared/standings.py)
 matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
 matchups/ID/failures/NNNNN.txt      why the shard that begins at battle NNNNN failed; the report, after the last
 matchups/ID/run.json.gz, report.html
@@ -9,7 +10,7 @@ matchups/ID/run.json.gz, report.html
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -17,14 +18,18 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from shared.asked import Asked
-from shared.errors import NotFound, broken
+from shared.errors import NotFound, Unreachable, broken
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
 from shared.verdicts.sequential import SequentialTest
 
 T = TypeVar("T")
 
-_BATTLE = "battles/{:05d}.json.gz"
+PIECE_BYTES = 1 << 20
+SUMMED_TOGETHER = 256
+"""Battles that are summed up together. An even number, so that no pair is cut."""
+_ENDING = ".json.gz"
+_BATTLE = "battles/{:05d}" + _ENDING
 
 
 class Matchups(Asked[MatchupRequest]):
@@ -42,7 +47,12 @@ class Matchups(Asked[MatchupRequest]):
 
     def recorded(self, id: str) -> frozenset[int]:
         """Indices of the battles that have a record."""
-        return frozenset(self.numbered(id, "battles"))
+        names = self.files.files(self.path(id, "battles"))
+        return frozenset(int(name[: -len(_ENDING)]) for name in names if name[0].isdigit() and name.endswith(_ENDING))
+
+    def battles_changed_ns(self, id: str) -> int | None:
+        """When a battle was recorded or removed last, in nanoseconds; None where that cannot be told."""
+        return self.files.changed_ns(self.path(id, "battles"))
 
     def battle(self, id: str, index: int) -> BattleRecord:
         """One battle's record. Raises NotFound where there is none, and where it cannot be read: it is set aside."""
@@ -78,7 +88,25 @@ class Matchups(Asked[MatchupRequest]):
         """Battles that broke are played again."""
         for index, played in self.played(id).items():
             if played.winner is None:
+                self._forget_sums(id, index)
                 self.files.remove(self._battle(id, index))
+
+    # ── sums ────────────────────────────────────────────────────────────────────────────────────────
+
+    def sums(self, id: str, number: int) -> bytes:
+        """What was kept of a block of battles. Raises NotFound."""
+        return self.files.read(self._sums(id, number), f"nothing is kept of block {number} of matchup {id}")
+
+    def write_sums(self, id: str, number: int, raw: bytes) -> None:
+        """Keep them."""
+        self.files.write(self._sums(id, number), raw)
+
+    def _forget_sums(self, id: str, index: int) -> None:
+        # Before the record goes: what is played in its place may end otherwise.
+        self.files.remove(self._sums(id, index // SUMMED_TOGETHER))
+
+    def _sums(self, id: str, number: int) -> str:
+        return self.path(id, f"sums/{number * SUMMED_TOGETHER:05d}.json")
 
     # ── looks ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -94,18 +122,19 @@ class Matchups(Asked[MatchupRequest]):
 
     # ── results ─────────────────────────────────────────────────────────────────────────────────────
 
-    def write_run(self, id: str, run: Run) -> None:
-        """Store the run, atomically."""
-        self.files.write(self.path(id, "run.json.gz"), _packed(run.model_dump_json(exclude_none=False)))
+    def write_run(self, id: str, pieces: Iterable[bytes]) -> None:
+        """Store the run's JSON, which comes gzipped and piece by piece, atomically."""
+        self.files.write_pieces(self.path(id, "run.json.gz"), pieces)
 
-    def run_json(self, id: str) -> bytes:
-        """The run's JSON text. Raises NotFound before the report was written."""
+    def run_pieces(self, id: str, *, gzipped: bool = False) -> Iterator[bytes]:
+        """The run's JSON text, piece by piece. Raises NotFound before the report was written, with the first piece."""
         self.request(id)
-        return gzip.decompress(self.files.read(self.path(id, "run.json.gz"), f"matchup {id} has no run yet"))
+        packed = self.files.pieces(self.path(id, "run.json.gz"), f"matchup {id} has no run yet")
+        return packed if gzipped else unpacked(packed)
 
     def run(self, id: str) -> Run:
         """The run. Raises NotFound before the report was written."""
-        return parse_run(self.run_json(id), f"the run of matchup {id}")
+        return parse_run(b"".join(self.run_pieces(id)), f"the run of matchup {id}")
 
     def write_report(self, id: str, html: str) -> None:
         """Store the report, atomically."""
@@ -134,9 +163,21 @@ class Matchups(Asked[MatchupRequest]):
             why = broken(path, error).message
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
             why = f"{path} cannot be read: {error}"
+        with suppress(Unreachable):
+            self._forget_sums(id, index)
         self.set_aside(id, _BATTLE.format(index), why)
         raise NotFound(absent)
 
 
 def _packed(text: str) -> bytes:
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
+
+
+def unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What was gzipped, in pieces of PIECE_BYTES at most, however well it was packed."""
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    for packed in pieces:
+        while packed:
+            yield unpack.decompress(packed, PIECE_BYTES)
+            packed = unpack.unconsumed_tail
+    yield unpack.flush()

@@ -105,6 +105,11 @@ class Store:
         with self._reached("reached", absent):
             return obstore.head(self._objects, self._root + path)["last_modified"].astimezone(UTC)
 
+    def changed_ns(self, path: str) -> int | None:
+        """When a name was added to a folder or taken away last, in nanoseconds; None in a bucket, and of no folder."""
+        with self._reached("reached"):
+            return on_disk.stat().st_mtime_ns if (on_disk := self.on_disk(path)) and on_disk.exists() else None
+
     def write(self, path: str, raw: bytes) -> None:
         """Write or replace a small file, atomically."""
         self._put(path, raw)
@@ -223,11 +228,11 @@ def _rename_into_place(folder: Path, files: Mapping[str, Content]) -> None:
 def _write(path: Path, content: Content) -> None:
     """A new file, on the disk when this returns: what has its name before that may be empty after a power cut."""
     with path.open("xb") as target:
-        if isinstance(content, Path):
+        if not isinstance(content, Path):
+            target.writelines([content] if isinstance(content, bytes) else content)
+        else:
             with content.open("rb") as source:
                 shutil.copyfileobj(source, target, _PIECE_BYTES)
-        else:
-            target.writelines([content] if isinstance(content, bytes) else content)
         target.flush()
         os.fsync(target.fileno())
 

@@ -204,14 +204,10 @@ def play_suite(
 
 
 def _sum_up(row: BenchMatchup, matchups: Matchups) -> Run:
-    from services.reporter.report import render
+    from services.reporter.report import write_results
     from services.reporter.run import run_of
 
-    run = run_of(matchups, row.matchup_id)
-    if run.battles:
-        matchups.write_run(row.matchup_id, run)
-        matchups.write_report(row.matchup_id, render(run))
-    return run
+    return (write_results if matchups.recorded(row.matchup_id) else run_of)(matchups, row.matchup_id)
 
 
 def table(suite: Bench, runs: Iterable[Run]) -> list[str]:

@@ -115,7 +115,7 @@ def _in_processes(
     advance: Callable[[Tally], None],
 ) -> Tally:
     for winners in in_processes(play, items, min(processes, len(items)) or 1):
-        tally = _sum(tally, Tally.of(winners))
+        tally += Tally.of(winners)
         advance(tally)
     return tally
 
@@ -179,12 +179,6 @@ def _write(path: Path, raw: bytes) -> None:
         replace_file(path, raw)
     except OSError as error:
         raise AlphaStralError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _sum(one: Tally, other: Tally) -> Tally:
-    return Tally(
-        one.p1_wins + other.p1_wins, one.p2_wins + other.p2_wins, one.draws + other.draws, one.broken + other.broken
-    )
 
 
 def selfplay(

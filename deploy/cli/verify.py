@@ -8,6 +8,7 @@ that took and what it cost, and, of a baseline, who substituted for whom, where 
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import isclose
 
 from pydantic import BaseModel
 
@@ -17,7 +18,7 @@ from services.reporter.run import assemble, records_of
 from shared.battle.contract import CONTRACTS
 from shared.errors import BrokenRecord, UsageError
 from shared.policies import KINDS, parse_policy
-from shared.records import BattleRecord, MatchupRequest, Run
+from shared.records import Asking, BattleRecord, MatchupRequest, Run
 from shared.verdicts.sequential import Decided
 
 SIMULATOR = "pokemon-showdown"
@@ -121,5 +122,14 @@ def _in_rows(kind: str, rows: Iterable[BaseModel], again: Iterable[BaseModel]) -
 def _in_fields(where: str, recorded: BaseModel, again: BaseModel) -> Iterator[Divergence]:
     # A field that the file lacks, because it is older, says nothing.
     for name in type(recorded).model_fields:
-        if name in recorded.model_fields_set and getattr(recorded, name) != getattr(again, name):
+        if name in recorded.model_fields_set and not _same(getattr(recorded, name), getattr(again, name)):
             yield Divergence(f"{where}, {name}", getattr(recorded, name), getattr(again, name))
+
+
+def _same(recorded: object, again: object) -> bool:
+    """Whether two values are, but for the last digits of a sum, which hang on the version of Python."""
+    if isinstance(recorded, float) and isinstance(again, float):
+        return isclose(recorded, again, rel_tol=1e-9)
+    if isinstance(recorded, Asking) and isinstance(again, Asking):
+        return all(_same(getattr(recorded, name), getattr(again, name)) for name in Asking.model_fields)
+    return recorded == again

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.arena.checks import check_matchup, named_by_the_operator, pinned
-from services.arena.standings import Standings
 from services.arena.views import BySide, MatchupLine, MatchupLinks, MatchupStatus, ProbablyLeft
 from shared.errors import UsageError
 from shared.jobs.routes import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteReport
@@ -15,6 +14,7 @@ from shared.policies import PolicySpec, asks_a_model
 from shared.records import MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.standings import Standings
 from shared.store import Store
 from shared.tournaments import Tournaments
 from shared.verdicts.intervals import win_rate
@@ -68,14 +68,14 @@ class Progress:
     """The latest look at a matchup that is played until decided."""
 
     @classmethod
-    def of(cls, store: Store, matchup_id: str) -> "Progress":
-        """Read it. Raises NotFound for an unknown matchup."""
+    def of(cls, store: Store, matchup_id: str, recorded: frozenset[int] | None = None) -> "Progress":
+        """Read it, but for what is known to be `recorded`. Raises NotFound for an unknown matchup."""
         matchups = Matchups(store)
         cancelled = matchups.cancelled(matchup_id)
         return cls(
             matchup_id,
             matchups.request(matchup_id),
-            matchups.recorded(matchup_id),
+            matchups.recorded(matchup_id) if recorded is None else recorded,
             matchups.failures(matchup_id),
             cancelled is not None,
             matchups.has_report(matchup_id),
@@ -143,6 +143,8 @@ class Progress:
         return WriteReport(matchup_id=self.matchup_id, revision=revision)
 
     def _open_shards(self) -> list[range]:
+        if len(self.recorded) == self.request.battles:
+            return []
         cut = shards_of(self.request)
         if self.request.until_decided and (self.decided or any(shard.start in self.failures for shard in cut)):
             # Looks go in order, so after a shard that failed there is nothing to be found out any more.
@@ -191,7 +193,7 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
         return pinned(request, self._registry, self._settings, before=before)
 
     def jobs(self, id: str) -> Iterator[Payload]:
-        return Progress.of(self._store, id).jobs()
+        return self._progress(id).jobs()
 
     def after_cancelling(self, id: str) -> Iterator[Payload]:
         yield Progress.of(self._store, id).report()
@@ -199,11 +201,12 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
             yield look
 
     def listed(self, id: str) -> MatchupLine:
-        return MatchupLine.model_validate(self._line(Progress.of(self._store, id)))
+        return MatchupLine.model_validate(self._line(self._progress(id)))
 
     def standing(self, id: str) -> MatchupStatus:
-        progress = Progress.of(self._store, id)
-        standing = self._standings.of(id, progress.recorded)
+        # First: what cannot be read when it is summed up is recorded no more.
+        standing = self._standings.of(id, self._standings.recorded(id))
+        progress = self._progress(id)
         tally, rate = standing.tally, win_rate(standing.scores)
         return MatchupStatus(
             **self._line(progress),
@@ -223,6 +226,9 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
             sequential_test=progress.test,
             probably_left=self._left(progress, standing.cost_usd),
         )
+
+    def _progress(self, id: str) -> Progress:
+        return Progress.of(self._store, id, self._standings.recorded(id))
 
     def _line(self, progress: Progress) -> dict[str, Any]:
         own, request = f"/matchups/{progress.matchup_id}", progress.request

@@ -21,6 +21,7 @@ from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard
 from shared.matchups import Matchups
 from shared.policies import asks_a_model
 from shared.records import BattleRecord, MatchupRequest
+from shared.standings import Standings
 from shared.store import Store
 from shared.verdicts.sequential import Decided
 
@@ -55,6 +56,8 @@ def play_shard(payload: PlayShard, context: Context) -> None:
                 matchups.cancel(matchup_id, budget.stopped)
             if _missing(payload, store) and not _has_ended(store, matchup_id):
                 raise HandedBack
+            if not context.in_person:
+                Standings(store).keep(matchup_id, payload.start, min(payload.stop, request.battles), request.battles)
     if playing or not missing or not matchups.has_report(matchup_id):
         _go_on(context, matchup_id)
 

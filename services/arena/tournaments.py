@@ -11,7 +11,6 @@ from typing import Any
 
 from services.arena.checks import check_matchup, named_by_the_operator, pin
 from services.arena.matchups import Progress
-from services.arena.standings import Standings
 from services.arena.views import TournamentLine, TournamentLinks, TournamentMatchup, TournamentStatus
 from shared.errors import UsageError
 from shared.jobs.routes import LookAtTournament, Payload, WriteLeaderboard
@@ -20,6 +19,7 @@ from shared.policies import PolicySpec
 from shared.records import MatchupRequest
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.standings import Standings
 from shared.store import Store
 from shared.tournaments import Ended, How, NewTournament, RatingTable, Suite, Tournaments, matchup_id, revision
 from shared.verdicts.ratings import most_worth
@@ -116,7 +116,7 @@ class TournamentProgress:
         still_open: dict[int, Progress] = {}
         for number, name in enumerate(tournaments.matchup_ids(tournament_id)):
             if number not in ended:
-                progress = Progress.of(store, name)
+                progress = Progress.of(store, name, standings.recorded(name))
                 if progress.settled:
                     ended[number] = _ended(number, progress, standings)
                 else:

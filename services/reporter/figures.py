@@ -1,4 +1,4 @@
-"""Every figure of a report, computed once from its run.
+"""Every figure of a report, gathered in one pass over its battles, however many there are.
 
 A run file may be old (the original project's fields and nothing else), broken off, or empty: a figure that cannot be
 had is empty or None, never a guess. Decisions whose policy an old file leaves open, because a policy met itself, count
@@ -9,13 +9,17 @@ Three sets of decisions are meant, and each docstring says which:
 were asked for and not substituted. An old file does not tell decisions with one legal action apart.
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import floor, isfinite, sqrt
 from statistics import mean, median
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from services.reporter.labels import sides
 from shared.battle.decision import Outcome, Reason
@@ -25,7 +29,6 @@ from shared.verdicts.scores import Played, Scores, Tally, Winner, own_choices, r
 
 Side = Literal["p1", "p2", "both"]
 """Whose a decision is."""
-_Stats = Mapping[Side, Sequence[TurnStat]]
 
 EFFECTIVENESS_CLASSES = ("no effect", "¼ or less", "½", "neutral", "double", "4 times or more")
 MAX_CURVE_POINTS = 400
@@ -34,6 +37,7 @@ MAX_LENGTH_BINS = 24
 MAX_VIOLIN_POINTS = 500
 MAX_REASONINGS = 200
 MAX_REASONING_CHARACTERS = 1_500
+MAX_BROKEN = 20
 _FINE_FROM_BATTLES = 500
 """From here on the interval is narrow enough that a decimal of a percentage means something."""
 _OWN = (Outcome.CHOSEN, Outcome.CHOSEN_AFTER_SECOND_ASK)
@@ -143,7 +147,13 @@ class Figures:
     curve: tuple[WinRate, ...]
     """p1's win rate after the finished battles, in the run's order, in at most MAX_CURVE_POINTS points."""
     grid: tuple[tuple[RunBattle, ...], ...]
-    """The battles in order, the two of a pair together; at most MAX_CELLS of them."""
+    """The battles in order, the two of a pair together; the first MAX_CELLS of them, without their logs."""
+    battles: int
+    """How many the run lists; none in a file that has only a summary."""
+    broken: tuple[RunBattle, ...]
+    """The first MAX_BROKEN that broke."""
+    teams: frozenset[tuple[str, str]]
+    workers: int
     pairs: PairFigures | None
     """None where no pair was finished."""
     lengths: GameLengths | None
@@ -165,38 +175,140 @@ class Figures:
 
     @classmethod
     def of(cls, run: Run) -> "Figures":
-        """All of them."""
-        played, summary = played_of(run), run.summary
+        """All of them, of a run with its rows."""
+        gathered = Gathered()
+        gathered.add(run.battles, run.turn_stats)
+        return gathered.figures(run)
+
+
+class Gathered:
+    """What figures are made of, from as many battles as there are; of times alone each is kept, in 8 bytes."""
+
+    def __init__(self) -> None:
+        self._played: list[Played] = []
+        self._lengths: Counter[tuple[int, Winner]] = Counter()
+        self._first: list[RunBattle] = []
+        self._broken: list[RunBattle] = []
+        self._teams: set[tuple[str, str]] = set()
+        self._workers: set[str] = set()
+        self._sides: Mapping[Side, _Decided] = {"p1": _Decided(), "p2": _Decided(), "both": _Decided()}
+        self._reasonings: list[Reasoning] = []
+        self._reasonings_in_all = 0
+
+    def add(self, battles: Iterable[RunBattle], stats: Sequence[TurnStat]) -> None:
+        """The next battles of a run, and all of their decisions."""
+        substituted = {stat.battle_tag for stat in stats if stat.used_fallback}
+        for battle in battles:
+            self._add(battle, substituted=battle.battle_tag in substituted)
+        begun: set[tuple[Side, str, int]] = set()
+        for stat in stats:
+            side: Side = stat.policy or "both"
+            turn = (side, stat.battle_tag, stat.turn)
+            self._sides[side].add(stat, begins_turn=side == "both" or turn not in begun)
+            if stat.turn >= 1 and not stat.refused_by_simulator:
+                begun.add(turn)
+            if stat.reasoning and stat.reasoning.strip():
+                self._reasonings_in_all += 1
+                if len(self._reasonings) < MAX_REASONINGS:
+                    self._reasonings.append(_reasoning(stat))
+
+    def _add(self, battle: RunBattle, *, substituted: bool) -> None:
+        self._played.append(Played(battle.pair, battle.winner, substituted))
+        if battle.winner is not None:
+            self._lengths[battle.n_turns, battle.winner] += 1
+        for listed, wanted in (
+            (self._first, len(self._first) < MAX_CELLS),
+            (self._broken, battle.winner is None and len(self._broken) < MAX_BROKEN),
+        ):
+            if wanted:
+                listed.append(battle.model_copy(update={"input_log": None, "public_log": None}))
+        if battle.teams:
+            self._teams.add(battle.teams)
+        if battle.worker:
+            self._workers.add(battle.worker)
+
+    def figures(self, run: Run) -> Figures:
+        """The figures, and what `run` tells beside its rows."""
+        played, summary = self._played, run.summary
         tally = Tally(summary.p1_wins, summary.p2_wins, summary.draws, summary.broken)
+        if played:
+            tally = Tally.of(winner for _, winner, _ in played)
         rate = win_rate(scores_of(run, played))
-        after_each = list(running(played))
-        stats = _by_side(run)
-        said = [stat for stat in run.turn_stats if stat.reasoning and stat.reasoning.strip()]
-        return cls(
+        points = set(spread(sum(winner is not None for _, winner, _ in played), MAX_CURVE_POINTS))
+        sides = {side: of_side for side, of_side in self._sides.items() if of_side.decisions}
+        return Figures(
             run=run,
             names=_names(run),
-            tally=Tally.of(winner for _, winner, _ in played) if played else tally,
+            tally=tally,
             rate=rate,
             own=win_rate(Scores.of(own_choices(played))) if played else rate,
             decimals=_decimals(rate),
-            curve=tuple(win_rates([after_each[index] for index in spread(len(after_each), MAX_CURVE_POINTS)])),
-            grid=_grid(run),
+            curve=tuple(win_rates([scores for index, scores in enumerate(running(played)) if index in points])),
+            grid=_grid(self._first),
+            battles=len(played),
+            broken=tuple(self._broken),
+            teams=frozenset(self._teams),
+            workers=len(self._workers),
             pairs=_pairs(played),
-            lengths=_lengths(run),
-            substitutions=_substitutions(run, stats),
-            switches={side: found for side, of_side in stats.items() if (found := _switches(side, of_side))},
-            times={side: _times(of_side) for side, of_side in _only(stats, _timed).items()},
-            effectiveness={side: _effectiveness(of_side) for side, of_side in _only(stats, _damaging).items()},
-            outcomes={
-                side: Counter(stat.outcome for stat in of_side if stat.outcome) for side, of_side in stats.items()
+            lengths=_lengths(self._lengths),
+            substitutions=_substitutions(run, sides),
+            switches={side: found for side, of_side in sides.items() if (found := of_side.switch_rate)},
+            times={side: _times(of_side.times) for side, of_side in sides.items() if of_side.times},
+            effectiveness={
+                side: tuple(of_side.effectiveness) for side, of_side in sides.items() if any(of_side.effectiveness)
             },
-            reasons={
-                side: dict(Counter((s.outcome, s.reason) for s in found if s.outcome and s.reason).most_common())
-                for side, found in _only(stats, lambda stat: stat.reason is not None).items()
-            },
-            reasonings=tuple(_reasoning(stat) for stat in said[:MAX_REASONINGS]),
-            reasonings_in_all=len(said),
+            outcomes={side: of_side.outcomes for side, of_side in sides.items()},
+            reasons={side: dict(of_side.reasons.most_common()) for side, of_side in sides.items() if of_side.reason},
+            reasonings=tuple(self._reasonings),
+            reasonings_in_all=self._reasonings_in_all,
         )
+
+
+class _Decided:
+    """The decisions of one side."""
+
+    def __init__(self) -> None:
+        self.decisions = self.asked = self.substituted = 0
+        self.switches = self.choices = 0
+        self.times = array("d")
+        self.effectiveness = [0] * len(EFFECTIVENESS_CLASSES)
+        self.outcomes: Counter[Outcome] = Counter()
+        self.reasons: Counter[tuple[Outcome, Reason]] = Counter()
+        self.reason = False
+        """Whether any is told."""
+
+    def add(self, stat: TurnStat, *, begins_turn: bool) -> None:
+        """One decision.
+
+        One that does not begin a turn replaces a fainted Pokémon, or follows a move such as U-turn: no choice between
+        switching and attacking. Where an old file leaves open whose decision it was, all of them count.
+        """
+        self.decisions += 1
+        if stat.outcome:
+            self.outcomes[stat.outcome] += 1
+        if stat.reason:
+            self.reason = True
+            if stat.outcome:
+                self.reasons[stat.outcome, stat.reason] += 1
+        if stat.outcome is not Outcome.ONLY_ACTION:
+            self.asked += 1
+            self.substituted += stat.outcome is Outcome.SUBSTITUTED
+            if isfinite(stat.decision_ms) and stat.decision_ms >= 0:
+                self.times.append(stat.decision_ms)
+        if stat.outcome not in _OWN:
+            return
+        if stat.effectiveness is not None and stat.effectiveness >= 0:
+            self.effectiveness[_effectiveness_class(stat.effectiveness)] += 1
+        if begins_turn and stat.turn >= 1 and not stat.refused_by_simulator and stat.action_type in ("move", "switch"):
+            self.choices += 1
+            self.switches += stat.action_type == "switch"
+
+    @property
+    def switch_rate(self) -> SwitchRate | None:
+        """None where nothing was chosen."""
+        if not self.choices:
+            return None
+        return SwitchRate(self.switches, self.choices, wilson_interval(self.switches, self.choices))
 
 
 def played_of(run: Run) -> list[Played]:
@@ -218,7 +330,7 @@ def spread(count: int, most: int) -> list[int]:
     return [round(step * (count - 1) / (most - 1)) for step in range(most)]
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
+def quantile(ordered: Sequence[float] | NDArray[np.float64], share: float) -> float:
     """The value below which that share lies, between neighbours in proportion (Hyndman and Fan's type 7)."""
     position = share * (len(ordered) - 1)
     below = floor(position)
@@ -239,9 +351,8 @@ def _decimals(rate: WinRate | None) -> int:
     return 1 if hidden or rate.battles >= _FINE_FROM_BATTLES else 0
 
 
-def _grid(run: Run) -> tuple[tuple[RunBattle, ...], ...]:
-    numbered = enumerate(run.battles[:MAX_CELLS])
-    grouped = groupby(numbered, key=lambda item: -1 - item[0] if item[1].pair is None else item[1].pair)
+def _grid(battles: Sequence[RunBattle]) -> tuple[tuple[RunBattle, ...], ...]:
+    grouped = groupby(enumerate(battles), key=lambda item: -1 - item[0] if item[1].pair is None else item[1].pair)
     return tuple(tuple(battle for _, battle in group) for _, group in grouped)
 
 
@@ -255,17 +366,19 @@ def _pairs(played: Sequence[Played]) -> PairFigures | None:
     return PairFigures(both_p1, both_p2, len(finished) - both_p1 - both_p2) if finished else None
 
 
-def _lengths(run: Run) -> GameLengths | None:
+def _lengths(finished: Mapping[tuple[int, Winner], int]) -> GameLengths | None:
     """In bins of whole turns: the fewer battles, the fewer bins."""
-    finished = [(battle.n_turns, battle.winner) for battle in run.battles if battle.winner is not None]
     if not finished:
         return None
-    lengths = [turns for turns, _ in finished]
-    first, last = min(lengths), max(lengths)
-    width = _bin_width(last - first + 1, most=min(MAX_LENGTH_BINS, 2 + round(2 * sqrt(len(finished)))))
+    lengths = sorted(turns for (turns, _), battles in finished.items() for _ in range(battles))
+    first, last = lengths[0], lengths[-1]
+    width = _bin_width(last - first + 1, most=min(MAX_LENGTH_BINS, 2 + round(2 * sqrt(len(lengths)))))
     bins = []
     for low in range(first - first % width, last + 1, width):
-        won = Counter(winner for turns, winner in finished if low <= turns < low + width)
+        won: Counter[Winner] = Counter()
+        for (turns, winner), battles in finished.items():
+            if low <= turns < low + width:
+                won[winner] += battles
         bins.append(LengthBin(low, low + width - 1, won))
     return GameLengths(tuple(bins), first, median(lengths), mean(lengths), last)
 
@@ -280,36 +393,13 @@ def _bin_width(turns: int, *, most: int) -> int:
         scale *= 10
 
 
-def _by_side(run: Run) -> _Stats:
-    found: dict[Side, list[TurnStat]] = {"p1": [], "p2": [], "both": []}
-    for stat in run.turn_stats:
-        found[stat.policy or "both"].append(stat)
-    return {side: stats for side, stats in found.items() if stats}
-
-
-def _only(stats: _Stats, wanted: Callable[[TurnStat], bool]) -> _Stats:
-    """Those wanted, and only sides that have any."""
-    return {side: found for side, of_side in stats.items() if (found := [stat for stat in of_side if wanted(stat)])}
-
-
-def _asked(stat: TurnStat) -> bool:
-    return stat.outcome is not Outcome.ONLY_ACTION
-
-
-def _timed(stat: TurnStat) -> bool:
-    return _asked(stat) and isfinite(stat.decision_ms) and stat.decision_ms >= 0
-
-
-def _damaging(stat: TurnStat) -> bool:
-    return stat.outcome in _OWN and stat.effectiveness is not None and stat.effectiveness >= 0
-
-
-def _substitutions(run: Run, stats: _Stats) -> Mapping[Side, Substitutions]:
+def _substitutions(run: Run, sides: Mapping[Side, "_Decided"]) -> Mapping[Side, Substitutions]:
     summary = run.summary
-    found: dict[Side, Substitutions] = {}
-    for side, asked in _only(stats, _asked).items():
-        substituted = sum(stat.outcome is Outcome.SUBSTITUTED for stat in asked)
-        found[side] = Substitutions(substituted / len(asked), substituted, len(asked))
+    found = {
+        side: Substitutions(of_side.substituted / of_side.asked, of_side.substituted, of_side.asked)
+        for side, of_side in sides.items()
+        if of_side.asked
+    }
     if "both" not in found:
         told = Substitutions(summary.p1_fallback_rate, summary.p1_substitutions, summary.p1_decisions)
         found.setdefault("p1", told)
@@ -318,36 +408,15 @@ def _substitutions(run: Run, stats: _Stats) -> Mapping[Side, Substitutions]:
     return found
 
 
-def _switches(side: Side, stats: Iterable[TurnStat]) -> SwitchRate | None:
-    """None where nothing was chosen.
-
-    A second decision in the same turn replaces a fainted Pokémon, or follows a move such as U-turn: no choice between
-    switching and attacking. Where an old file leaves open whose decision it was, all of them count.
-    """
-    begun: set[tuple[str, int]] = set()
-    choices: list[TurnStat] = []
-    for stat in stats:
-        if stat.turn < 1 or stat.refused_by_simulator or (stat.battle_tag, stat.turn) in begun:
-            continue
-        if side != "both":
-            begun.add((stat.battle_tag, stat.turn))
-        if stat.outcome in _OWN and stat.action_type in ("move", "switch"):
-            choices.append(stat)
-    switches = sum(stat.action_type == "switch" for stat in choices)
-    return SwitchRate(switches, len(choices), wilson_interval(switches, len(choices))) if choices else None
+def _times(times: "array[float]") -> DecisionTimes:
+    ordered = np.sort(np.frombuffer(times))
+    points = tuple(float(ordered[index]) for index in spread(len(ordered), MAX_VIOLIN_POINTS))
+    half, most, nearly_all = (float(quantile(ordered, share)) for share in (0.5, 0.9, 0.99))
+    return DecisionTimes(len(ordered), half, most, nearly_all, points[-1], points)
 
 
-def _times(stats: Iterable[TurnStat]) -> DecisionTimes:
-    times = sorted(stat.decision_ms for stat in stats)
-    points = tuple(times[index] for index in spread(len(times), MAX_VIOLIN_POINTS))
-    half, most, nearly_all = (quantile(times, share) for share in (0.5, 0.9, 0.99))
-    return DecisionTimes(len(times), half, most, nearly_all, times[-1], points)
-
-
-def _effectiveness(stats: Iterable[TurnStat]) -> tuple[int, ...]:
-    multipliers = [stat.effectiveness or 0 for stat in stats]
-    classes = Counter(0 if each == 0 else 1 + sum(each >= bound for bound in (0.5, 1, 2, 4)) for each in multipliers)
-    return tuple(classes[index] for index in range(len(EFFECTIVENESS_CLASSES)))
+def _effectiveness_class(multiplier: float) -> int:
+    return 0 if multiplier == 0 else 1 + sum(multiplier >= bound for bound in (0.5, 1, 2, 4))
 
 
 def _reasoning(stat: TurnStat) -> Reasoning:

@@ -21,20 +21,21 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from services.reporter.charts import charts
-from services.reporter.figures import MAX_CELLS, Figures, Side
+from services.reporter.figures import MAX_CELLS, Figures, Gathered, Side
 from services.reporter.films import Document
-from services.reporter.run import run_of
+from services.reporter.run import RunWriter, rows_of, told_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, policy_table
+from services.reporter.sums import RunSums
 from services.reporter.verdict import verdict
 from shared.jobs import Context
 from shared.jobs.routes import LookAtMatchup, WriteReport
 from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run, RunBattle
+from shared.standings import KeepsSums
 from shared.text import as_name, count, duration, milliseconds, percent, percent_range, several, shown
 from shared.verdicts.intervals import EXPLAINED
 
 _MAX_WHOLE_CHARACTERS = 300
-_MAX_BROKEN_LISTED = 20
 _FEW_CELLS = 120
 
 
@@ -49,7 +50,12 @@ class _Cell:
 
 def render(run: Run) -> str:
     """The report of a run. The same run gives the same page, whatever the day."""
-    figures = Figures.of(run)
+    return render_figures(Figures.of(run))
+
+
+def render_figures(figures: Figures) -> str:
+    """The same, of a run whose rows are nowhere in memory."""
+    run = figures.run
     sections = charted(figures)
     return page(
         "report.html.j2",
@@ -62,11 +68,10 @@ def render(run: Run) -> str:
         charted=sections,
         charts=_inside_a_script(charts(figures, [section.name for section in sections])),
         grid=[[_cell(battle, figures.names) for battle in group] for group in figures.grid],
-        few_cells=len(run.battles) <= _FEW_CELLS,
-        cells_left_out=max(0, len(run.battles) - MAX_CELLS),
-        broken=[battle for battle in run.battles if battle.winner is None][:_MAX_BROKEN_LISTED],
+        few_cells=figures.battles <= _FEW_CELLS,
+        cells_left_out=max(0, figures.battles - MAX_CELLS),
         outcome_names=OUTCOME_NAMES,
-        facts=tuple(_facts(run)),
+        facts=tuple(_facts(figures)),
         interval=EXPLAINED,
         command=command_line(run.request) if run.request else None,
         style=template_text("report.css"),
@@ -146,9 +151,9 @@ def command_line(request: MatchupRequest) -> str:
     return shlex.join(["alphastral", "battle", *given])
 
 
-def _facts(run: Run) -> Iterator[tuple[str, str]]:
+def _facts(figures: Figures) -> Iterator[tuple[str, str]]:
     """What one needs to know to play the matchup again, and to trust that it is the same."""
-    request = run.request
+    run, request = figures.run, figures.run.request
     if run.matchup_id:
         yield "Matchup", run.matchup_id
     if run.created_at:
@@ -158,15 +163,13 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "Seed", str(request.seed)
         yield "Pairs", "yes: same seats, teams and dice, the policies exchanged" if request.pairs else "no"
         yield "Battlefield", request.battlefield
-    teams = sorted({" and ".join(battle.teams) for battle in run.battles if battle.teams})
-    if teams:
-        yield "Sample teams", "; ".join(teams)
+    if figures.teams:
+        yield "Sample teams", "; ".join(sorted(map(" and ".join, figures.teams)))
     seconds = run.summary.total_duration_s
     if seconds and isfinite(seconds):
         yield "Wall clock", duration(seconds)
-    workers = len({battle.worker for battle in run.battles if battle.worker})
-    if workers:
-        yield "Played by", count(workers, "worker")
+    if figures.workers:
+        yield "Played by", count(figures.workers, "worker")
     for title, mapping in (("Contract", run.contract), ("Versions", run.versions)):
         if mapping:
             yield title, several(mapping)
@@ -232,13 +235,30 @@ def write_report(payload: WriteReport, context: Context) -> None:
     while seen != (now := _seen(matchups, payload.matchup_id)):
         # Looked at again afterwards, so that a slow report of less never covers a later one of more.
         seen = now
-        run = run_of(matchups, payload.matchup_id)
-        matchups.write_run(payload.matchup_id, run)
-        matchups.write_report(payload.matchup_id, render(run))
+        summary = write_results(matchups, payload.matchup_id).summary
         matchups.forget(payload.matchup_id, matchups.request(payload.matchup_id).battles)
-        if len(run.battles) < seen[0]:
+        if (read := summary.n_games + summary.broken) < seen[0]:
             # Some could not be read, and are to be played again.
-            context.enqueue(LookAtMatchup(matchup_id=payload.matchup_id, revision=f"{len(run.battles)}-{seen[1]}"))
+            context.enqueue(LookAtMatchup(matchup_id=payload.matchup_id, revision=f"{read}-{seen[1]}"))
+
+
+def write_results(matchups: Matchups, matchup_id: str) -> Run:
+    """Write run, report and sums of what is recorded, in one pass over the records; the run without its rows."""
+    request = matchups.request(matchup_id)
+    told = told_of(matchups, matchup_id)
+    sums, gathered, kept = RunSums(request), Gathered(), KeepsSums(matchups, matchup_id)
+    with RunWriter(matchups.files.on_disk(matchups.path(matchup_id, ""))) as writer:
+        for record in matchups.battles(matchup_id):
+            battle, stats = rows_of(record, request)
+            sums.add(record)
+            gathered.add([battle], stats)
+            kept.add(record)
+            writer.add(battle, stats)
+        kept.end()
+        run = sums.run(matchup_id, **told)
+        matchups.write_run(matchup_id, writer.pieces(run))
+    matchups.write_report(matchup_id, render_figures(gathered.figures(run)))
+    return run
 
 
 def give_up_write_report(payload: WriteReport, context: Context, reason: str) -> None:

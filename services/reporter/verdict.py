@@ -15,6 +15,7 @@ from shared.verdicts.sequential import Decided
 _MANY_SUBSTITUTIONS = 0.05
 _NEXT_TO = 0.01
 """An interval that ends this close to one half might with one battle more have contained it."""
+_MAX_FAILURES = 20
 _TOO_FEW_BATTLES = 10
 """Below this, a guess at the true rate is no guess to plan with."""
 
@@ -188,8 +189,10 @@ def _caveats(figures: Figures) -> Iterator[str]:
         yield f"The matchup was cancelled with {count(summary.not_played, 'battle')} not played."
     elif summary.not_played:
         yield f"{count(summary.not_played, 'battle')} of the matchup {_was(summary.not_played)} not played."
-    for failure in run.failures:
+    for failure in run.failures[:_MAX_FAILURES]:
         yield f"A shard failed: {failure}"
+    if len(run.failures) > _MAX_FAILURES:
+        yield f"Why {len(run.failures) - _MAX_FAILURES:,} other shards failed is in the run file."
 
 
 def _own_win_rate(figures: Figures) -> Iterator[str]:

@@ -138,7 +138,14 @@ _ROWS = (
     ),
     _arena("look_at_matchup", LookAtMatchup, "{matchup_id}-look-{revision}", at_front=True),
     _arena("look_at_tournament", LookAtTournament, "{tournament_id}-look-{revision}", at_front=True),
-    _reporter("write_report", WriteReport, "{matchup_id}-report-{revision}", "services.reporter.report"),
+    _reporter(
+        "write_report",
+        WriteReport,
+        "{matchup_id}-report-{revision}",
+        "services.reporter.report",
+        # 100,000 battles of models, on a slow machine.
+        timeout_seconds=lambda _: 14_400,
+    ),
     _reporter(
         "write_leaderboard",
         WriteLeaderboard,

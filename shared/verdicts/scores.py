@@ -67,6 +67,14 @@ class Tally:
         """(wins + draws/2) / finished battles, from 0 to 1; None before the first finished battle."""
         return (self.p1_wins + self.draws / 2) / self.finished if self.finished else None
 
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.p1_wins + other.p1_wins,
+            self.p2_wins + other.p2_wins,
+            self.draws + other.draws,
+            self.broken + other.broken,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:

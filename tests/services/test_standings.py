@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import tests.standins.models as standins
-from services.arena.standings import Standings
 from services.reporter.leaderboard import Leaderboard, RatedRun, render_leaderboard, result_of, table
 from services.reporter.run import assemble
 from shared.battle.decision import Outcome
 from shared.errors import UsageError
 from shared.matchups import Matchups
 from shared.records import MatchupRequest, Run
+from shared.standings import Standings
 from shared.store import Store
 from shared.tournaments import DecisionTotals, MatchupResult
 from shared.verdicts.scores import Winner
