@@ -282,7 +282,7 @@ def check_format(name: str) -> Format:
     near = guess(name, dict.fromkeys([*FORMATS, *singles]))
     raise UnknownFormat(
         f"unknown format {name!r}; {near}the formats are: {', '.join(FORMATS)}; and with teams of your own the "
-        f"{len(singles)} other singles formats of Showdown that have a generation's own rules, as gen9ubers",
+        f"{len(set(singles) - FORMATS.keys())} other singles formats of Showdown that have a generation's own rules",
         field="format",
     )
 

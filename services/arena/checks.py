@@ -39,7 +39,8 @@ def check_matchup(
         if team is not None and not format.needs_team:
             raise UsageError(f"{format.id} draws its own teams", field=field)
         if team is None and format.needs_team and not format.has_teams:
-            raise UsageError(f"{format.id} is played with teams of your own: give team1 and team2", field=field)
+            missing = field if request.team1 or request.team2 else "format"
+            raise UsageError(f"{format.id} is played with teams of your own: give team1 and team2", field=missing)
         if team is not None and not team.strip():
             raise UsageError("this team is empty; leave it out to play one of ours", field=field)
 

@@ -274,7 +274,7 @@ def test_a_tournament_that_is_asked_for_is_stored_and_looked_at(place: Place) ->
         ({"policies": ["heuristic", "tgi:http://127.0.0.1:1"]}, "policies.1", "an address is for the command line"),
         ({"policies": ["heuristic", "tgi:other"]}, "policies.1", "no endpoint is called 'other'"),
         ({"policies": ["heuristic"]}, "policies", "at least 2"),
-        ({"format": "gen9ubers"}, "format", "unknown format"),
+        ({"format": "gen9ubers"}, "format", "teams of your own"),
         ({"anchors": ["nobody"]}, None, "among the policies"),
         ({"battles": 4, "budget": {"battles": 2}}, None, "not enough for one matchup"),
         ({"budget": {"battles": 40, "cost_usd": -1}}, "budget.cost_usd", "greater than 0"),
