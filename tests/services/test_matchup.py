@@ -249,12 +249,14 @@ async def test_in_every_generation_no_order_is_refused_and_no_baseline_substitut
 
 GEN1_TEAM = """
 Tauros
+EVs: 252 HP / 252 Atk / 252 Def / 252 SpA / 252 SpD / 252 Spe
 - Body Slam
 - Earthquake
 - Blizzard
 - Hyper Beam
 
 Starmie
+EVs: 252 HP / 252 Atk / 252 Def / 252 SpA / 252 SpD / 252 Spe
 - Thunderbolt
 - Blizzard
 - Recover
@@ -263,12 +265,14 @@ Starmie
 MONO_TEAM = """
 Gholdengo @ Leftovers
 Ability: Good as Gold
+EVs: 252 HP / 252 Spe
 Tera Type: Steel
 - Make It Rain
 - Shadow Ball
 
 Corviknight @ Leftovers
 Ability: Pressure
+EVs: 252 HP / 252 Spe
 Tera Type: Steel
 - Brave Bird
 - Roost
@@ -276,12 +280,14 @@ Tera Type: Steel
 NATIONAL_TEAM = """
 Charizard @ Charizardite X
 Ability: Blaze
+EVs: 252 HP / 252 Spe
 Tera Type: Fire
 - Flare Blitz
 - Dragon Claw
 
 Gyarados @ Waterium Z
 Ability: Intimidate
+EVs: 252 HP / 252 Spe
 Tera Type: Water
 - Waterfall
 - Earthquake
