@@ -8,15 +8,15 @@ matchups/ID/run.json.gz, report.html
 """
 
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
+from shared import foreign
 from shared.asked import Asked
 from shared.errors import NotFound, Unreachable, broken
 from shared.records import BattleRecord, MatchupRequest, Run, parse_run
@@ -25,6 +25,8 @@ from shared.verdicts.sequential import SequentialTest
 
 T = TypeVar("T")
 
+MAX_RECORD_BYTES = 256 << 20
+"""Of one battle: more than one in which two models say as much as they may, five times a turn, for a thousand turns."""
 PIECE_BYTES = 1 << 20
 SUMMED_TOGETHER = 256
 """Battles that are summed up together. An even number, so that no pair is cut."""
@@ -75,7 +77,7 @@ class Matchups(Asked[MatchupRequest]):
         """Index → pair and winner of every recorded battle. Reads no more of a record than that."""
 
         def read(raw: bytes) -> Played:
-            document: Any = json.loads(raw)
+            document = foreign.parse_json(raw)
             return Played(document["pair"], document["winner"])
 
         found: dict[int, Played] = {}
@@ -158,10 +160,10 @@ class Matchups(Asked[MatchupRequest]):
         """What `read` makes of a record. One that is cut, empty or another's is set aside, and counts as missing."""
         path, absent = self._battle(id, index), f"matchup {id} has no record of battle {index}"
         try:
-            return read(gzip.decompress(self.files.read(path, absent)))
+            return read(foreign.unpacked(self.files.read(path, absent), MAX_RECORD_BYTES))
         except ValidationError as error:
             why = broken(path, error).message
-        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             why = f"{path} cannot be read: {error}"
         with suppress(Unreachable):
             self._forget_sums(id, index)

@@ -14,8 +14,10 @@ from services.trainer import recipes
 from services.trainer.trainings import NewTraining
 from shared.errors import BrokenRecord, UsageError
 from shared.foreign import MAX_TOML_BYTES, parse_json, parse_toml, unpacked
+from shared.matchups import Matchups
 from shared.records import MAX_RUN_BYTES, parse_run, read_run
 from shared.settings import Settings
+from shared.store import Store
 
 DEEP = {
     "arrays": "a = " + "[" * 20_000,
@@ -132,3 +134,14 @@ def test_a_file_is_no_longer_than_it_may_be() -> None:
     for raw in (b"x" * 11, gzip.compress(b"x" * 11)):
         with pytest.raises(ValueError, match="larger than the 10 bytes"):
             unpacked(raw, 10)
+
+
+@pytest.mark.parametrize(
+    "raw", [gzip.compress(bytes(20 << 20), 9), gzip.compress(b"[" * 100_000), gzip.compress(b'{"pair": 1')]
+)
+def test_a_record_that_is_made_to_be_too_much_is_set_aside(raw: bytes, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write("matchups/m/battles/00000.json.gz", raw)
+
+    assert Matchups(store).played("m") == {}
+    assert Matchups(store).recorded("m") == frozenset()
