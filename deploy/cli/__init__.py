@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from keyword import iskeyword
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import CompletionItem, TyperGroup  # type: ignore[attr-defined]
 
 from shared.errors import AlphaStralError, HostUnfit, UsageError
 from shared.process import hang_up_as_terminate
@@ -25,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
         ("deploy.cli.play", ("battle", "try")),
         ("deploy.cli.queue", ("enqueue", "matchups", "matchup", "cancel", "resume", "up", "demo")),
         ("deploy.cli.judge", ("report", "show", "verify", "skew", "ratings")),
+        ("deploy.cli.export", ("export",)),
         ("deploy.cli.tournament", ("tournament",)),
         ("deploy.cli.bench", ("bench",)),
         ("deploy.cli.selfplay", ("selfplay",)),
@@ -63,6 +65,11 @@ class _Group(TyperGroup):
         super().__init__(**given)
         self.commands = _Commands()  # type: ignore[assignment]
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, without importing them, and the options."""
+        options = super(TyperGroup, self).shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=said(name)) for name in COMMANDS if name.startswith(incomplete)] + options
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """What each does, without importing it."""
         with formatter.section("Commands"):
@@ -90,16 +97,17 @@ def _source(module: str) -> ast.Module:
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Language models in Pokémon Showdown battles: who won, and how sure we are.",
 )
 
 
-@app.callback()
-def _options() -> None:
-    pass
+@app.callback(invoke_without_command=True)
+def _options(show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if show_version:
+        typer.echo(f"alphastral {version('alphastral')}")
+        raise typer.Exit
 
 
 def main() -> None:

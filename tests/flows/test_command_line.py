@@ -4,6 +4,7 @@ import gzip
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -119,9 +120,22 @@ def test_help_imports_no_large_library_and_tells_of_every_command(tmp_path: Path
 
     *said, modules = told.stdout.splitlines()
     ours = {name for name in modules.split() if name.split(".")[0] in ("deploy", "services", "shared")}
-    assert ours == {"deploy", "deploy.cli", "shared", "shared.errors"}
+    assert ours == {"deploy", "deploy.cli", "shared", "shared.errors", "shared.process"}
     assert not {"numpy", "obstore", "pydantic", "redis", "rich", "torch"} & set(modules.split())
     assert {line.split()[0] for line in said if line[:2] == "  " and line[2] not in " -"} > set(COMMANDS)
+
+
+def test_the_version_and_the_completion_of_a_commands_name_cost_no_import(tmp_path: Path) -> None:
+    def told(*arguments: str, **environment: str) -> list[str]:
+        return alphastral(*arguments, folder=tmp_path, **environment).stdout.split()
+
+    completing = {"COMP_WORDS": "alphastral mat", "COMP_CWORD": "1", "_ALPHASTRAL_COMPLETE": "complete_bash"}
+    code = "import sys; sys.argv[0] = 'alphastral'; from deploy.cli import app; app(prog_name='alphastral')"
+    environment = child_environment(PYTHONPATH=str(Path(__file__).parents[2]), **completing)
+    completed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+    assert told("--version") == ["alphastral", version("alphastral")]
+    assert completed.stdout.split() == ["matchups", "matchup"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
