@@ -18,6 +18,8 @@ LONGER: dict[str, str] = {
     "services/arena/battlefields/server.py": "one conversation: log in, challenge, fight, watch",
     "services/inference/requests.py": "what may be asked, and how it becomes work",
     "services/inference/supervisor.py": "one engine: which version it serves, and how it is started and watched",
+    "services/arena/backends/answers.py": "what a server sends: its document, its choice, the answer in it",
+    "services/arena/backends/transport.py": "the way to an endpoint, and what can go wrong on it",
     "services/arena/play.py": "a battle of a matchup, from its seeds to its record",
     "services/reporter/charts.py": "one function a chart",
     "services/reporter/leaderboard.py": "a table from its runs to its page, and a tournament's",

@@ -18,7 +18,7 @@ from services.arena.budget import Price, price_of, read_prices
 from services.arena.player import Exchanges, View
 from services.arena.policies import Connect
 from services.arena.policies.baselines import max_damage
-from services.arena.policies.probe import FirstAnswer, first_answer
+from services.arena.policies.probe import VARIABLES, FirstAnswer, first_answer
 from shared.battle.action import Action, Forfeit
 from shared.battle.completion import parse
 from shared.battle.contract import CONTRACTS
@@ -55,15 +55,14 @@ def connector(
     wants one.
     """
     prices = read_prices(settings.prices_file)
-    keys = {"mistral": ("MISTRAL_API_KEY", settings.mistral_api_key), "hf": ("HF_TOKEN", settings.hf_token)}
-    openai_key = ("OPENAI_API_KEY", settings.openai_api_key)
+    keys = {"mistral": settings.mistral_api_key, "hf": settings.hf_token, "openai": settings.openai_api_key}
 
     def connect(spec: PolicySpec) -> LanguageModel:
         if spec.kind == "local":
             raise UsageError(f"{spec.text!r} needs the built-in server, which does not run here")
-        known_as = openai_key if spec.kind == "openai" and _is_openais_own(spec, settings) else keys.get(spec.kind)
-        if known_as is not None and known_as[1] is None:
-            raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {known_as[0]}, or write it into .env")
+        always = spec.kind != "openai" or urlsplit(spec.url or settings.openai_url).hostname == "api.openai.com"
+        if always and keys.get(spec.kind, ...) is None:
+            raise UsageError(f"{spec.kind}:{spec.model} wants a key: set {VARIABLES[spec.kind]}, or write it into .env")
         backend = make_backend(spec, settings, limiter, waits_for_first=waits_for(spec))
         host = urlsplit(f"//{backend.endpoint}").hostname or ""
         return LanguageModel(
@@ -75,10 +74,6 @@ def connector(
         )
 
     return connect
-
-
-def _is_openais_own(spec: PolicySpec, settings: Settings) -> bool:
-    return urlsplit(spec.url or settings.openai_url).hostname == "api.openai.com"
 
 
 def _registered(spec: PolicySpec, settings: Settings) -> Mapping[str, str] | None:
@@ -139,8 +134,7 @@ class LanguageModel:
             log.info("%s does not say what it serves: %s", self.backend.endpoint, error.message)
             return
         if self.spec.url is None and len(served) == 1:
-            # It is the endpoint that the policy names; what is served there is called as its server calls it.
-            self.backend.model = served[0].id
+            self.backend.model = served[0].id  # It is the endpoint that the policy names.
         mine = [each for each in served if each.id == self.spec.model or (len(served) == 1 and not self.spec.model)]
         if mine:
             self._check(mine[0].id, mine[0].contract)

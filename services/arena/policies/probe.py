@@ -29,7 +29,8 @@ QUESTIONS_IN_A_BATTLE = 25
 """As counted in gen9randombattle against `heuristic`; docs/models.md."""
 _LISTING_SECONDS = 3.0
 _SHOWN = 8
-_VARIABLES = {"mistral": "MISTRAL_API_KEY", "hf": "HF_TOKEN", "openai": "OPENAI_API_KEY"}
+VARIABLES = {"mistral": "MISTRAL_API_KEY", "hf": "HF_TOKEN", "openai": "OPENAI_API_KEY"}
+"""Kind of policy → what its own API's key is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ async def _explained(model: "LanguageModel", why: str) -> str:
     if status is None:
         return told
     if "key is refused" in why:
-        where = "its key in the endpoints file" if spec.url or spec.kind == "tgi" else _VARIABLES[spec.kind]
+        where = "its key in the endpoints file" if spec.url or spec.kind == "tgi" else VARIABLES[spec.kind]
         return f"{told}; see to {where}"
     if status[1] not in ("400", "404", "422"):
         return told
