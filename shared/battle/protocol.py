@@ -219,25 +219,26 @@ class TurnTracker:
             self.weather = None if subject == "none" else subject
 
     def _see_pokemon(self, kind: str, subject: str, seat: Seat, rest: Sequence[str]) -> None:
-        match kind, *rest:
-            case (("switch" | "drag"), _, condition, *_):
-                self._add(seat, "switch", "dragged" if kind == "drag" else "")
-                self._hp_percent[subject] = hp_percent(condition)
-            case "move", name, *_:
-                self._add(seat, "move", name)
-                if name not in self._moves[seat]:
-                    self._moves[seat].append(name)
-            case "cant", reason, *_:
-                self._add(seat, "cant", reason)
-            case "-terastallize", type_name, *_:
-                self._add(seat, "tera", type_name)
-            case "faint", *_:
-                self._add(seat, "faint")
-            case (("-damage" | "-heal" | "-sethp"), condition, *sources):
-                lost = self._hp_percent.get(subject, 100) - hp_percent(condition)
-                self._hp_percent[subject] = hp_percent(condition)
-                if kind == "-damage" and not any(source.startswith("[from]") for source in sources):
-                    self._credit(seat, lost)
+        # A chain of comparisons: a match over all parts of every line costs datasets a twentieth of their time.
+        if kind == "faint":
+            self._add(seat, "faint")
+        elif not rest:
+            return
+        elif kind in ("-damage", "-heal", "-sethp"):
+            hp = hp_percent(rest[0])
+            lost = self._hp_percent.get(subject, 100) - hp
+            self._hp_percent[subject] = hp
+            if kind == "-damage" and not any(source.startswith("[from]") for source in rest[1:]):
+                self._credit(seat, lost)
+        elif kind == "move":
+            self._add(seat, "move", rest[0])
+            if rest[0] not in self._moves[seat]:
+                self._moves[seat].append(rest[0])
+        elif kind in ("switch", "drag") and len(rest) > 1:
+            self._add(seat, "switch", "dragged" if kind == "drag" else "")
+            self._hp_percent[subject] = hp_percent(rest[1])
+        elif kind in ("cant", "-terastallize"):
+            self._add(seat, "cant" if kind == "cant" else "tera", rest[0])
 
     def _add(self, seat: Seat, what: Happening, detail: str = "") -> None:
         shown = self.field.active.get(seat)
@@ -248,4 +249,5 @@ class TurnTracker:
         # A move's own damage follows its line; crashes and recoil name their source and come with `[from]`.
         last = self._this_turn[-1] if self._this_turn else None
         if last is not None and last.what == "move" and (last.who == "own") == (victim != self.seat):
-            self._this_turn[-1] = replace(last, damage_percent=(last.damage_percent or 0) + max(0, percent))
+            total = (last.damage_percent or 0) + max(0, percent)
+            self._this_turn[-1] = Event(last.who, last.what, last.pokemon, last.detail, total)
