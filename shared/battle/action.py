@@ -137,11 +137,11 @@ def _moves(active: Mapping[str, Any]) -> tuple[Move, ...]:
         usable = not (max_moves[index] if dynamaxed else listed_move).get("disabled")
         if usable:
             moves.append(Move(slot, move_id, name))
-            moves.extend(
-                Move(slot, move_id, name, gimmick)
-                for gimmick in gimmicks
-                if gimmick != "dynamax" or max_moves is None or not max_moves[index].get("disabled")
-            )
+        for gimmick in gimmicks:
+            # A max move is disabled for reasons of its own, and may be chosen where the move itself may not.
+            of_max = gimmick == "dynamax" and max_moves is not None
+            if (not max_moves[index].get("disabled")) if of_max else usable:
+                moves.append(Move(slot, move_id, name, gimmick))
         if index < len(z_moves) and z_moves[index]:
             moves.append(Move(slot, move_id, name, "zmove"))
     return tuple(moves)

@@ -119,5 +119,5 @@ def _seen(pokemon: PokemonState) -> dict[str, Any]:
 
 
 def _counted(name: str, number: int) -> str:
-    # Of hazards that come in layers poke-env tells how many, of the rest the turn that they began in.
+    # Of hazards that come in layers a side tells how many, of the rest the turn that they began in.
     return f"{name} ×{number}" if name in ("spikes", "toxic spikes") and number > 1 else name

@@ -18,6 +18,7 @@ Category = Literal["Physical", "Special", "Status"]
 
 LATEST_GENERATION = 9
 SNAPSHOT = Path(__file__).parent / "data" / "pokedex.json"
+_ABILITIES = SNAPSHOT.with_name("abilities.json")
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9]+")
 
 
@@ -74,6 +75,8 @@ class Pokedex:
         self._cosmetic: Mapping[str, str] = snapshot["cosmetic"]
         self._abilities: Mapping[str, str] = snapshot["abilities"]
         self._items: Mapping[str, str] = snapshot["items"]
+        # No fact of a contract's own: it says what can be known of an ability that was not shown.
+        self._abilities_of = _as_of(generation, json.loads(_ABILITIES.read_bytes()))
         self._species_met: dict[str, Species | None] = {}
         self._moves_met: dict[str, MoveFacts | None] = {}
 
@@ -87,6 +90,11 @@ class Pokedex:
         """The types of that species or forme; none when it is unknown."""
         found = self.species(name)
         return found.types if found is not None else ()
+
+    def abilities(self, name: str) -> tuple[str, ...]:
+        """Ids of the abilities that this species or forme can have, that of a change of forme first."""
+        key = to_id(name)
+        return tuple(self._abilities_of.get(self._cosmetic.get(key, key), ())) if self.generation > 2 else ()
 
     def move(self, name: str) -> MoveFacts | None:
         """The move of that name or id; power written behind it (`Return 102`) is left aside."""

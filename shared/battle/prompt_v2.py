@@ -153,11 +153,12 @@ class _Page:
                 user_ability=own.ability,
                 target_ability=foe.ability,
             )
+        power = facts.power if action.told_power is None else action.told_power
         pp = next((move.pp for move in own.moves if move.name == action.name), None)
         shown = (
             attack_type(action.name, facts, user, weather=self.state.weather, ability=own.ability).lower(),
             facts.category.lower(),
-            str(facts.power) if facts.power else "",
+            str(power) if power else "",
             f"x{multiplier:g}" if multiplier is not None else "",
             f"acc{facts.accuracy}" if facts.accuracy not in (None, 100) else "",
             f"priority {facts.priority:+d}" if facts.priority else "",

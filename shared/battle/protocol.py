@@ -60,12 +60,18 @@ def read_details(details: str) -> tuple[str, int, str | None]:
 
 
 def hp_percent(condition: str) -> int:
-    """Remaining HP of a condition (`201/264 par`, `0 fnt`) in percent, rounded up: 0 only when fainted."""
+    """Remaining HP of a condition (`201/264 par`, `24/48y`, `0 fnt`) in percent, rounded up: 0 only when fainted."""
     amount = condition.split(" ", 1)[0]
-    current, _, maximum = amount.partition("/")
+    current, _, maximum = amount.rstrip("gyr").partition("/")
     if not current.isdigit() or not maximum.isdigit() or int(maximum) == 0:
         return 0
     return -(-100 * int(current) // int(maximum))
+
+
+def status_of(condition: str) -> str | None:
+    """Showdown's id of the status in a condition (`201/264 par`); None for none and for a fainted Pokémon."""
+    status = condition.partition(" ")[2]
+    return None if status in ("", "fnt") else status
 
 
 def renamed(line: Sequence[str], names: Mapping[str, str]) -> Line:
@@ -89,15 +95,18 @@ class InSight:
     species: str
     level: int
     own_types: tuple[str, ...]
-    """Without terastallization."""
+    """Without terastallization and without `added_type`."""
     tera_type: str | None = None
     """Only once terastallized."""
     transformed_into: str | None = None
+    added_type: str | None = None
+    """By Trick-or-Treat or Forest's Curse."""
 
     @property
     def types(self) -> tuple[str, ...]:
         """The types that count when it is attacked. The tera type Stellar leaves them as they were."""
-        return self.own_types if self.tera_type in (None, "Stellar") else (self.tera_type,)
+        types = self.own_types if self.tera_type in (None, "Stellar") else (self.tera_type,)
+        return (*types, self.added_type) if self.added_type else types
 
     @property
     def forme(self) -> str:
@@ -112,52 +121,82 @@ class FieldTracker:
         self.active: dict[Seat, InSight] = {}
         self.met: dict[str, InSight] = {}
         """Everyone who was ever in sight, by name without position (`p1: Sparky`), as it leaves the field."""
-        self._pokedex: Pokedex = pokedex(generation)
+        self.pokedex: Pokedex = pokedex(generation)
+        self._roosting: dict[Seat, tuple[str, ...]] = {}
+        """Types that come back when the turn ends."""
 
     def see(self, fields: Sequence[str]) -> None:
         """Take in one line, split at `|` (so that `fields[1]` is its kind). Most kinds change nothing."""
+        if self._roosting and fields[1] in ("upkeep", "turn"):
+            self._end_roosting()
         if len(fields) < 4 or (seat := seat_of(fields[2])) is None:
             return
         kind, ident, what = fields[1:4]
         shown = self.active.get(seat)
-        if kind in ("switch", "drag", "replace"):
+        if kind in ("switch", "drag") or (kind == "replace" and (shown is None or shown.ident != ident)):
             species, level, tera = read_details(what)
-            entered = InSight(ident, species, level, self._pokedex.types(species), tera)
+            if kind == "replace" and shown is not None:
+                # It came in as it is, but for its looks, and this line leaves out what it said then.
+                tera = tera or shown.tera_type
+            entered = InSight(ident, species, level, self.pokedex.types(species), tera)
             self.active[seat] = self.met[name_of(ident)] = entered
+            self._roosting.pop(seat, None)
         elif shown is not None and shown.ident == ident:
-            self.active[seat] = self._changed(shown, kind, what, fields[4:])
+            self.active[seat] = self._changed(seat, shown, kind, what, fields[4:])
 
-    def _changed(self, shown: InSight, kind: str, what: str, rest: Sequence[str]) -> InSight:
-        name = name_of(shown.ident)
+    def _changed(self, seat: Seat, shown: InSight, kind: str, what: str, rest: Sequence[str]) -> InSight:
         match kind:
             case "detailschange" | "-formechange":
-                species, _, tera = read_details(what)
-                types = self._pokedex.types(species)
-                changed = replace(shown, species=species, own_types=types, tera_type=shown.tera_type or tera)
-                # Unlike `detailschange`, a `-formechange` ends when the Pokémon leaves the field.
-                if kind == "detailschange":
-                    self.met[name] = changed
-                return changed
+                return self._change_forme(shown, what, lasts=kind == "detailschange")
             case "-terastallize":
+                name = name_of(shown.ident)
                 self.met[name] = replace(self.met[name], tera_type=what)
-                return replace(shown, tera_type=what)
-            case "-transform" if (seat := seat_of(what)) and (target := self.active.get(seat)):
-                return replace(shown, transformed_into=target.forme, own_types=target.own_types)
-            case "-start" if what == "typeadd" and rest and rest[0] not in shown.own_types:
-                return replace(shown, own_types=(*shown.own_types, rest[0]))
+                return replace(shown, tera_type=what, added_type=None)
+            case "-transform" if (copied := seat_of(what)) and (target := self.active.get(copied)):
+                types = self._roosting.get(copied, target.own_types)
+                return replace(shown, transformed_into=target.forme, own_types=types, added_type=target.added_type)
+            case "-start" if what == "typeadd" and rest:
+                return replace(shown, added_type=rest[0])
             case "-start" if what == "typechange" and rest:
                 return self._change_types(shown, rest)
             case "-end" if what == "typechange":
-                return replace(shown, own_types=self._pokedex.types(shown.forme))
+                return replace(shown, own_types=self.pokedex.types(shown.forme), added_type=None)
+            case "-singleturn" if what == "move: Roost" and "Flying" in shown.own_types:
+                self._roosting[seat] = shown.own_types
+                left = tuple(each for each in shown.own_types if each != "Flying")
+                return replace(shown, own_types=left or ("Normal" if self.pokedex.generation > 4 else "???",))
         return shown
+
+    def _end_roosting(self) -> None:
+        for seat, types in self._roosting.items():
+            self.active[seat] = replace(self.active[seat], own_types=types)
+        self._roosting.clear()
+
+    def _change_forme(self, shown: InSight, details: str, *, lasts: bool) -> InSight:
+        species, _, tera = read_details(details)
+        types = self.pokedex.types(species)
+        changed = replace(shown, own_types=types, added_type=None, tera_type=shown.tera_type or tera)
+        # A `-formechange` ends when the Pokémon leaves the field; one of a transformed Pokémon is of what it copied.
+        if lasts:
+            changed = replace(changed, species=species)
+            self.met[name_of(shown.ident)] = changed
+        elif shown.transformed_into is not None:
+            changed = replace(changed, transformed_into=species)
+        else:
+            changed = replace(changed, species=species)
+        return changed
 
     def _change_types(self, shown: InSight, rest: Sequence[str]) -> InSight:
         # Either the new types (`Water/Ground`), or, for Reflect Type, whose types are taken on.
         if not rest[0].startswith("["):
-            return replace(shown, own_types=tuple(part for part in rest[0].split("/") if part not in ("", "???")))
+            return replace(shown, own_types=tuple(part for part in rest[0].split("/") if part), added_type=None)
         copied = next((seat_of(part[5:]) for part in rest if part.startswith("[of] ")), None)
         source = self.active.get(copied) if copied else None
-        return replace(shown, own_types=source.types) if source is not None else shown
+        if source is None:
+            return shown
+        taken = replace(source, added_type=None).types
+        types = tuple(each for each in taken if each != "???") or ("Normal",)
+        return replace(shown, own_types=types, added_type=source.added_type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,42 @@
-"""What one side sees of a battle: log lines and requests in, poke-env's Battle and our BattleState out.
+"""What one side sees of a battle: log lines and requests in, our BattleState out, and for baselines poke-env's Battle.
 
-poke-env tracks the battle; it needs no client, only lines and requests. Nothing is worked out before
-somebody looks, since some policies never do. Three things are not left to poke-env: one's own side, which
-the request tells; types, events and moves seen (protocol.py); and names under Illusion (`TrueNames`).
-A line that poke-env cannot take in is skipped and remembered: it costs a detail, not the battle.
+Nothing is worked out before somebody looks, since some policies never do. A state is drawn from the request, which
+tells one's own side, from what is remembered of the log (memory.py), and from types, events and moves seen
+(protocol.py), under true names (`TrueNames`). Nothing in it comes from poke-env, whose Battle is another's view:
+docs/prompts.md lists where it says what is not so.
+A line that cannot be taken in is skipped and remembered: it costs a detail, not the battle.
 """
 
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from poke_env.battle import Battle
+from typing import TYPE_CHECKING, Any
 
 from shared.battle.action import Request
-from shared.battle.draw_state import draw, fields, foe_side
-from shared.battle.pokedex import pokedex
-from shared.battle.protocol import SEATS, Line, Seat, TurnTracker, other, renamed, seat_of, seen_by
+from shared.battle.draw_state import draw, foe_side
+from shared.battle.follow import follow
+from shared.battle.memory import Memory
+from shared.battle.protocol import SEATS, Line, Seat, TurnTracker, other, read_details, renamed, seat_of, seen_by
 from shared.battle.state import BattleState, Side
 from shared.errors import BattleBroken
 from shared.text import one_line
+
+if TYPE_CHECKING:
+    from poke_env.battle import Battle
 
 logger = logging.getLogger(__name__)
 
 UNTRACKED_KEPT = 20
 
-_NOT_FOR_POKE_ENV = Battle.MESSAGES_TO_IGNORE | {
-    *("", ":", "c:", "t:", "error", "bigerror", "expire", "inactive", "player", "raw", "request", "title"),
-    *("showteam", "tempnotify", "tempnotifyoff", "uhtmlchange"),
-}
+# Lines of the server or the page, which tell nothing of the battle.
+_NO_NEWS = frozenset(
+    {
+        *("", ":", "J", "L", "askreg", "badge", "bigerror", "c", "c:", "chat", "debug", "deinit", "error", "expire"),
+        *("hidelines", "html", "inactive", "inactiveoff", "init", "j", "join", "l", "leave", "n", "name", "player"),
+        *("raw", "request", "sentchoice", "showteam", "split", "t:", "tempnotify", "tempnotifyoff", "title", "uhtml"),
+        "uhtmlchange",
+    }
+)
 # What poke-env's parsing is known to raise on a line it did not expect.
 _POKE_ENV_RAISES = (
     AssertionError,
@@ -46,13 +54,16 @@ class Tracker:
 
     def __init__(self, generation: int, seat: Seat, names: Mapping[Seat, str]) -> None:
         self.untracked: deque[str] = deque(maxlen=UNTRACKED_KEPT)
-        """The latest lines that poke-env could not take in."""
+        """The latest lines that could not be taken in."""
         self._generation = generation
         self._seat: Seat = seat
         self._names = names
         self._inbox: list[str | Request] = []
         self._true_names = TrueNames(seat)
         self._request: Request | None = None
+        self._battle: Battle | None = None
+        self._parsed = 0
+        """How much of the past is told to poke-env."""
         self._begin()
 
     def hear(self, lines: Sequence[str]) -> None:
@@ -65,47 +76,45 @@ class Tracker:
         self._request = request
 
     @property
-    def battle(self) -> Battle:
+    def battle(self) -> "Battle":
         """poke-env's Battle, up to date. May be another object than before: don't keep it."""
         self._catch_up()
+        if self._battle is None:
+            self._battle = self._new_battle()
+        for heard in self._true_names.past[self._parsed :]:
+            self._parse(self._battle, heard)
+        self._parsed = len(self._true_names.past)
         return self._battle
 
     def state(self) -> BattleState:
         """What this side knows at the latest request. Raises BattleBroken before the first one."""
-        self._catch_up()
+        self._remember()
         if self._request is None:
             raise BattleBroken("a state was asked for before the simulator sent any request")
-        return draw(self._generation, self._request, self._battle, self._turns)
+        return draw(self._request, self._memory, self._turns)
 
     def opponent(self) -> Side:
         """What this side has seen of the other. It needs no request."""
-        self._catch_up()
-        return foe_side(self._battle, self._turns, pokedex(self._generation))
+        self._remember()
+        return foe_side(self._memory, self._turns)
 
     def field_effects(self) -> list[str]:
         """Weather, terrains, rooms and gravity."""
-        self._catch_up()
-        return [*filter(None, [self._turns.weather]), *fields(self._battle)]
+        self._remember()
+        return [*filter(None, [self._turns.weather]), *self._memory.fields]
 
     def _begin(self) -> None:
         self._turns = TurnTracker(self._seat, self._generation)
-        self._battle = Battle(
-            battle_tag="battle",
-            username=self._names[self._seat],
-            # A logger of its own, outside the tree: poke-env warns of lines that are no concern of ours.
-            logger=logging.Logger("poke-env battle", logging.CRITICAL),
-            gen=self._generation,
-        )
-        # Told here rather than read from `|player|` lines, which can't tell players of one name apart.
-        self._battle.player_role = self._seat
-        self._battle.opponent_username = self._names[other(self._seat)]
-        self._battle.players = (self._names[SEATS[0]], self._names[SEATS[1]])
+        self._memory = Memory(self._seat, self._generation)
+        self._seen = 0
+        """How much of the past is told to those two."""
+        self._battle, self._parsed = None, 0
 
     def _catch_up(self) -> None:
+        """Bring the past up to date, which may change what was told before."""
         if not self._inbox:
             return
         inbox, self._inbox = self._inbox, []
-        told_to = len(self._true_names.past)
         retell = False
         for heard in self._resolved(inbox):
             if isinstance(heard, list):
@@ -114,12 +123,6 @@ class Tracker:
                 retell |= self._true_names.request(heard)
         if retell:
             self._begin()
-            told_to = 0
-        for heard in self._true_names.past[told_to:]:
-            if isinstance(heard, list):
-                self._see(heard)
-            else:
-                self._read_request(heard)
 
     def _resolved(self, inbox: Sequence[str | Request]) -> Sequence[Line | Request]:
         resolved: list[Line | Request] = []
@@ -134,31 +137,52 @@ class Tracker:
                 resolved.append(heard)
         return resolved
 
-    def _see(self, line: Line) -> None:
-        self._turns.see(line)
-        kind = line[1]
-        if kind in _NOT_FOR_POKE_ENV:
-            return
-        try:
-            match kind:
-                case "win":
-                    self._battle.won_by(line[2])
-                case "tie":
-                    self._battle.tied()  # type: ignore[no-untyped-call]
-                case _:
-                    self._battle.parse_message(line)
-        except _POKE_ENV_RAISES as error:
-            self._skip("|".join(line), error)
+    def _remember(self) -> None:
+        self._catch_up()
+        for heard in self._true_names.past[self._seen :]:
+            if not isinstance(heard, list):
+                self._memory.request(heard)
+                continue
+            self._turns.see(heard)
+            try:
+                if not follow(self._memory, heard) and heard[1] not in _NO_NEWS:
+                    self._skip("|".join(heard), "its kind is unknown")
+            except (LookupError, ValueError) as error:
+                self._skip("|".join(heard), repr(error))
+        self._seen = len(self._true_names.past)
 
-    def _read_request(self, request: Request) -> None:
-        try:
-            self._battle.parse_request(dict(request))
-        except _POKE_ENV_RAISES as error:
-            self._skip(f"|request| of turn {self._turns.turn}", error)
+    def _new_battle(self) -> "Battle":
+        from poke_env.battle import Battle
 
-    def _skip(self, what: str, error: Exception) -> None:
+        battle = Battle(
+            battle_tag="battle",
+            username=self._names[self._seat],
+            # A logger of its own, outside the tree: poke-env warns of lines that are no concern of ours.
+            logger=logging.Logger("poke-env battle", logging.CRITICAL),
+            gen=self._generation,
+        )
+        # Told here rather than read from `|player|` lines, which can't tell players of one name apart.
+        battle.player_role = self._seat
+        battle.opponent_username = self._names[other(self._seat)]
+        battle.players = (self._names[SEATS[0]], self._names[SEATS[1]])
+        return battle
+
+    def _parse(self, battle: "Battle", heard: Line | Request) -> None:
+        try:
+            if not isinstance(heard, list):
+                battle.parse_request(dict(heard))
+            elif heard[1] == "win":
+                battle.won_by(heard[2])
+            elif heard[1] == "tie":
+                battle.tied()  # type: ignore[no-untyped-call]
+            elif heard[1] not in _NO_NEWS:
+                battle.parse_message(heard)
+        except _POKE_ENV_RAISES as error:
+            self._skip("|".join(heard) if isinstance(heard, list) else "|request|", repr(error))
+
+    def _skip(self, what: str, why: str) -> None:
         if not self.untracked:
-            logger.debug("poke-env could not take in %s: %s", one_line(what), one_line(repr(error)))
+            logger.debug("A line could not be taken in: %s: %s", one_line(what), one_line(why))
         self.untracked.append(what)
 
 
@@ -227,4 +251,7 @@ class TrueNames:
             if isinstance(line, list):
                 self.past[index] = renamed(line, names)
         entry = self._entry(seat)
+        tera_type = read_details(entry[3])[2]
+        if tera_type is not None and read_details(details)[2] is None:
+            details = f"{details}, tera:{tera_type}"
         self.past[start] = [*entry[:3], details, *entry[4:]]

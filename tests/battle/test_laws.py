@@ -84,7 +84,7 @@ def test_v2_names_every_action_in_the_prompt(played: list[Played]) -> None:
         for text, action in told.completions.items():
             flag = f" +{action.gimmick}" if isinstance(action, Move) and action.gimmick else ""
             base = text.removesuffix(f" {flag[2:]}") if flag else text
-            assert any(line == text or (f" {base}" in line and flag in line) for line in lines), (text, lines)
+            assert any(line.endswith(text) or (f" {base}" in line and flag in line) for line in lines), (text, lines)
 
 
 def test_v2_fits_512_tokens_and_300_on_average(played: list[Played]) -> None:
@@ -115,7 +115,7 @@ def test_a_state_survives_json(played: list[Played]) -> None:
         assert from_json(TypeAdapter(BattleState).dump_json(state), "a state") == state
 
 
-def test_poke_env_takes_in_every_line(played: list[Played]) -> None:
+def test_every_line_is_taken_in(played: list[Played]) -> None:
     assert [line for battle in played for line in battle.untracked] == []
 
 

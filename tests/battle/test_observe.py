@@ -56,9 +56,9 @@ def foes(lines: Sequence[str]) -> dict[str, PokemonState]:
 def test_hearing_costs_nothing_until_somebody_looks() -> None:
     tracker = a_tracker()
     tracker.hear(("|switch|p2a: Snorlax|Snorlax, L80, M|100/100",))
-    before = tracker._battle.opponent_team
+    before = tracker._battle, dict(tracker._memory.pokemon)
 
-    assert before == {}
+    assert before == (None, {})
     assert list(tracker.battle.opponent_team) == ["p2: Snorlax"]
 
 
@@ -71,6 +71,13 @@ def test_only_the_own_half_of_a_split_is_seen() -> None:
     lines = ("|split|p2", "|switch|p2a: Snorlax|Snorlax, L80, M|211/462", "|switch|p2a: Snorlax|Snorlax, L80, M|46/100")
 
     assert foes(lines)["Snorlax"].hp_percent == 46
+
+
+@pytest.mark.parametrize(("condition", "percent"), [("24/48y", 50), ("9/48r par", 19), ("48/48", 100), ("0 fnt", 0)])
+def test_hp_is_read_in_48ths_too(condition: str, percent: int) -> None:
+    lines = ("|switch|p2a: Snorlax|Snorlax, L80, M|48/48", f"|-damage|p2a: Snorlax|{condition}")
+
+    assert foes(lines)["Snorlax"].hp_percent == percent
 
 
 def test_ones_own_side_is_what_the_request_says() -> None:
@@ -100,7 +107,7 @@ def test_ones_own_side_is_what_the_request_says() -> None:
         "|-boost|p2a: Snorlax|atk",
         "|-sideend|p2: Blue|Reflect",
         "|-boost|p2a: Snorlax|luck|1",
-        "|-item|p2a: Snorlax|Leftovers|[from] nowhere|[of] p1a: Snorlax",
+        "|-item|nobody|Leftovers",
     ],
 )
 def test_a_line_that_cannot_be_taken_in_is_skipped_and_remembered(line: str) -> None:

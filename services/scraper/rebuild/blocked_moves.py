@@ -7,7 +7,7 @@ is left aside here, too. Which moves are sound, or healing, comes from the simul
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.scraper.rebuild.choices import called_by
+from shared.battle.causes import called_by
 from shared.battle.pokedex import Pokedex, to_id
 from shared.battle.protocol import Line
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from shared.battle.causes import called_by
 from shared.battle.protocol import SEATS, Line, Seat, seat_of
 
 RequestKind = Literal["lead", "move", "switch", "revive"]
@@ -184,11 +185,3 @@ class _Reader:
     def _between_turns(self, index: int, seat: Seat, wanted: RequestKind) -> None:
         at, block = self._commit_at, self._block - 1
         self.choices.append(LoggedChoice(at, block, self._turn, seat, wanted, SentIn(index)))
-
-
-def called_by(line: Line) -> str | None:
-    """What made a `|move|` happen other than its user's choice: `move: Sleep Talk`, `lockedmove`; None for a choice."""
-    for part in line[4:]:
-        if part.startswith("[from]"):
-            return part[6:].strip()
-    return None

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.scraper.rebuild.blocked_moves import BlockedMoves
-from services.scraper.rebuild.choices import RequestKind, called_by
+from services.scraper.rebuild.choices import RequestKind
 from services.scraper.rebuild.own_team import MAX_MOVES, OwnTeams, TeamMember
+from shared.battle.causes import called_by
 from shared.battle.pokedex import Pokedex, to_id
 from shared.battle.protocol import Line, Seat, name_of, other, seat_of
 

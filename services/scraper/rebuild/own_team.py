@@ -4,11 +4,11 @@ A player knows its own moves, items, abilities and bench from the start; the pub
 a side's own prompts alone. Nothing is guessed: what never shows stays unknown.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.scraper.rebuild.choices import called_by
 from services.scraper.rebuild.public_log import Stint, under_true_names, unmask
+from shared.battle.causes import called_by, named_sources
 from shared.battle.pokedex import to_id
 from shared.battle.protocol import SEATS, Line, Seat, hp_percent, name_of, other, read_details, seat_of
 
@@ -25,8 +25,6 @@ _ITEM_OF_FORME: Mapping[str, str] = {
     "Zacian-Crowned": "rustedsword",
     "Zamazenta-Crowned": "rustedshield",
 }
-# After these, `[of]` names whose item or ability it was; in other lines it is the first Pokémon's.
-_HURTS_ANOTHER = frozenset({"-damage", "-status", "-weather", "-fieldstart", "-unboost", "-start", "-fail"})
 
 
 @dataclass(slots=True)
@@ -149,7 +147,7 @@ class _TeamReader:
         seat = seat_of(ident)
         if seat is None:
             # The field's lines begin with what happened, and may name who did it.
-            self._sources(index, line, None)
+            self._sources(index, line)
             return
         if kind in ("switch", "drag"):
             self._enter(index, seat, line)
@@ -162,7 +160,7 @@ class _TeamReader:
         if kind in ("-damage", "-heal", "-sethp"):
             member.condition = line[3]
         self._about(index, seat, member, line)
-        self._sources(index, line, member)
+        self._sources(index, line)
 
     def _about(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
         match line[1], line[3]:
@@ -237,13 +235,11 @@ class _TeamReader:
             return
         member.items.append((index, to_id(item), to_id(item)))
 
-    def _sources(self, index: int, line: Line, member: TeamMember | None) -> None:
+    def _sources(self, index: int, line: Line) -> None:
         """`[from] item: Leftovers` and `[from] ability: Static`, with whose they are."""
-        for what, name, of in _named_sources(line):
-            owner = member
-            if of is not None and (line[1] in _HURTS_ANOTHER or name == "Frisk" or member is None):
-                whose = seat_of(of)
-                owner = self._teams[whose].get(name_of(of)) if whose else None
+        for what, name, ident in named_sources(line):
+            whose = seat_of(ident)
+            owner = self._teams[whose].get(name_of(ident)) if whose else None
             if owner is None:
                 continue
             if what == "item" and line[1] not in ("-item", "-enditem"):
@@ -257,12 +253,3 @@ def _comes_back(left: str, back: str) -> bool:
     before, after = hp_percent(left), hp_percent(back)
     regenerated = min(100, before + 33)
     return abs(after - before) <= 1 or (before > 0 and abs(after - regenerated) <= 1)
-
-
-def _named_sources(line: Line) -> Iterator[tuple[str, str, str | None]]:
-    of = next((part[4:].strip() for part in line[3:] if part.startswith("[of]")), None)
-    for part in line[3:]:
-        text = part[6:].strip() if part.startswith("[from]") else part if line[1] == "-activate" else ""
-        what, colon, name = text.partition(": ")
-        if colon and what in ("item", "ability"):
-            yield what, name, of

@@ -1,5 +1,5 @@
 /**
- * Writes pokedex.json, the snapshot that shared/battle/pokedex.py reads, from the simulator's own data.
+ * Writes pokedex.json and abilities.json, the snapshot that shared/battle/pokedex.py reads, from the simulator's own data.
  *
  *   node shared/battle/data/build_pokedex.js shared/simulator/node_modules/pokemon-showdown [FILE]
  *
@@ -25,6 +25,16 @@ function species(dex) {
 	for (const entry of dex.species.all()) {
 		if (!official(entry) || entry.gen > dex.gen) continue;
 		found[entry.id] = [entry.name, entry.types, STATS.map(stat => entry.baseStats[stat])];
+	}
+	return found;
+}
+
+/** The abilities that a species or forme can have, the one of a change of forme first. There are none before generation 3. */
+function abilities(dex) {
+	const found = {};
+	for (const entry of dex.gen < 3 ? [] : dex.species.all()) {
+		if (!official(entry) || entry.gen > dex.gen) continue;
+		found[entry.id] = Object.values(entry.abilities).filter(name => name && dex.abilities.get(name).gen <= dex.gen).map(id);
 	}
 	return found;
 }
@@ -93,4 +103,6 @@ const snapshot = {
 	abilities: names(dex.abilities),
 	items: names(dex.items),
 };
-fs.writeFileSync(process.argv[3] || path.join(__dirname, 'pokedex.json'), write(snapshot, 3) + '\n');
+const file = process.argv[3] || path.join(__dirname, 'pokedex.json');
+fs.writeFileSync(file, write(snapshot, 3) + '\n');
+fs.writeFileSync(path.join(path.dirname(file), 'abilities.json'), write(byGeneration(abilities), 2) + '\n');

@@ -1,0 +1,28 @@
+"""What a line of the log names as its cause: the move that called another, the item or ability at work, and whose."""
+
+from collections.abc import Iterator
+
+from shared.battle.protocol import Line, seat_of
+
+# After these, `[of]` names whose item or ability it was; in other lines it is the first Pokémon's.
+_HURTS_ANOTHER = frozenset({"-damage", "-status", "-weather", "-fieldstart", "-unboost", "-start", "-fail", "-block"})
+_NAMES_PLAINLY = ("-activate", "-block", "cant")
+
+
+def called_by(line: Line) -> str | None:
+    """What made a `|move|` happen other than its user's choice: `move: Sleep Talk`, `lockedmove`; None for a choice."""
+    for part in line[4:]:
+        if part.startswith("[from]"):
+            return part[6:].strip()
+    return None
+
+
+def named_sources(line: Line) -> Iterator[tuple[str, str, str]]:
+    """Of each cause that a line names (`[from] item: Leftovers`): `item` or `ability`, its name, and whose it is."""
+    of = next((part[4:].strip() for part in line[3:] if part.startswith("[of]")), None)
+    for part in line[3:]:
+        text = part[6:].strip() if part.startswith("[from]") else part if line[1] in _NAMES_PLAINLY else ""
+        what, colon, name = text.partition(": ")
+        if colon and what in ("item", "ability"):
+            anothers = line[1] in _HURTS_ANOTHER or name == "Frisk" or seat_of(line[2]) is None
+            yield what, name, of if of is not None and anothers else line[2]

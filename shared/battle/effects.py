@@ -1,0 +1,271 @@
+"""What a log's lines change of Pokémon on the field and of the field: who is there, effects, conditions.
+
+A log tells when most effects begin and end, but not all: what passes on (Baton Pass), what ends by another's leaving,
+by the next move or by the clock ends without a line of its own. Each of these ways is one place here. The names of
+lines and effects are the simulator's (SIM-PROTOCOL.md of the pokemon-showdown repository, and its data).
+"""
+
+from collections.abc import Callable, Mapping
+
+from shared.battle.memory import Memory, Remembered, bare
+from shared.battle.pokedex import to_id
+from shared.battle.protocol import Line, name_of, other, read_details, seat_of
+
+_BINDING = (
+    *("bind", "clamp", "fire spin", "infestation", "magma storm", "sand tomb", "snap trap", "thunder cage"),
+    *("whirlpool", "wrap", "g max centiferno", "g max sandblast"),
+)
+_LASTING = (
+    *("aqua ring", "attract", "autotomize", "bide", "charge", "confusion", "curse", "destiny bond", "disable"),
+    *("dragon cheer", "dynamax", "embargo", "encore", "flash fire", "focus energy", "foresight", "glaive rush"),
+    *("grudge", "heal block", "imprison", "ingrain", "laser focus", "leech seed", "light screen", "magnet rise"),
+    *("miracle eye", "mist", "mud sport", "nightmare", "no retreat", "octolock", "power shift", "power trick", "rage"),
+    *("reflect", "salt cure", "slow start", "smack down", "substitute", "syrup bomb", "tar shot", "taunt"),
+    *("telekinesis", "throat chop", "torment", "uproar", "water sport", "yawn", *_BINDING),
+)
+_WORDS: Mapping[str, str] = {to_id(words): words for words in _LASTING}
+_COUNTED = ("fallen", "perish", "stockpile", "protosynthesis", "quarkdrive")
+"""Written with what they count or raise: `perish3`, `quarkdrivespe`. There is one of each at a time."""
+
+_PASSED_ON = frozenset(
+    {
+        *("aqua ring", "confusion", "curse", "dragon cheer", "embargo", "focus energy", "gastro acid", "heal block"),
+        *("ingrain", "laser focus", "leech seed", "magnet rise", "mist", "mud sport", "no retreat", "octolock"),
+        *("perish", "power shift", "power trick", "substitute", "tar shot", "taunt", "telekinesis", "throat chop"),
+        *("water sport", *_BINDING),
+    }
+)
+"""By Baton Pass. The simulator calls all others `noCopy`."""
+_PASSED_ON_UNTIL: Mapping[str, int] = {"foresight": 2, "lock on": 4, "trapped": 4}
+"""The last generation in which these were passed on."""
+_UNDONE_BY: Mapping[str, tuple[str, ...]] = {
+    "smack down": ("magnet rise", "telekinesis", "preparing fly", "preparing bounce"),
+    "gravity": ("magnet rise", "telekinesis", "preparing fly", "preparing bounce", "preparing skydrop"),
+}
+_MOST_LAYERS: Mapping[str, int] = {"spikes": 3, "toxic spikes": 2}
+
+
+# ── who comes and goes ──────────────────────────────────────────────────────────────────────────────
+
+
+def _enter(memory: Memory, line: Line) -> None:
+    seat, name = seat_of(line[2]), name_of(line[2])
+    if seat is None:
+        raise ValueError("nobody comes in")
+    left = memory.pokemon.get(memory.active.get(seat, ""))
+    come = memory.of(name)
+    come.leave()
+    passed = next((to_id(part[6:]) for part in line[5:] if part.startswith("[from]")), "")
+    if left is not None and left is not come:
+        if passed == "batonpass":
+            come.boosts = dict(left.boosts)
+            come.effects = {effect: source for effect, source in left.effects.items() if _is_passed(memory, effect)}
+        elif passed == "shedtail" and "substitute" in left.effects:
+            come.effects = {"substitute": None}
+        left.leave()
+    if seat in memory.active:
+        memory.end_what_came_from(memory.active[seat])
+    memory.active[seat] = name
+    come.health(line[4])
+
+
+def _is_passed(memory: Memory, effect: str) -> bool:
+    if effect in _PASSED_ON_UNTIL:
+        return memory.generation <= _PASSED_ON_UNTIL[effect]
+    return effect in _PASSED_ON or effect.startswith("perish")
+
+
+def _faint(memory: Memory, line: Line) -> None:
+    pokemon = memory.of(line[2])
+    pokemon.leave()
+    pokemon.hp_percent, pokemon.status = 0, None
+    memory.end_what_came_from(name_of(line[2]))
+
+
+def _change_forme(memory: Memory, line: Line) -> None:
+    pokemon, abilities = memory.of(line[2]), memory.dex.abilities(read_details(line[3])[0])
+    if len(abilities) == 1 and pokemon.hp_percent:
+        pokemon.has_other_ability = False
+        pokemon.now_has(abilities[0])
+
+
+# ── effects ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _start(memory: Memory, line: Line) -> None:
+    pokemon, effect = memory.of(line[2]), to_id(bare(line[3]))
+    counted = next((begin for begin in _COUNTED if effect.startswith(begin)), None)
+    if counted is not None:
+        _drop(pokemon, counted)
+        pokemon.effects[effect] = None
+    elif effect in _WORDS:
+        pokemon.effects[_WORDS[effect]] = None
+        _undo(pokemon, _WORDS[effect])
+    elif effect == "mimic":
+        pokemon.replace_move("mimic", to_id(line[4]))
+
+
+def _end(memory: Memory, line: Line) -> None:
+    _drop(memory.of(line[2]), to_id(bare(line[3])))
+
+
+def _drop(pokemon: Remembered, effect: str) -> None:
+    counted = next((begin for begin in _COUNTED if effect.startswith(begin)), None)
+    if counted is not None:
+        pokemon.effects = {each: source for each, source in pokemon.effects.items() if not each.startswith(counted)}
+    else:
+        pokemon.effects.pop(_WORDS.get(effect, effect), None)
+
+
+def bind(pokemon: Remembered, move: str) -> None:
+    """Where `move` is one that binds: the Pokémon is bound by it."""
+    if _WORDS.get(move) in _BINDING:
+        pokemon.effects[_WORDS[move]] = None
+
+
+def _undo(pokemon: Remembered, effect: str) -> None:
+    for undone in _UNDONE_BY.get(effect, ()):
+        pokemon.effects.pop(undone, None)
+
+
+def _single_move(memory: Memory, line: Line) -> None:
+    effect = _WORDS.get(to_id(bare(line[3])))
+    if effect is not None:
+        memory.of(line[2]).effects[effect] = None
+
+
+def _must_recharge(memory: Memory, line: Line) -> None:
+    # Before generation 2 it waits for as long as it takes.
+    memory.of(line[2]).effects["must recharge"] = 2 if memory.generation > 1 else None
+
+
+def _strike(memory: Memory, line: Line) -> None:
+    # What is prepared and strikes in the same turn (Power Herb, Solar Beam in the sun) shows it by `-anim` alone.
+    memory.of(line[2]).effects.pop(f"preparing {to_id(line[3])}", None)
+
+
+def _cannot(memory: Memory, line: Line) -> None:
+    # `cant|HOLDER|ability: Damp|MOVE|[of] USER` names whose ability it was, not who could not.
+    if line[-1].startswith("[of]"):
+        return
+    pokemon = memory.of(line[2])
+    # In generation 1, sleep and ice put off what is due.
+    if memory.generation > 1 or line[3] not in ("slp", "frz"):
+        pokemon.use_turn()
+    if len(line) > 4 and not line[3].startswith("ability: "):
+        memory.learn(pokemon, line[4])
+
+
+def _trap(memory: Memory, line: Line, pokemon: Remembered) -> None:
+    seat = seat_of(line[2])
+    pokemon.effects["trapped"] = memory.active.get(other(seat)) if seat else None
+
+
+def _lock_on(memory: Memory, _: Line, pokemon: Remembered) -> None:
+    pokemon.effects.setdefault("lock on", 2)
+
+
+def _fall(memory: Memory, _: Line, pokemon: Remembered) -> None:
+    _undo(pokemon, "gravity")
+
+
+def _turn_ends(memory: Memory, _: Line) -> None:
+    for name in memory.active.values():
+        effects = memory.pokemon[name].effects
+        for effect, left in list(effects.items()):
+            if isinstance(left, int):
+                if left > 1:
+                    effects[effect] = left - 1
+                else:
+                    del effects[effect]
+    for name, left in list(memory.fields_left.items()):
+        memory.fields_left[name] = left - 1
+        if left <= 1:
+            del memory.fields_left[name]
+            memory.fields.pop(name, None)
+
+
+def _turn_begins(memory: Memory, line: Line) -> None:
+    memory.turn = int(line[2])
+
+
+def _read_tier(memory: Memory, line: Line) -> None:
+    memory.tier = line[2]
+
+
+# ── the field ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _side_start(memory: Memory, line: Line) -> None:
+    conditions, name = _side(memory, line[2]), _field_words(line[3])
+    if name in _MOST_LAYERS:
+        conditions[name] = min(conditions.get(name, 0) + 1, _MOST_LAYERS[name])
+    else:
+        conditions.setdefault(name, memory.turn)
+
+
+def _side_end(memory: Memory, line: Line) -> None:
+    del _side(memory, line[2])[_field_words(line[3])]
+
+
+def _swap_sides(memory: Memory, _: Line) -> None:
+    memory.conditions["p1"], memory.conditions["p2"] = memory.conditions["p2"], memory.conditions["p1"]
+
+
+def _side(memory: Memory, ident: str) -> dict[str, int]:
+    seat = seat_of(ident)
+    if seat is None:
+        raise ValueError(f"{ident!r} is no side")
+    return memory.conditions[seat]
+
+
+def _field_start(memory: Memory, line: Line) -> None:
+    name = _field_words(line[2])
+    if name.endswith("terrain"):
+        memory.fields = {known: turn for known, turn in memory.fields.items() if not known.endswith("terrain")}
+    memory.fields[name] = memory.turn
+
+
+def _field_end(memory: Memory, line: Line) -> None:
+    memory.fields.pop(_field_words(line[2]), None)
+
+
+def _field_activate(memory: Memory, line: Line) -> None:
+    # These have no line for their end.
+    lasts = {"fairy lock": 2, "ion deluge": 1}.get(name := _field_words(line[2]))
+    if lasts is not None:
+        memory.fields[name], memory.fields_left[name] = memory.turn, lasts
+
+
+def _field_words(name: str) -> str:
+    return bare(name).lower().replace("-", " ")
+
+
+ACTIVATIONS: Mapping[str, Callable[[Memory, Line, Remembered], None]] = {
+    "trapped": _trap,
+    "lockon": _lock_on,
+    "mindreader": _lock_on,
+    "gravity": _fall,
+}
+
+HANDLERS: Mapping[str, Callable[[Memory, Line], None]] = {
+    "switch": _enter,
+    "drag": _enter,
+    "faint": _faint,
+    "detailschange": _change_forme,
+    "-start": _start,
+    "-end": _end,
+    "-singlemove": _single_move,
+    "-mustrecharge": _must_recharge,
+    "-anim": _strike,
+    "cant": _cannot,
+    "upkeep": _turn_ends,
+    "turn": _turn_begins,
+    "tier": _read_tier,
+    "-sidestart": _side_start,
+    "-sideend": _side_end,
+    "-swapsideconditions": _swap_sides,
+    "-fieldstart": _field_start,
+    "-fieldend": _field_end,
+    "-fieldactivate": _field_activate,
+}

@@ -1,0 +1,243 @@
+"""What every state says is so: beside what the simulator itself holds, and in the ways that a log leaves out.
+
+TRUTH_BATTLES=500 compares 500 ordinary and 500 odd battles in place of one of each generation.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from shared.battle.action import needs_answer
+from shared.battle.contract import CONTRACTS
+from shared.battle.protocol import SEATS, Seat
+from shared.battle.state import BattleState
+from shared.battle.tracker import Tracker
+from shared.simulator.simulator import SeatSetup, Simulator
+from tests.battle.truth import NAMES, battles, compare_all
+
+BATTLES = int(os.environ.get("TRUTH_BATTLES", "9"))
+SNORLAX = "Snorlax\nAbility: Thick Fat\n- Body Slam\n- Splash"
+BLISSEY = "Blissey\nAbility: Natural Cure\n- Splash\n- Soft-Boiled\n\nSnorlax\nAbility: Thick Fat\n- Splash"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 15 * BATTLES)
+@pytest.mark.parametrize("kind", ["randombattle", "odd"])
+def test_no_state_says_what_is_not_so(kind: str) -> None:
+    compared = asyncio.run(compare_all(battles(kind, BATTLES)))
+
+    assert [f"{each.format} {each.seed}: {difference}" for each in compared for difference in each.differences] == []
+    assert [line for each in compared for line in each.untracked] == []
+    assert sum(each.states for each in compared) > 20 * BATTLES
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scripted battle, what one side's prompt then says, and what it does not."""
+
+    p1: str
+    p1_choices: tuple[str, ...]
+    p2_choices: tuple[str, ...]
+    turn: int
+    seat: Seat
+    says: tuple[str, ...] = ()
+    not_said: tuple[str, ...] = ()
+    p2: str = BLISSEY
+    format: str = "gen9customgame"
+
+
+def member(species: str, ability: str, *moves: str, item: str = "", more: str = "") -> str:
+    lines = [f"{species} @ {item}" if item else species, f"Ability: {ability}", *filter(None, [more])]
+    return "\n".join([*lines, *(f"- {move}" for move in moves)])
+
+
+CASES = {
+    "Baton Pass hands on boosts": Case(
+        p1=f"{member('Espeon', 'Synchronize', 'Baton Pass', 'Calm Mind')}\n\n{SNORLAX}",
+        p1_choices=("team 12", "move 2", "move 1", "switch 2"),
+        p2_choices=("team 12", "move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        says=("Foe: Snorlax", "spa+1 spd+1"),
+    ),
+    "Baton Pass hands on a substitute and not a lock": Case(
+        p1=f"{member('Espeon', 'Synchronize', 'Baton Pass', 'Substitute')}\n\n{SNORLAX}",
+        p1_choices=("team 12", "move 2", "move 1", "switch 2"),
+        p2_choices=("team 12", "move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        says=("Foe: Snorlax", "substitute"),
+    ),
+    "Shed Tail hands on its substitute": Case(
+        p1=f"{member('Cyclizar', 'Regenerator', 'Shed Tail', 'Rapid Spin')}\n\n{SNORLAX}",
+        p1_choices=("team 12", "move 1", "switch 2"),
+        p2_choices=("team 12", "move 1"),
+        turn=2,
+        seat="p2",
+        says=("Foe: Snorlax", "substitute"),
+    ),
+    "recharging is over after the turn it took": Case(
+        p1=member("Snorlax", "Thick Fat", "Hyper Beam", "Splash"),
+        p1_choices=("team 1", "move 1", "move 1", "move 2"),
+        p2_choices=("team 12", "move 1", "move 1"),
+        turn=3,
+        seat="p1",
+        not_said=("must recharge",),
+    ),
+    "recharging is told while it is due": Case(
+        p1=member("Snorlax", "Thick Fat", "Hyper Beam", "Splash"),
+        p1_choices=("team 1", "move 1"),
+        p2_choices=("team 12", "move 1"),
+        turn=2,
+        seat="p2",
+        says=("must recharge",),
+    ),
+    "Destiny Bond lasts until the next move": Case(
+        p1=member("Gengar", "Cursed Body", "Destiny Bond", "Splash"),
+        p1_choices=("team 1", "move 1", "move 2"),
+        p2_choices=("team 12", "move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        not_said=("destiny bond",),
+    ),
+    "yawn is shown": Case(
+        p1=member("Snorlax", "Thick Fat", "Yawn", "Splash"),
+        p1_choices=("team 1", "move 1"),
+        p2_choices=("team 12", "move 1"),
+        turn=2,
+        seat="p2",
+        says=("You: Blissey", "yawn"),
+    ),
+    "what struck at once is not prepared": Case(
+        p1=member("Archaludon", "Sturdy", "Meteor Beam", "Splash", item="Power Herb"),
+        p1_choices=("team 1", "move 1"),
+        p2_choices=("team 12", "move 1"),
+        turn=2,
+        seat="p2",
+        not_said=("preparing",),
+    ),
+    "what is prepared is told": Case(
+        p1=member("Archaludon", "Sturdy", "Meteor Beam", "Splash"),
+        p1_choices=("team 1", "move 1"),
+        p2_choices=("team 12", "move 1"),
+        turn=2,
+        seat="p2",
+        says=("preparing meteorbeam",),
+    ),
+    "nobody is trapped when the trapper has left": Case(
+        p1=f"{member('Gengar', 'Cursed Body', 'Mean Look', 'Splash')}\n\n{SNORLAX}",
+        p1_choices=("team 12", "move 1", "switch 2"),
+        p2_choices=("team 12", "move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        says=("switch Snorlax",),
+        not_said=("trapped",),
+    ),
+    "screens of generation 1 are told": Case(
+        p1=member("Alakazam", "No Ability", "Reflect", "Teleport"),
+        p2=member("Snorlax", "No Ability", "Splash"),
+        p1_choices=("move 1",),
+        p2_choices=("move 1",),
+        turn=2,
+        seat="p2",
+        says=("Foe: Alakazam", "reflect"),
+        format="gen1customgame",
+    ),
+    "a terastallized Pokémon in disguise has its tera type": Case(
+        p1="\n\n".join(
+            (
+                member("Zoroark-Hisui", "Illusion", "Nasty Plot", "Splash", more="Tera Type: Fire"),
+                member("Blissey", "Natural Cure", "Splash"),
+                SNORLAX,
+            )
+        ),
+        p1_choices=("team 123", "move 1 terastallize", "switch 2", "switch 2"),
+        p2_choices=("team 12", "move 1", "move 1", "move 1"),
+        turn=4,
+        seat="p1",
+        says=("You: Zoroark-Hisui, fire,", "tera fire now"),
+    ),
+    "Greninja-Bond is called by its name": Case(
+        p1=member("Greninja-Bond", "Battle Bond", "Splash"),
+        p1_choices=("team 1",),
+        p2_choices=("team 12",),
+        turn=1,
+        seat="p1",
+        says=("You: Greninja-Bond,",),
+    ),
+    "a Pokémon that burned its only type up has none": Case(
+        p1=member("Arcanine", "Justified", "Burn Up", "Splash"),
+        p1_choices=("team 1", "move 1"),
+        p2_choices=("team 12", "move 1"),
+        turn=2,
+        seat="p2",
+        says=("Foe: Arcanine, ???,",),
+    ),
+    "Return has the power that the request tells": Case(
+        p1=member("Snorlax", "Thick Fat", "Return", "Earthquake"),
+        p1_choices=("team 1",),
+        p2_choices=("team 12",),
+        turn=1,
+        seat="p1",
+        says=("normal physical 102 x1 pp32 move Return 102",),
+        format="gen7customgame",
+    ),
+    "Mega Alakazam has the ability that it traced": Case(
+        p1=member("Alakazam", "Inner Focus", "Splash", item="Alakazite"),
+        p1_choices=("team 1", "move 1 mega"),
+        p2_choices=("team 12", "move 1"),
+        turn=2,
+        seat="p1",
+        says=("You: Alakazam-Mega", "Natural Cure"),
+        format="gen6customgame",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def states() -> dict[str, BattleState]:
+    """What each case's side knows at its turn."""
+    return asyncio.run(play_all())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_prompt_tells_what_a_log_leaves_out(states: dict[str, BattleState], name: str) -> None:
+    prompt = CONTRACTS["v2"].prompt(states[name])
+    facts = prompt.split("Last:")[0].split("Choose:")[0]
+
+    assert [words for words in CASES[name].says if words not in prompt] == []
+    assert [words for words in CASES[name].not_said if words in facts] == []
+
+
+async def play_all() -> dict[str, BattleState]:
+    async with Simulator() as simulator:
+        return {name: await play(simulator, case) for name, case in CASES.items()}
+
+
+async def play(simulator: Simulator, case: Case) -> BattleState:
+    """The state of the case's seat at its turn."""
+    trackers = {seat: Tracker(int(case.format[3]), seat, NAMES) for seat in SEATS}
+    choices = {"p1": iter(case.p1_choices), "p2": iter(case.p2_choices)}
+    teams = {"p1": case.p1, "p2": case.p2}
+    turn = 0
+    setup = {seat: SeatSetup(NAMES[seat], await simulator.validate_team(case.format, teams[seat])) for seat in SEATS}
+    battle = await simulator.open(case.format, f"sodium,{3:032x}", setup)
+    while True:
+        step = await battle.step()
+        assert not step.errors
+        for tracker in trackers.values():
+            tracker.hear(step.lines)
+        turn = max([turn, *(int(line[6:]) for line in step.lines if line.startswith("|turn|"))])
+        orders: dict[Seat, str] = {}
+        for seat, request in step.requests.items():
+            if not needs_answer(request):
+                continue
+            trackers[seat].request(request)
+            if (seat, turn) == (case.seat, case.turn) and request.get("active"):
+                state = trackers[seat].state()
+                battle.close()
+                return state
+            orders[seat] = next(choices[seat], "default")
+        battle.choose(orders)
