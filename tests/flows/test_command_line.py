@@ -86,10 +86,11 @@ def test_a_battle_that_was_killed_or_hung_up_goes_on_with_the_same_call(tmp_path
     def played() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in tmp_path.glob("var/battle/matchups/*/battles/*.gz")}
 
-    for ended_by, after in ((signal.SIGKILL, 18), (signal.SIGHUP, 30)):
+    # A terminal that is closed ends a command as being told to end does.
+    for sent, ended_by, after in ((signal.SIGKILL, signal.SIGKILL, 18), (signal.SIGHUP, signal.SIGTERM, 30)):
         battle = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
         eventually(lambda least=after: len(played()) >= least)  # type: ignore[misc]
-        battle.send_signal(ended_by)
+        battle.send_signal(sent)
         assert battle.wait() == -ended_by
         before, kept = kept, played()
         assert len(kept) < 60 and before.items() <= kept.items()

@@ -272,7 +272,7 @@ def test_the_command_shows_the_table_and_ratings_reads_its_runs(tmp_path: Path) 
     result = CliRunner().invoke(app, ["tournament", str(tmp_path / "suite.toml"), "-o", str(tmp_path / "out")])
     rated = CliRunner().invoke(app, ["ratings", str(tmp_path / "out"), "-o", str(tmp_path / "all.html")])
 
-    assert result.exit_code == 0 and "6 battles of 6 were played.\nLeaderboard:" in result.stdout
+    assert result.exit_code == 0 and "6 of 6 battles were played.\nLeaderboard:" in result.stdout
     assert rated.exit_code == 0 and rated.stdout.splitlines()[:4] == result.stdout.splitlines()[:4]
     assert (tmp_path / "all.html").read_text().count("/report.html") == 3
 
