@@ -112,7 +112,7 @@ def test_killed_and_resumed_on_the_queue_it_gives_the_table_of_an_undisturbed_on
     assert ended.over == "the budget of 10 battles is used up"
     assert ended.table is not None and without_times(ended.table.lines) == without_times(undisturbed.lines)
     assert again.id == asked.id and again.state is State.FINISHED
-    assert page.count("../../matchups/") == 5 and "10 battles of 10 were played" in page
+    assert page.count("../../matchups/") == 5 and "10 of 10 battles were played" in page
 
 
 @pytest.mark.slow
