@@ -1,5 +1,8 @@
 """Battles that can be opened: each as a film, with what the policies thought."""
 
+import base64
+import gzip
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from math import isfinite
@@ -8,7 +11,7 @@ from typing import Any
 from shared.battle.decision import AskRecord
 from shared.battle.film import Film
 from shared.battle.protocol import Seat
-from shared.errors import NotFound
+from shared.errors import NotFound, UsageError
 from shared.policies import check_format
 from shared.records import AnyBattle, AnyDecision, MatchupRequest, Run
 from shared.text import as_name, shown
@@ -18,6 +21,8 @@ _MAX_TEXT_CHARACTERS = 8_000
 _SHOWN_OF_ASK = frozenset(
     ("prompt", "answer", "reason", "detail", "model", "probabilities", "tokens_in", "tokens_out", "retries", "cost_usd")
 )
+MAX_FILM_CHARACTERS = 1_600_000
+"""In one report, beside which plotly.js takes 1.9 MB."""
 Document = dict[str, Any]
 """What view.js shows: `names`, `steps`, `pokemon`, `decisions`, and more where there is more."""
 
@@ -87,3 +92,53 @@ def of_run(run: Run, number: int) -> Document:
     if battle is None:
         raise NotFound(f"the run has no battle {number}")
     return document(run.request, battle, (stat for stat in run.turn_stats if stat.battle_tag == battle.battle_tag))
+
+
+def packed(told: object) -> str:
+    """JSON, gzipped, in base64: safe inside a script element, whatever it says."""
+    text = json.dumps(told, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode()
+
+
+class Openable:
+    """The battles of a report that can be opened in it, packed: as many as fit, in the order of the run.
+
+    What a battle's view can do without (its log for Showdown's viewer, and what models were asked) comes beside it,
+    again as far as it fits.
+    """
+
+    def __init__(self) -> None:
+        self.films: dict[int, str] = {}
+        """Index of a battle → its film."""
+        self._more: dict[int, str] = {}
+        self._characters = 0
+        self.left_out = 0
+
+    def add(self, request: MatchupRequest | None, battle: AnyBattle, decisions: Iterable[AnyDecision]) -> None:
+        """The next battle. One without a log, or of a run that names no format, cannot be opened."""
+        if request is None or battle.index is None or not battle.public_log:
+            return
+        if self.left_out:  # They are opened in order, so that one can say which.
+            self.left_out += 1
+            return
+        try:
+            film = document(request, battle, decisions)
+        except (NotFound, UsageError):
+            return
+        if not film["steps"]:
+            return
+        prompts = [[ask.pop("prompt", "") for ask in decision["asked"]] for decision in film["decisions"]]
+        more = packed({"log": film.pop("log"), "prompts": prompts})
+        told = packed(film)
+        if self._characters + len(told) > MAX_FILM_CHARACTERS:
+            self.left_out = 1
+            return
+        self._characters += len(told)
+        self.films[battle.index] = told
+        if sum(map(len, self._more.values())) + len(more) <= MAX_FILM_CHARACTERS:
+            self._more[battle.index] = more
+
+    def more(self) -> dict[int, str]:
+        """What comes beside the films, where all of it fits."""
+        left = MAX_FILM_CHARACTERS - self._characters
+        return self._more if sum(map(len, self._more.values())) <= left else {}

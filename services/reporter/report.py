@@ -1,8 +1,8 @@
 """How a run becomes a report, and the job that writes it: one HTML file that opens offline and needs nothing beside it.
 
 Text from models and players is hostile until shown: jinja2 escapes it, `text.shown` makes its control characters
-visible, `charts.label` keeps plotly from reading it as markup, and the page's Content-Security-Policy runs two
-scripts and no others, each named by its hash: ours, and plotly.js, which is inlined gzipped (2 MB in place of 5).
+visible, `charts.label` keeps plotly from reading it as markup, and the page's Content-Security-Policy runs three
+scripts and no others, each named by its hash: ours, what opens battles, and plotly.js, inlined gzipped (2 MB, not 5).
 """
 
 import base64
@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 
 from services.reporter.charts import charts
 from services.reporter.figures import MAX_CELLS, Figures, Gathered, Side
-from services.reporter.films import Document
+from services.reporter.films import Document, Openable, packed
 from services.reporter.run import RunWriter, rows_of, told_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, policy_table
 from services.reporter.sums import RunSums
@@ -30,7 +30,7 @@ from services.reporter.verdict import verdict
 from shared.jobs import Context
 from shared.jobs.routes import LookAtMatchup, WriteReport
 from shared.matchups import Matchups
-from shared.records import MatchupRequest, Run, RunBattle
+from shared.records import MatchupRequest, Run, RunBattle, TurnStat
 from shared.standings import KeepsSums
 from shared.text import as_name, count, duration, milliseconds, percent, percent_range, several, shown
 from shared.verdicts.intervals import EXPLAINED
@@ -46,14 +46,22 @@ class _Cell:
     kind: str
     """p1, p2, draw or broken."""
     text: str
+    opens: int | None = None
+    """The battle, where it can be opened."""
 
 
 def render(run: Run) -> str:
     """The report of a run. The same run gives the same page, whatever the day."""
-    return render_figures(Figures.of(run))
+    decisions: dict[str, list[TurnStat]] = {}
+    for stat in run.turn_stats:
+        decisions.setdefault(stat.battle_tag, []).append(stat)
+    openable = Openable()
+    for battle in run.battles:
+        openable.add(run.request, battle, decisions.get(battle.battle_tag or "", ()))
+    return render_figures(Figures.of(run), openable)
 
 
-def render_figures(figures: Figures) -> str:
+def render_figures(figures: Figures, openable: Openable) -> str:
     """The same, of a run whose rows are nowhere in memory."""
     run = figures.run
     sections = charted(figures)
@@ -67,15 +75,17 @@ def render_figures(figures: Figures) -> str:
         asking=model_table(figures),
         charted=sections,
         charts=_inside_a_script(charts(figures, [section.name for section in sections])),
-        grid=[[_cell(battle, figures.names) for battle in group] for group in figures.grid],
+        grid=[[_cell(battle, figures.names, openable) for battle in group] for group in figures.grid],
+        openable=openable,
         few_cells=figures.battles <= _FEW_CELLS,
         cells_left_out=max(0, figures.battles - MAX_CELLS),
         outcome_names=OUTCOME_NAMES,
         facts=tuple(_facts(figures)),
         interval=EXPLAINED,
         command=command_line(run.request) if run.request else None,
-        style=template_text("report.css"),
+        style=template_text("report.css") + (template_text("view.css") if openable.films else ""),
         script=template_text("report.js"),
+        viewer=_viewer(),
         plotly=_plotly().gzipped if sections else None,
         policy=_content_security_policy(),
     )
@@ -92,17 +102,11 @@ def battle_page(film: Document) -> str:
     return page(
         "battle.html.j2",
         film=film,
-        packed=_packed(film),
+        packed=packed(film),
         style=template_text("report.css") + template_text("view.css"),
         script=script,
         policy=page_policy(script_hash(script)),
     )
-
-
-def _packed(document: object) -> Markup:
-    """JSON, gzipped, in base64: safe inside a script element, whatever it says."""
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
-    return Markup(base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode())
 
 
 @cache
@@ -175,14 +179,15 @@ def _facts(figures: Figures) -> Iterator[tuple[str, str]]:
             yield title, several(mapping)
 
 
-def _cell(battle: RunBattle, names: Mapping[Side, str]) -> _Cell:
+def _cell(battle: RunBattle, names: Mapping[Side, str], openable: Openable) -> _Cell:
+    opens = battle.index if battle.index in openable.films else None
     pair = f", pair {battle.pair + 1}" if battle.pair is not None else ""
     which = f"Battle {battle.game_id}{pair}"
     if battle.winner is None:
-        return _Cell("broken", f"{which}: broken")
+        return _Cell("broken", f"{which}: broken", opens)
     after = f"after {count(battle.n_turns, 'turn')}"
     ended = f"draw {after}" if battle.winner == "draw" else f"{names[battle.winner]} won {after}"
-    return _Cell(battle.winner, f"{which}: {ended}")
+    return _Cell(battle.winner, f"{which}: {ended}", opens)
 
 
 def _inside_a_script(document: object) -> Markup:
@@ -192,8 +197,12 @@ def _inside_a_script(document: object) -> Markup:
 
 
 def _content_security_policy() -> str:
-    """Two scripts and no network. plotly.js styles its drawings inline, so styles cannot be named by hash."""
-    return page_policy(script_hash(template_text("report.js")), _plotly().hash)
+    """Three scripts and no network. plotly.js styles its drawings inline, so styles cannot be named by hash."""
+    return page_policy(script_hash(template_text("report.js")), _plotly().hash, script_hash(_viewer()))
+
+
+def _viewer() -> Markup:
+    return template_text("view.js") + template_text("open.js")
 
 
 def page_policy(*hashes: str) -> str:
@@ -246,18 +255,19 @@ def write_results(matchups: Matchups, matchup_id: str) -> Run:
     """Write run, report and sums of what is recorded, in one pass over the records; the run without its rows."""
     request = matchups.request(matchup_id)
     told = told_of(matchups, matchup_id)
-    sums, gathered, kept = RunSums(request), Gathered(), KeepsSums(matchups, matchup_id)
+    sums, gathered, kept, openable = RunSums(request), Gathered(), KeepsSums(matchups, matchup_id), Openable()
     with RunWriter(matchups.files.on_disk(matchups.path(matchup_id, ""))) as writer:
         for record in matchups.battles(matchup_id):
             battle, stats = rows_of(record, request)
             sums.add(record)
             gathered.add([battle], stats)
+            openable.add(request, battle, stats)
             kept.add(record)
             writer.add(battle, stats)
         kept.end()
         run = sums.run(matchup_id, **told)
         matchups.write_run(matchup_id, writer.pieces(run))
-    matchups.write_report(matchup_id, render_figures(gathered.figures(run)))
+    matchups.write_report(matchup_id, render_figures(gathered.figures(run), openable))
     return run
 
 

@@ -112,7 +112,12 @@ def test_a_matchup_is_asked_for_watched_to_its_end_and_opened(stack: LocalStack,
 
     page.goto(stack.url)
     expect(page.locator(".work").first).to_contain_text("tgi:small vs random")
-    expect(page.locator(".work").first.get_by_text("report")).to_be_visible()
+    page.locator(".work").first.get_by_text("report").click()
+    page.locator("a.cell").nth(1).click()
+    expect(page.locator("#opened .when")).to_contain_text("Leads")
+    page.locator("#opened .battle").press("]")
+    expect(page.locator("#opened .when")).to_contain_text("Turn 1")
+    assert page.url.endswith("#battle=1&turn=1")
 
 
 def test_who_comes_late_sees_the_battle_from_its_beginning(stack: LocalStack, browser: Browser, page: Page) -> None:
