@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from services.reporter.charts import label
-from services.reporter.report import command_line, render
+from services.reporter.report import command_line, render, template_text
 from shared.battle.decision import Outcome, Reason
 from shared.battle.protocol import SEATS
 from shared.records import MatchupRequest, Run, parse_run, read_run
@@ -102,13 +102,15 @@ def test_nothing_is_fetched_from_anywhere() -> None:
     assert "url(" not in render(full_run()).split('id="plotly"')[0]
 
 
-def test_only_the_two_scripts_of_the_page_may_run() -> None:
+def test_only_the_scripts_of_the_page_may_run() -> None:
     read = page(full_run())
     plotly = gzip.decompress(base64.b64decode(read.scripts["plotly"]))
 
     allowed = re.findall(r"'sha256-([^']+)'", read.policy)
+    opener = (template_text("view.js") + template_text("open.js")).encode()
     assert allowed == [
-        base64.b64encode(hashlib.sha256(script).digest()).decode() for script in (read.scripts["page"].encode(), plotly)
+        base64.b64encode(hashlib.sha256(script).digest()).decode()
+        for script in (read.scripts["page"].encode(), plotly, opener)
     ]
     assert "script-src 'sha256-" in read.policy
     assert read.policy.startswith("default-src 'none'")
