@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_faults_lose_double_break_and_hold_up_nothing() -> None:
-    # Of the seeds, one whose first faults are as unlike as can be: a host without Node.js, a store that is away, an empty
-    # file, a Redis that answers nobody and one that forgets, and a stopped worker whose job plays on.
+    # A seed whose first faults are as unlike as can be: a host without Node.js, a store that is away, an empty file, a
+    # Redis that answers nobody and one that forgets, and a stopped worker whose job plays on.
     command = [sys.executable, "benchmarks/faults.py", "--seed", "6350", "--faults", "6", "--battles", "24"]
     command += ["--matchup", "8", "--longest", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
