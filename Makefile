@@ -16,6 +16,7 @@ make fmt                format, and fix what can be fixed safely
 make bench              CPU a turn: the bare simulator, ours, poke-env on the official server
 make bench-verdicts     how often intervals, sequential tests and ratings are right, by simulation
 make loop               self-play, dataset, training, server, battles, one report: about 30 minutes on two cores
+make value              the value model of gen9randombattle, fitted anew on self-play of baselines
 make bench-decisions    how full the arena keeps a model server, and its CPU a decision
 make bench-training     tokens a second of our recipe against plain SFTTrainer
 make bench-inference    what a decision costs at the built-in server, and decisions a second
@@ -31,7 +32,7 @@ make clean              remove .venv, node_modules and caches; runs, reports and
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-faults bench-scale bench-verdicts secrets digests wheels up down e2e lock clean
+.PHONY: value help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-faults bench-scale bench-verdicts secrets digests wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -71,6 +72,12 @@ bench: setup
 
 bench-verdicts: setup
 	$(VENV_BIN)/python benchmarks/verdicts.py $(ARGS)
+
+VALUE_BATTLES := var/value
+value: setup
+	$(VENV_BIN)/alphastral selfplay --p1 typed --p2 heuristic --n 300 --seed 11 --out $(VALUE_BATTLES)/typed-heuristic
+	$(VENV_BIN)/alphastral selfplay --p1 heuristic --p2 heuristic --n 300 --seed 12 --out $(VALUE_BATTLES)/heuristic-heuristic
+	$(VENV_BIN)/alphastral value train $(VALUE_BATTLES)/* --out shared/values/gen9randombattle.json
 
 bench-training: setup
 	$(VENV_BIN)/python benchmarks/training.py $(ARGS)

@@ -2,6 +2,7 @@
 
 matchups/ID/battles/NNNNN.json.gz   one file a battle, written once and never changed
 matchups/ID/sums/NNNNN.json         what SUMMED_TOGETHER battles from NNNNN on sum up to (shared/standings.py)
+matchups/ID/reviews/NNNNN.json      a battle looked back at: how likely a win was after each step, and the luck of it
 matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
 matchups/ID/failures/NNNNN.txt      why the shard that begins at battle NNNNN failed; the report, after the last
 matchups/ID/run.json.gz, report.html
@@ -9,7 +10,7 @@ matchups/ID/run.json.gz, report.html
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TypeVar
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from shared import foreign
 from shared.asked import Asked
 from shared.errors import NotFound, Unreachable, broken
-from shared.records import BattleRecord, MatchupRequest, Run, parse_run
+from shared.records import BattleRecord, BattleReview, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
 from shared.verdicts.sequential import SequentialTest
 
@@ -32,6 +33,7 @@ SUMMED_TOGETHER = 256
 """Battles that are summed up together. An even number, so that no pair is cut."""
 _ENDING = ".json.gz"
 _BATTLE = "battles/{:05d}" + _ENDING
+_REVIEW = "reviews/{:05d}.json"
 
 
 class Matchups(Asked[MatchupRequest]):
@@ -84,6 +86,33 @@ class Matchups(Asked[MatchupRequest]):
         for index in self.recorded(id):
             with suppress(NotFound):
                 found[index] = self._read_battle(id, index, read)
+        return found
+
+    # ── reviews ─────────────────────────────────────────────────────────────────────────────────────
+
+    def record_review(self, id: str, review: BattleReview) -> bool:
+        """Store a battle's review. False where it has one already: that one stands, and would be the same."""
+        return self.files.create(self._review(id, review.index), review.model_dump_json().encode())
+
+    def reviewed(self, id: str) -> frozenset[int]:
+        """Indices of the battles that have a review."""
+        return frozenset(self.numbered(id, "reviews"))
+
+    def review(self, id: str, index: int) -> BattleReview | None:
+        """A battle's review; None where there is none."""
+        return self.read(id, _REVIEW.format(index), BattleReview)
+
+    def reviews(self, id: str) -> dict[int, BattleReview]:
+        """Index → review."""
+        found = ((index, self.review(id, index)) for index in sorted(self.reviewed(id)))
+        return {index: review for index, review in found if review is not None}
+
+    def lucky(self, id: str, played: Mapping[int, Played]) -> dict[int, Played]:
+        """The same battles with the luck of those that were reviewed."""
+        found = dict(played)
+        for index, review in self.reviews(id).items():
+            if index in found:
+                found[index] = found[index]._replace(luck=review.luck)
         return found
 
     def forget_broken(self, id: str) -> None:
@@ -155,6 +184,9 @@ class Matchups(Asked[MatchupRequest]):
 
     def _battle(self, id: str, index: int) -> str:
         return self.path(id, _BATTLE.format(index))
+
+    def _review(self, id: str, index: int) -> str:
+        return self.path(id, _REVIEW.format(index))
 
     def _read_battle(self, id: str, index: int, read: Callable[[bytes], T]) -> T:
         """What `read` makes of a record. One that is cut, empty or another's is set aside, and counts as missing."""

@@ -6,7 +6,7 @@ decision, software versions, and each battle's input log and public log.
 In every record `p1` and `p2` are the policies as given; `p1_seat` says on which seat p1 sat.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +17,8 @@ from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
 from shared.errors import BrokenRecord, first_fault
 from shared.foreign import parse_json, read_file
-from shared.verdicts.scores import Winner
+from shared.verdicts.luck import without_luck
+from shared.verdicts.scores import Played, Winner
 from shared.verdicts.sequential import SequentialTest, UntilDecided
 
 Card = Literal["checked", "assumed"]
@@ -31,6 +32,19 @@ MAX_POLICY_CHARACTERS = 300
 MAX_RUN_BYTES = 1 << 30
 """Unpacked: 35,000 battles."""
 TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
+
+
+class LuckAsked(BaseModel):
+    """By what the luck of a battle is told. It is fixed before the first one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    value: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """Hash of the value model."""
+    copies: int = Field(ge=1, le=64)
+    """Of each position, played with other dice."""
+    share: float = Field(gt=0, le=1)
+    """Of the luck, what is taken off the outcome."""
 
 
 class MatchupRequest(BaseModel):
@@ -62,6 +76,8 @@ class MatchupRequest(BaseModel):
     name1: str | None = Field(default=None, min_length=1, max_length=40)
     """What p1 is called in report and verdict, in place of its model's name."""
     name2: str | None = Field(default=None, min_length=1, max_length=40)
+    luck: LuckAsked | None = None
+    """Null where battles are not reviewed: outcomes are all that counts."""
 
 
 class AskedUntilDecided(UntilDecided):
@@ -84,6 +100,8 @@ class NewMatchup(MatchupRequest):
     """`team1` and `team2`; null for one of our sample teams."""
     until_decided: AskedUntilDecided | None = None
     """Play until it is decided who is stronger, in place of a number of battles."""
+    luck: Literal["on", "off"] | None = None  # type: ignore[assignment]
+    """Whether battles are reviewed and the luck is taken out. By default wherever that can be done."""
 
     @model_validator(mode="after")
     def _one_number_of_battles(self) -> "NewMatchup":
@@ -93,7 +111,7 @@ class NewMatchup(MatchupRequest):
 
     def request(self, seed: int) -> MatchupRequest:
         """What is stored of it, with this seed where it names none."""
-        given = self.model_dump(exclude={"teams"})
+        given = self.model_dump(exclude={"teams", "luck"})
         if self.teams:
             given |= {"team1": self.teams[0], "team2": self.teams[1]}
         if self.until_decided:
@@ -170,6 +188,43 @@ class Seeds(_Strict):
     p2_team: str
     p1_policy: int
     p2_policy: int
+
+
+class ReviewStep(_Strict):
+    """From all choices to the next ones: a turn, or what was left of it after a forced switch."""
+
+    turn: int
+    chose: tuple[Seat, ...]
+    """The policies that chose."""
+    value: float
+    """How likely p1 was to win after it, from 0 to 1."""
+    luck: float
+    """That, less its mean over copies of the position before it with the same choices and other dice."""
+
+
+class BattleReview(_Strict):
+    """A battle looked back at. Values and luck are p1's, the policy's."""
+
+    index: int
+    pair: int | None
+    winner: Winner | None
+    """As in the battle's record."""
+    asked: LuckAsked
+    first: float | None = None
+    """How likely p1 was to win before the first choice."""
+    steps: tuple[ReviewStep, ...] = ()
+    refused: str | None = None
+    """Why there is none: the battle counts as played then."""
+
+    @property
+    def luck(self) -> float:
+        """What is taken off p1's score."""
+        return self.asked.share * sum(step.luck for step in self.steps)
+
+    @property
+    def played(self) -> Played:
+        """The battle, and its luck."""
+        return Played(self.pair, self.winner, luck=self.luck)
 
 
 class AnyBattle(_Frozen):
@@ -250,6 +305,37 @@ class Asking(_Frozen):
     """What the server called the models that answered."""
 
 
+class LuckSummary(_Frozen):
+    """p1's win rate with the luck taken out."""
+
+    reviewed: int
+    """Finished battles of which the luck is known; only these count here."""
+    p1_win_rate: float
+    """May lie a little outside of 0 to 1."""
+    p1_win_rate_interval: tuple[float, float]
+    """95 %, a pair taken as one observation."""
+    given: float
+    """What the dice gave p1, in win rate: the same battles as played, less `p1_win_rate`."""
+    variance_gain: float | None
+    """1.5: without the luck, these battles tell as much as half as many again do as played."""
+    asked: LuckAsked
+
+
+def luck_of(request: MatchupRequest, battles: Iterable[Played]) -> LuckSummary | None:
+    """What the battles of which the luck is known say; None where there is none."""
+    found = without_luck(battles)
+    if request.luck is None or found is None:
+        return None
+    return LuckSummary(
+        reviewed=found.battles,
+        p1_win_rate=found.estimate,
+        p1_win_rate_interval=found.interval,
+        given=found.given,
+        variance_gain=found.variance_gain,
+        asked=request.luck,
+    )
+
+
 class Summary(_Frozen):
     """The figures of a run. A field that an old file lacks is None."""
 
@@ -289,6 +375,8 @@ class Summary(_Frozen):
     p2_substitutions_by_reason: Mapping[Reason, int] | None = None
     """Of them, `inexpressible_in_contract` is the contract's doing and not the model's."""
     unsubstituted: Unsubstituted | None = None
+    luck: LuckSummary | None = None
+    """None where no battle was reviewed."""
     p1_asking: Asking | None = None
     """None where p1 asks no model."""
     p2_asking: Asking | None = None
@@ -313,6 +401,9 @@ class _BattleRow(_Frozen):
 
 class RunBattle(AnyBattle, _BattleRow):
     """One row of a run's `battles`."""
+
+    review: BattleReview | None = None
+    """None where it was not reviewed."""
 
 
 class _StatRow(_Frozen):

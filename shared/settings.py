@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     """The official Showdown server that `battlefield: server` plays on, as ws://HOST:PORT."""
     node: Path | None = None
     """The Node.js to run; found on PATH or in the nodejs wheel when not given."""
+    luck: bool = True
+    """Whether battles are reviewed and the luck is taken out, where who asks for a matchup leaves it open."""
     worker_grace_seconds: float = Field(default=8.0, ge=0, allow_inf_nan=False)
     """How long a worker that is told to stop lets its running battles go on."""
     mistral_api_key: Key = Field(default=None, validation_alias=_either("MISTRAL_API_KEY"))

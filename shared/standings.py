@@ -263,3 +263,24 @@ class KeepsSums:
         if wanted and kept_sums(self._matchups, self._id, self._number, wanted) is None:
             keep_sums(self._matchups, self._id, self._number, wanted, Standing.of(self._battles.values()))
         self._battles = {}
+
+
+class Lucky:
+    """The reviewed battles of a store's matchups, with their luck. A review is written once, and read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._matchups = Matchups(store)
+        self._known: OrderedDict[str, dict[int, Played]] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, matchup_id: str, reviewed: frozenset[int]) -> list[Played]:
+        """The battles `reviewed`, in order."""
+        with self._lock:
+            known = self._known.setdefault(matchup_id, {})
+            self._known.move_to_end(matchup_id)
+            while len(self._known) > 1 and sum(map(len, self._known.values())) > KEPT_BATTLES:
+                self._known.popitem(last=False)
+            for index in reviewed - known.keys():
+                if (review := self._matchups.review(matchup_id, index)) is not None:
+                    known[index] = review.played
+            return [known[index] for index in sorted(known)]

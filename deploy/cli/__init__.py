@@ -32,13 +32,14 @@ COMMANDS: Mapping[str, str] = {
         ("deploy.cli.selfplay", ("selfplay",)),
         ("deploy.cli.data", ("scrape", "dataset", "pokedex")),
         ("deploy.cli.models", ("train", "evaluate", "models", "policies")),
+        ("deploy.cli.value", ("value",)),
         ("deploy.cli.loop", ("loop",)),
         ("deploy.serving", ("serve",)),
     )
     for name in names
 }
 """Command → the module of its function, which is called as it is, but `try_`."""
-GROUPS = ("dataset", "models")
+GROUPS = ("dataset", "models", "value")
 """Those with commands of their own: the module's `app`. Its callback is called as they are."""
 
 

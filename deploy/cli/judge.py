@@ -119,7 +119,7 @@ def ratings(
     from services.reporter.leaderboard import RatedRun, render_leaderboard, table
 
     folder = output.parent if output else Path()
-    sources = [RatedRun.of(read_run(path), _report_beside(path, folder)) for path in _all_runs(run_files)]
+    sources = [RatedRun.of(read_run(path), _report_beside(path, folder)) for path in all_runs(run_files)]
     found = table(sources, anchor=anchor, anchor_rating=anchor_rating, format=format_name, seed=seed)
     print_table(found)
     if found.repeated:
@@ -129,7 +129,7 @@ def ratings(
         out.print(f"Leaderboard: {escape(str(output))}")
 
 
-def _all_runs(paths: list[Path]) -> list[Path]:
+def all_runs(paths: list[Path]) -> list[Path]:
     """The files, and those in the folders, or in the store that one is. Raises UsageError for a folder without any."""
     files: list[Path] = []
     for path in paths:

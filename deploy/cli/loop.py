@@ -176,7 +176,13 @@ def _claim(plan: Plan, folder: Path) -> None:
 
 def _selfplay(plan: Plan) -> NewMatchup:
     return NewMatchup(
-        p1=plan.teacher, p2=plan.teacher, battles=plan.selfplay_battles, pairs=False, concurrency=8, seed=plan.seed
+        p1=plan.teacher,
+        p2=plan.teacher,
+        battles=plan.selfplay_battles,
+        pairs=False,
+        concurrency=8,
+        seed=plan.seed,
+        luck="off",
     )
 
 

@@ -52,9 +52,10 @@ _HELP = {
     "max_tokens": "The same in tokens, in and out together.",
     "name1": "What p1 is called in report and verdict [its model's name, or its name in --policies].",
     "name2": "The same of p2.",
+    "luck": "on: take it out of the win rate, by looking back at each battle; or off. On, wherever that can be done.",
 }
 """What a terminal shows of a field in place of its docstring, which is the API's."""
-_KINDS = {"team1": Path | None, "team2": Path | None, "battlefield": str, "until_decided": bool}
+_KINDS = {"team1": Path | None, "team2": Path | None, "battlefield": str, "until_decided": bool, "luck": str | None}
 """What is typed where that is not what is asked for. Bounds are the model's: its error names the option."""
 _DEFAULTS = {"p1": "random", "p2": "random", "until_decided": False}
 

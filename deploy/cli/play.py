@@ -20,14 +20,14 @@ from pydantic import BaseModel
 from rich.markup import escape
 
 from deploy.cli.options import AskedMatchup, LogLevel, PolicyFile, asks_for_a_matchup, read_policies
-from deploy.cli.show import Advance, describe, err, interrupts_told, out, print_result, progress
+from deploy.cli.show import Advance, describe, err, interrupts_told, out, print_result, progress, steps
 from deploy.stack import alone_in
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
 from shared.jobs.inline import Inline
-from shared.jobs.routes import ROUTES, Payload, PlayShard, Route
+from shared.jobs.routes import ROUTES, Payload, PlayShard, ReviewBattles, Route
 from shared.matchups import Matchups
 from shared.process import interruptible
-from shared.records import BattleRecord, MatchupRequest, Run
+from shared.records import BattleRecord, BattleReview, MatchupRequest, Run
 from shared.settings import Settings, is_first_process
 from shared.store import Store
 from shared.text import configure_logging
@@ -117,6 +117,8 @@ class _Bars:
         self._label = label
         self._open_bar = open_bar
         self._advance: Advance
+        self._advance_reviews: Callable[..., None]
+        self._reviewed = 0
         self._shown = ""
         self._played: dict[int, tuple[Winner | None, float | None]] = {}
         self._test: SequentialTest | None = None
@@ -128,6 +130,13 @@ class _Bars:
                 return
             case PlayShard() if told.matchup_id != self._shown:
                 self._begin(told.matchup_id)
+            case ReviewBattles():
+                self._begin_reviews(told.matchup_id)
+                return
+            case BattleReview():
+                self._reviewed += 1
+                self._advance_reviews(self._reviewed, {})
+                return
             case BattleRecord():
                 self._note(told)
             case SequentialTest():
@@ -149,6 +158,12 @@ class _Bars:
         for record in self._matchups.battles(matchup_id):
             self._note(record)
         self._advance = self._open_bar.enter_context(progress(self._label(matchup_id, request), request.battles))
+
+    def _begin_reviews(self, matchup_id: str) -> None:
+        self._open_bar.close()
+        self._shown = ""
+        self._reviewed, battles = len(self._matchups.reviewed(matchup_id)), len(self._matchups.recorded(matchup_id))
+        self._advance_reviews = self._open_bar.enter_context(steps("the luck of battles", battles))
 
     def _note(self, record: BattleRecord) -> None:
         from services.arena.budget import Spent

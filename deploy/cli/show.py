@@ -172,6 +172,11 @@ def print_status(status: MatchupStatus, api: str) -> None:
         won = "won" if status.state in ENDED else "wins"
         rate = f"{percent(status.p1_win_rate, 1)} ({percent_range(low, high, 1)})"
         out.print(f"{escape(status.p1)} {won} {rate}{so_far}")
+    if status.luck is not None:
+        low, high = status.luck.p1_win_rate_interval
+        out.print(
+            f"without luck {status.luck.p1_win_rate:.1%} ({low:.1%} to {high:.1%}), of {status.luck.reviewed} battles"
+        )
     if status.sequential_test is not None:
         out.print(f"after {status.sequential_test.battles} battles: {ratios(status.sequential_test)}")
     if status.probably_left is not None and status.probably_left.battles is not None:

@@ -14,14 +14,16 @@ from pydantic import BaseModel
 
 from services.arena.battlefields import Battlefield
 from services.arena.play_again import Divergence, divergences, play_again
+from services.arena.reviews import review_all
 from services.reporter.run import assemble, records_of
 from shared.battle.contract import CONTRACTS
 from shared.errors import BrokenRecord, UsageError
 from shared.policies import KINDS, parse_policy
-from shared.records import Asking, BattleRecord, MatchupRequest, Run
+from shared.records import Asking, BattleRecord, BattleReview, MatchupRequest, Run
 from shared.verdicts.sequential import Decided
 
 SIMULATOR = "pokemon-showdown"
+_ROUNDED = 2.5e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ async def _verify(run: Run, request: MatchupRequest, matchup_id: str, battlefiel
         again = await play_again(request, records, matchup_id=matchup_id, battlefield=battlefield)
         difference = next((each for record in records for each in divergences(record, again[record.index])), None)
         here = again[records[0].index].versions.get(SIMULATOR)
+        difference = difference or await _in_reviews(run, request, records)
     return Verified(
         battles=len(records),
         log_lines=sum(len(record.public_log) for record in records),
@@ -72,6 +75,35 @@ async def _verify(run: Run, request: MatchupRequest, matchup_id: str, battlefiel
     )
 
 
+async def _in_reviews(run: Run, request: MatchupRequest, records: list[BattleRecord]) -> Divergence | None:
+    """The first review that comes out otherwise when it is made again."""
+    recorded = {battle.review.index: battle.review for battle in run.battles if battle.review}
+    again: dict[int, BattleReview] = {}
+    if request.luck is not None and recorded:
+        if any(review.asked != request.luck for review in recorded.values()):
+            return Divergence("the reviews", "what luck was asked for", "made by something else")
+        wanted = [record for record in records if record.index in recorded]
+        await review_all(request, request.luck, wanted, lambda found: again.update({found.index: found}))
+    for index, review in sorted(recorded.items()):
+        if (found := again.get(index)) is None or not _alike(review, found):
+            return Divergence(f"battle {index + 1}, review", review, found)
+    return None
+
+
+def _alike(review: BattleReview, other: BattleReview) -> bool:
+    """Up to rounding: another machine's exponential function may differ in its last digit."""
+    numbers = [
+        [(each.first or 0.0), *(number for step in each.steps for number in (step.value, step.luck))]
+        for each in (review, other)
+    ]
+    steps = [[(step.turn, step.chose) for step in each.steps] for each in (review, other)]
+    return (
+        steps[0] == steps[1]
+        and review.refused == other.refused
+        and all(isclose(one, two, abs_tol=_ROUNDED) for one, two in zip(*numbers, strict=True))
+    )
+
+
 def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) -> Iterator[Divergence]:
     """Where the run contradicts itself."""
     yield from _in_contract(run, request)
@@ -79,6 +111,7 @@ def _in_figures(run: Run, request: MatchupRequest, records: list[BattleRecord]) 
     again = assemble(
         request,
         records,
+        reviews={battle.review.index: battle.review for battle in run.battles if battle.review},
         matchup_id=run.matchup_id or "",
         created_at=run.created_at or "",
         cancelled=run.cancelled,

@@ -1,4 +1,5 @@
-"""Whether what was asked for can be played at all, as far as names tell, and which version a name stands for.
+"""Whether what was asked for can be played at all, as far as names tell, which version a name stands for, and by what
+the luck is told.
 
 A name in the registry becomes NAME@VERSION when a matchup is asked for, and no promotion changes that.
 """
@@ -7,9 +8,14 @@ from collections.abc import Callable, Iterable
 
 from shared.errors import NotFound, UnknownPolicy, UsageError
 from shared.policies import PolicySpec, check_format, check_over_api, parse_policy, person_behind
-from shared.records import MAX_POLICY_CHARACTERS, MatchupRequest
+from shared.records import MAX_POLICY_CHARACTERS, LuckAsked, MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
+from shared.value import shipped_value
+from shared.verdicts.luck import share_taken
+
+COPIES = 6
+"""Of each position, with other dice, to tell the luck of a battle by."""
 
 
 def check_matchup(
@@ -126,3 +132,15 @@ def _is_version_of(earlier: str, text: str) -> bool:
     return (
         spec.kind == "tgi" and not spec.url and not spec.pinned and then is not None and earlier == _at(spec, then[1])
     )
+
+
+def luck_asked(body: NewMatchup, request: MatchupRequest, *, by_default: bool) -> LuckAsked | None:
+    """By what the luck is told, if at all. Raises UsageError where that is asked for and cannot be done."""
+    value = shipped_value(request.format)
+    if value is not None and request.battlefield == "simulator":
+        is_wanted = by_default if body.luck is None else body.luck == "on"
+        return LuckAsked(value=value.hash, copies=COPIES, share=share_taken(COPIES)) if is_wanted else None
+    if body.luck == "on":
+        why = "a server takes no seeds" if value else f"no value model of {request.format} comes with this version"
+        raise UsageError(f"the luck cannot be taken out: {why}", field="luck")
+    return None

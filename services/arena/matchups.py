@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.arena.checks import check_matchup, named_by_the_operator, pinned
+from services.arena.checks import check_matchup, luck_asked, named_by_the_operator, pinned
 from services.arena.views import BySide, MatchupLine, MatchupLinks, MatchupStatus, ProbablyLeft
 from shared.errors import UsageError
-from shared.jobs.routes import LookAtMatchup, LookAtTournament, Payload, PlayShard, WriteReport
+from shared.jobs.routes import LookAtMatchup, LookAtTournament, Payload, PlayShard, ReviewBattles, WriteReport
 from shared.matchups import Matchups
 from shared.policies import PolicySpec, asks_a_model
-from shared.records import MatchupRequest, NewMatchup
+from shared.records import MatchupRequest, NewMatchup, luck_of
 from shared.registry import Registry
 from shared.settings import Settings
-from shared.standings import Standings
+from shared.standings import Lucky, Standings
 from shared.store import Store
 from shared.tournaments import Tournaments
 from shared.verdicts.intervals import win_rate
@@ -66,6 +66,7 @@ class Progress:
     """Why it was cancelled, where that was not a person's wish."""
     test: SequentialTest | None = None
     """The latest look at a matchup that is played until decided."""
+    reviewed: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, store: Store, matchup_id: str, recorded: frozenset[int] | None = None) -> "Progress":
@@ -81,6 +82,7 @@ class Progress:
             matchups.has_report(matchup_id),
             cancelled or None,
             matchups.latest_look(matchup_id),
+            matchups.reviewed(matchup_id),
         )
 
     @property
@@ -110,6 +112,8 @@ class Progress:
             yield self.look()
         elif not self.settled:
             yield from (self.shard(shard) for shard in self._open_shards())
+        elif not self.has_report and (reviews := self.reviews()):
+            yield from reviews
         elif not self.has_report and self.request.battles not in self.failures:
             yield self.report()
 
@@ -120,6 +124,21 @@ class Progress:
             SECONDS_PER_BATTLE_OF_MODELS if models else SECONDS_PER_BATTLE
         ) + TURNS_AT_MOST * self.request.move_delay
         return PlayShard(matchup_id=self.matchup_id, start=shard.start, stop=shard.stop, seconds_per_battle=seconds)
+
+    def reviews(self) -> list[ReviewBattles]:
+        """The jobs that review what was played and is not reviewed yet, a shard each once it is over.
+
+        None for a matchup that was cancelled: its report does not wait.
+        """
+        missing = self.recorded - self.reviewed
+        if self.request.luck is None or self.cancelled or not missing:
+            return []
+        still_open = self._open_shards()
+        return [
+            ReviewBattles(matchup_id=self.matchup_id, start=shard.start, stop=shard.stop, revision=self._revision)
+            for shard in shards_of(self.request)
+            if shard not in still_open and not missing.isdisjoint(shard)
+        ]
 
     def next_shards(self) -> list[PlayShard]:
         """The shards to play before a matchup that is played until decided is looked at again.
@@ -135,12 +154,16 @@ class Progress:
 
     def look(self) -> LookAtMatchup:
         """The job that looks whether the matchup is decided."""
-        return LookAtMatchup(matchup_id=self.matchup_id, revision=f"{len(self.recorded)}-{len(self.failures)}")
+        return LookAtMatchup(matchup_id=self.matchup_id, revision=self._revision)
 
     def report(self) -> WriteReport:
         """The job that writes the report of what is there now."""
-        revision = f"{len(self.recorded)}-{len(self.failures)}" + ("-cancelled" if self.cancelled else "")
+        revision = self._revision + ("-cancelled" if self.cancelled else "")
         return WriteReport(matchup_id=self.matchup_id, revision=revision)
+
+    @property
+    def _revision(self) -> str:
+        return f"{len(self.recorded)}-{len(self.failures)}" + (f"-{len(self.reviewed)}" if self.reviewed else "")
 
     def _open_shards(self) -> list[range]:
         if len(self.recorded) == self.request.battles:
@@ -158,7 +181,11 @@ def look_again(store: Store, matchup_id: str) -> Progress:
     request = progress.request
     if request.until_decided and not progress.decided:
         played = Matchups(store).played(matchup_id)
-        test = latest_look(played, request.until_decided, most=request.battles, pairs=request.pairs)
+        if request.luck is not None:
+            played = Matchups(store).lucky(matchup_id, played)
+        test = latest_look(
+            played, request.until_decided, most=request.battles, pairs=request.pairs, luck=request.luck is not None
+        )
         if test.battles:
             Matchups(store).record_look(matchup_id, test)
             # Not read again: a battle recorded meanwhile would count as played, and the look has not seen it.
@@ -182,6 +209,7 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
         )
         self._registry = Registry(Store(settings.store) if on_command_line else store)
         self._standings = Standings(store)
+        self._lucky = Lucky(store)
 
     def accept(self, body: NewMatchup, seed: int, before: MatchupRequest | None) -> MatchupRequest:
         request = body.request(seed)
@@ -190,7 +218,8 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
         except UsageError as error:
             teams = {"team1": "teams.0", "team2": "teams.1"} if body.teams else {}
             raise type(error)(error.message, field=teams.get(error.field or "", error.field)) from error
-        return pinned(request, self._registry, self._settings, before=before)
+        luck = before.luck if before else luck_asked(body, request, by_default=self._settings.luck)
+        return pinned(request.model_copy(update={"luck": luck}), self._registry, self._settings, before=before)
 
     def jobs(self, id: str) -> Iterator[Payload]:
         return self._progress(id).jobs()
@@ -218,6 +247,7 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
             draws=tally.draws,
             p1_win_rate=tally.p1_win_rate,
             p1_win_rate_interval=(rate.interval.low, rate.interval.high) if rate else None,
+            luck=luck_of(progress.request, self._lucky.of(id, progress.reviewed)),
             decisions=BySide(p1=standing.p1.asked, p2=standing.p2.asked),
             substitutions=BySide(p1=standing.p1.substituted, p2=standing.p2.substituted),
             cost_usd=standing.cost_usd,

@@ -59,7 +59,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
             if not context.in_person:
                 Standings(store).keep(matchup_id, payload.start, min(payload.stop, request.battles), request.battles)
     if playing or not missing or not matchups.has_report(matchup_id):
-        _go_on(context, matchup_id)
+        go_on_with_matchup(context, matchup_id)
 
 
 def look_at_matchup(payload: LookAtMatchup, context: Context) -> None:
@@ -82,7 +82,7 @@ def give_up_look_at_matchup(payload: LookAtMatchup, context: Context, reason: st
     progress = Progress.of(context.store, payload.matchup_id)
     for shard in progress.next_shards()[:1]:
         Matchups(context.store).fail(payload.matchup_id, f"the matchup could not be looked at: {reason}", shard.start)
-    _go_on(context, payload.matchup_id)
+    go_on_with_matchup(context, payload.matchup_id)
 
 
 async def _play(
@@ -132,7 +132,7 @@ def give_up_play_shard(payload: PlayShard, context: Context, reason: str) -> Non
     if _missing(payload, context.store):
         sentence = f"battles {payload.start} to {payload.stop - 1} could not be played: {reason}"
         Matchups(context.store).fail(payload.matchup_id, sentence, payload.start)
-    _go_on(context, payload.matchup_id)
+    go_on_with_matchup(context, payload.matchup_id)
 
 
 def _missing(payload: PlayShard, store: Store) -> list[int]:
@@ -171,11 +171,16 @@ def give_up_look_at_tournament(payload: LookAtTournament, context: Context, reas
     log.error("Tournament %s could not be looked at: %s", payload.tournament_id, reason)
 
 
-def _go_on(context: Context, matchup_id: str) -> None:
+def go_on_with_matchup(context: Context, matchup_id: str) -> None:
+    """Enqueue what comes next in a matchup of which something has just ended."""
     # Every shard looks when it ends. Of two that end at once, the one that looks last sees both, and the name of
     # the job says what was seen, so that neither an earlier report nor a second request for this one stands in the way.
     progress = Progress.of(context.store, matchup_id)
-    if progress.request.until_decided and not progress.decided:
+    if reviews := progress.reviews():
+        # The last of them comes back here.
+        for job in reviews:
+            context.enqueue(job)
+    elif progress.request.until_decided and not progress.decided:
         context.enqueue(progress.look())
     elif progress.settled:
         context.enqueue(progress.report())

@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from shared.policies import FORMATS, KINDS
-from shared.records import MatchupRequest
+from shared.records import LuckSummary, MatchupRequest
 from shared.tournaments import Budget, RatingTable, Suite
 from shared.verdicts.sequential import SequentialTest
 from shared.work import WorkStatus
@@ -58,6 +58,8 @@ class MatchupStatus(MatchupLine):
     p1_win_rate: float | None
     p1_win_rate_interval: tuple[float, float] | None
     """The 95 % paired Wilson interval: the two battles of a pair are one observation."""
+    luck: LuckSummary | None
+    """The win rate with the luck taken out, of the battles reviewed so far; null where there is none."""
     decisions: BySide
     substitutions: BySide
     """Decisions that a policy did not make itself."""

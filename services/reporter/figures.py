@@ -232,9 +232,9 @@ class Gathered:
         played, summary = self._played, run.summary
         tally = Tally(summary.p1_wins, summary.p2_wins, summary.draws, summary.broken)
         if played:
-            tally = Tally.of(winner for _, winner, _ in played)
+            tally = Tally.of(battle.winner for battle in played)
         rate = win_rate(scores_of(run, played))
-        points = set(spread(sum(winner is not None for _, winner, _ in played), MAX_CURVE_POINTS))
+        points = set(spread(sum(battle.winner is not None for battle in played), MAX_CURVE_POINTS))
         sides = {side: of_side for side, of_side in self._sides.items() if of_side.decisions}
         return Figures(
             run=run,
@@ -358,7 +358,7 @@ def _grid(battles: Sequence[RunBattle]) -> tuple[tuple[RunBattle, ...], ...]:
 
 def _pairs(played: Sequence[Played]) -> PairFigures | None:
     of_pair: dict[int, list[Winner]] = {}
-    for pair, winner, _ in played:
+    for pair, winner, *_ in played:
         if pair is not None and winner is not None:
             of_pair.setdefault(pair, []).append(winner)
     finished = [winners for winners in of_pair.values() if len(winners) == 2]

@@ -148,11 +148,21 @@ def command_line(request: MatchupRequest) -> str:
         "max-tokens": request.max_tokens,
         "name1": request.name1,
         "name2": request.name2,
+        # By default it would decide otherwise, with the luck taken out.
+        "luck": "off" if until and request.luck is None else None,
         "battlefield": request.battlefield if request.battlefield != "simulator" else None,
     }
     options |= {name: value for name, value in seldom.items() if value is not None}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value)) if word]
     return shlex.join(["alphastral", "battle", *given])
+
+
+def _luck(request: MatchupRequest) -> str:
+    if request.luck is None:
+        return "not looked at: outcomes alone count"
+    asked = request.luck
+    of = f"{asked.copies} copies of each position, played with other dice"
+    return f"taken out at {asked.share:.3g} of what the value model {asked.value} says of {of}"
 
 
 def _facts(figures: Figures) -> Iterator[tuple[str, str]]:
@@ -167,6 +177,11 @@ def _facts(figures: Figures) -> Iterator[tuple[str, str]]:
         yield "Seed", str(request.seed)
         yield "Pairs", "yes: same seats, teams and dice, the policies exchanged" if request.pairs else "no"
         yield "Battlefield", request.battlefield
+        yield "Luck", _luck(request)
+    teams = sorted({" and ".join(battle.teams) for battle in run.battles if battle.teams})
+    if teams:
+        yield "Sample teams", "; ".join(teams)
+
     if figures.teams:
         yield "Sample teams", "; ".join(sorted(map(" and ".join, figures.teams)))
     seconds = run.summary.total_duration_s
@@ -258,8 +273,9 @@ def write_results(matchups: Matchups, matchup_id: str) -> Run:
     sums, gathered, kept, openable = RunSums(request), Gathered(), KeepsSums(matchups, matchup_id), Openable()
     with RunWriter(matchups.files.on_disk(matchups.path(matchup_id, ""))) as writer:
         for record in matchups.battles(matchup_id):
-            battle, stats = rows_of(record, request)
-            sums.add(record)
+            review = matchups.review(matchup_id, record.index) if request.luck else None
+            battle, stats = rows_of(record, request, review)
+            sums.add(record, review)
             gathered.add([battle], stats)
             openable.add(request, battle, stats)
             kept.add(record)
@@ -278,7 +294,8 @@ def give_up_write_report(payload: WriteReport, context: Context, reason: str) ->
     matchups.fail(payload.matchup_id, f"the report could not be written: {reason}", request.battles)
 
 
-def _seen(matchups: Matchups, matchup_id: str) -> tuple[int, int, bool]:
+def _seen(matchups: Matchups, matchup_id: str) -> tuple[int, int, bool, int]:
     battles = matchups.request(matchup_id).battles
     failed_shards = sum(start != battles for start in matchups.failures(matchup_id))
-    return len(matchups.recorded(matchup_id)), failed_shards, matchups.cancelled(matchup_id) is not None
+    cancelled = matchups.cancelled(matchup_id) is not None
+    return len(matchups.recorded(matchup_id)), failed_shards, cancelled, len(matchups.reviewed(matchup_id))

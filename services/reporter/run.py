@@ -23,6 +23,7 @@ from shared.records import (
     AnyBattle,
     AnyDecision,
     BattleRecord,
+    BattleReview,
     MatchupRequest,
     Run,
     RunBattle,
@@ -41,19 +42,21 @@ def assemble(
     request: MatchupRequest,
     battles: Iterable[BattleRecord],
     *,
+    reviews: Mapping[int, BattleReview] | None = None,
     matchup_id: str,
     created_at: str,
     cancelled: bool = False,
     stopped: str | None = None,
     failures: Iterable[str] = (),
 ) -> Run:
-    """The run of a matchup, from the records there are, in the order of their index. Pure."""
+    """The run of a matchup, from the records and reviews there are, in the order of their index. Pure."""
     sums = RunSums(request)
     rows: list[RunBattle] = []
     stats: list[TurnStat] = []
     for record in sorted(battles, key=lambda record: record.index):
-        sums.add(record)
-        row, of_battle = rows_of(record, request)
+        review = (reviews or {}).get(record.index)
+        sums.add(record, review)
+        row, of_battle = rows_of(record, request, review)
         rows.append(row)
         stats += of_battle
     run = sums.run(matchup_id, created_at, cancelled=cancelled, stopped=stopped, failures=failures)
@@ -63,7 +66,8 @@ def assemble(
 def run_of(matchups: Matchups, matchup_id: str) -> Run:
     """The run of what is recorded of a matchup, all of it in memory."""
     request = matchups.request(matchup_id)
-    return assemble(request, matchups.battles(matchup_id), matchup_id=matchup_id, **told_of(matchups, matchup_id))
+    told, reviews = told_of(matchups, matchup_id), matchups.reviews(matchup_id)
+    return assemble(request, matchups.battles(matchup_id), reviews=reviews, matchup_id=matchup_id, **told)
 
 
 def told_of(matchups: Matchups, matchup_id: str) -> dict[str, Any]:
@@ -90,7 +94,9 @@ def _safe(name: str) -> str:
     return _UNSAFE.sub("-", name)[:_MAX_NAME_CHARACTERS].strip("._-") or "policy"
 
 
-def rows_of(record: BattleRecord, request: MatchupRequest) -> tuple[RunBattle, list[TurnStat]]:
+def rows_of(
+    record: BattleRecord, request: MatchupRequest, review: BattleReview | None = None
+) -> tuple[RunBattle, list[TurnStat]]:
     """A battle's row in a run, and a row for each of its decisions."""
     agents: Mapping[Seat, str] = {"p1": request.p1, "p2": request.p2}
     battle = {
@@ -100,6 +106,7 @@ def rows_of(record: BattleRecord, request: MatchupRequest) -> tuple[RunBattle, l
         "timestamp": record.started_at,
         "p1_agent": request.p1,
         "p2_agent": request.p2,
+        "review": review,
     }
     stats = [
         {

@@ -10,7 +10,17 @@ import numpy as np
 
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
-from shared.records import SCHEMA_VERSION, Asking, BattleRecord, DecisionRecord, MatchupRequest, Run, Summary
+from shared.records import (
+    SCHEMA_VERSION,
+    Asking,
+    BattleRecord,
+    BattleReview,
+    DecisionRecord,
+    MatchupRequest,
+    Run,
+    Summary,
+    luck_of,
+)
 from shared.verdicts.intervals import win_rate
 from shared.verdicts.scores import Played, Scores, Tally, own_choices
 from shared.verdicts.sequential import Decided, SequentialTest, latest_look
@@ -33,10 +43,10 @@ class RunSums:
         self._sides: Mapping[Seat, _Side] = {"p1": _Side(), "p2": _Side()}
         self._named: Mapping[str, dict[str, set[str]]] = {"contract": {}, "cards": {}, "versions": {}}
 
-    def add(self, record: BattleRecord) -> None:
-        """Sum up one battle."""
+    def add(self, record: BattleRecord, review: BattleReview | None = None) -> None:
+        """Sum up one battle, and what its review says."""
         substituted = any(decision.outcome is Outcome.SUBSTITUTED for decision in record.decisions)
-        self._played[record.index] = Played(record.pair, record.winner, substituted)
+        self._played[record.index] = Played(record.pair, record.winner, substituted, review.luck if review else None)
         self._turns += record.turns if record.winner is not None else 0
         start = datetime.fromisoformat(record.started_at)
         end = start + timedelta(seconds=record.duration_s)
@@ -89,6 +99,7 @@ class RunSums:
                 "variance_removed_by_pairs": rate.variance_removed if rate else None,
                 "sequential_test": test,
                 "unsubstituted": _counts(own),
+                "luck": luck_of(self._request, played),
                 **of_side,
             }
         )
@@ -97,7 +108,8 @@ class RunSums:
         request = self._request
         if request.until_decided is None:
             return None
-        return latest_look(self._played, request.until_decided, most=request.battles, pairs=request.pairs)
+        luck = request.luck is not None
+        return latest_look(self._played, request.until_decided, most=request.battles, pairs=request.pairs, luck=luck)
 
     def _wall_clock_seconds(self) -> float | None:
         """From the first battle's start to the last one's end, so that battles at once are not counted twice."""

@@ -1,13 +1,13 @@
 """What a run says, in plain sentences: who won, how sure that is, and what it must be read with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, sqrt
 from statistics import NormalDist
 
 from services.reporter.figures import Figures, Side
 from shared.battle.decision import Reason
-from shared.records import MAX_BATTLES
+from shared.records import MAX_BATTLES, Summary
 from shared.text import count, one_line, percent, percent_range
 from shared.verdicts.intervals import Interval, WinRate
 from shared.verdicts.sequential import Decided
@@ -70,6 +70,22 @@ def _result(figures: Figures, found: WinRate) -> str:
     return f"{of}: {_with_ends(found.estimate, found.interval, figures.decimals)}{half}."
 
 
+def luck_sentence(names: Mapping[Side, str], summary: Summary, decimals: int = 0) -> str | None:
+    """`Without luck it won 54 % (49 % to 59 %): the dice gave it 3 points.`; None where no battle was reviewed."""
+    found = summary.luck
+    if found is None:
+        return None
+    name, rate, given, (low, high) = names["p1"], found.p1_win_rate, found.given, found.p1_win_rate_interval
+    if (summary.p1_win_rate or 0) < 0.5:
+        name, rate, given, low, high = names["p2"], 1 - rate, -given, 1 - high, 1 - low
+    points = abs(100 * given)
+    told = "as good as nothing" if points < 0.5 else f"{points:.{decimals}f} point{'s' * (round(points) != 1)}"
+    dice = f"the dice {'gave it' if given >= 0 or points < 0.5 else 'took from it'} {told}"
+    of = "" if found.reviewed == summary.n_games else f", in the {found.reviewed:,} battles whose luck is known so far"
+    ends = _with_ends(min(1.0, max(0.0, rate)), Interval(low, high), decimals)
+    return f"With the luck taken out, {name} won {ends}{of}: {dice}."
+
+
 def _with_ends(rate: float, interval: Interval, decimals: int) -> str:
     return f"{percent(rate, decimals)} ({percent_range(*interval, decimals)})"
 
@@ -122,8 +138,11 @@ def _at(figures: Figures) -> str:
 
 def _notes(figures: Figures) -> Iterator[str]:
     request, test, found = figures.run.request, figures.run.summary.sequential_test, figures.rate
+    if told := luck_sentence(figures.names, figures.run.summary, figures.decimals):
+        yield told
     if request and request.until_decided and test:
         looked = f"The sequential test looked at the first {count(test.battles, 'battle')}"
+        looked += ", with the luck taken out" if test.without_luck else ""
         yield (
             f"{looked}; its verdict is wrong at most {percent(request.until_decided.error)} of the time. A run that "
             "stops when decided shows the leader a little too strong."

@@ -16,7 +16,7 @@ from typing import Any
 
 from shared.errors import HostUnfit, NotServed, UsageError
 from shared.jobs import Context, HandedBack
-from shared.jobs.routes import ROUTES, Payload, PlayShard, Route
+from shared.jobs.routes import ROUTES, Payload, PlayShard, ReviewBattles, Route
 from shared.matchups import Matchups
 from shared.settings import Settings
 from shared.store import Store
@@ -98,12 +98,13 @@ class Inline:
             raise failed
 
     def _take(self) -> list[Payload]:
-        """The next job; and with a shard those that follow on it, so that no battle's end is waited for between two.
+        """The next job; and with a shard, or the review of one, those that follow on it: no battle's end is waited for
+        between two, and the simulator is started once.
 
         Not where the matchup is played until decided: a look comes between its shards.
         """
         taken = [self._waiting.popleft()]
-        if isinstance(taken[0], PlayShard) and self._matchups.request(taken[0].matchup_id).until_decided is None:
+        if isinstance(taken[0], _RANGES) and self._matchups.request(taken[0].matchup_id).until_decided is None:
             while found := next(filter(partial(_follows, taken[-1]), self._waiting), None):
                 self._waiting.remove(found)
                 taken.append(found)
@@ -112,7 +113,7 @@ class Inline:
     def _do(self, context: Context) -> None:
         """Do the running job, or give it up and raise why."""
         first, last = self._running[0], self._running[-1]
-        payload = first.model_copy(update={"stop": last.stop}) if isinstance(last, PlayShard) else first
+        payload = first.model_copy(update={"stop": last.stop}) if isinstance(last, _RANGES) else first
         route = self._routes[type(payload)]
         context.tell(payload)
         for attempts_left in range(route.retries, -1, -1):
@@ -133,9 +134,13 @@ class Inline:
         return self._routes[type(payload)].job_id(payload)
 
 
+_RANGES = (PlayShard, ReviewBattles)
+"""Payloads about the battles `start` … `stop` - 1 of a matchup."""
+
+
 def _follows(shard: Payload, other: Payload) -> bool:
     return (
-        isinstance(shard, PlayShard)
-        and isinstance(other, PlayShard)
+        isinstance(shard, _RANGES)
+        and isinstance(other, type(shard))
         and (other.matchup_id, other.start) == (shard.matchup_id, shard.stop)
     )

@@ -46,6 +46,15 @@ class PlayShard(Payload):
     """How long one battle may take, were they played one after the other."""
 
 
+class ReviewBattles(Payload):
+    """Look back at the battles `start` … `stop` - 1 of a matchup, those that are recorded and have no review yet."""
+
+    matchup_id: _Id
+    start: int = Field(ge=0)
+    stop: int = Field(gt=0)
+    revision: _Revision
+
+
 class LookAtMatchup(Payload):
     """Look what comes next in a matchup, shards or its report, and enqueue it; first whether it is decided."""
 
@@ -124,7 +133,11 @@ class Route:
         return found
 
 
-_arena = partial(Route, tasks="services.arena.tasks", queue="arena")
+_SECONDS_PER_REVIEW = 120
+"""Far more than it takes."""
+
+_ARENA = "services.arena.tasks"
+_arena = partial(Route, queue="arena")
 _reporter = partial(Route, queue="reporter")
 _scraper = partial(Route, tasks="services.scraper.tasks", queue="scraper")
 _trainer = partial(Route, tasks="services.trainer.tasks", queue="train")
@@ -134,10 +147,18 @@ _ROWS = (
         "play_shard",
         PlayShard,
         "{matchup_id}-shard-{start:05d}",
+        _ARENA,
         timeout_seconds=lambda shard: min(MAX_JOB_SECONDS, 60 + (shard.stop - shard.start) * shard.seconds_per_battle),
     ),
-    _arena("look_at_matchup", LookAtMatchup, "{matchup_id}-look-{revision}", at_front=True),
-    _arena("look_at_tournament", LookAtTournament, "{tournament_id}-look-{revision}", at_front=True),
+    _arena(
+        "review",
+        ReviewBattles,
+        "{matchup_id}-review-{start:05d}-{revision}",
+        "services.arena.reviews",
+        timeout_seconds=lambda review: 60 + (review.stop - review.start) * _SECONDS_PER_REVIEW,
+    ),
+    _arena("look_at_matchup", LookAtMatchup, "{matchup_id}-look-{revision}", _ARENA, at_front=True),
+    _arena("look_at_tournament", LookAtTournament, "{tournament_id}-look-{revision}", _ARENA, at_front=True),
     _reporter(
         "write_report",
         WriteReport,

@@ -20,7 +20,7 @@ from shared.battle.protocol import SEATS, Seat
 from shared.errors import HostUnfit, InputRefused, InvalidTeam, SimulatorError
 from shared.simulator import find_node, find_simulator
 from shared.simulator.inputlog import InputLog
-from shared.simulator.value import ValueModel
+from shared.value import ValueModel
 
 log = logging.getLogger(__name__)
 

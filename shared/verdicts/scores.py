@@ -28,6 +28,8 @@ class Played(NamedTuple):
     winner: Winner | None
     substituted: bool = False
     """Whether a substitute made any decision of either policy."""
+    luck: float | None = None
+    """What the dice gave p1, as far as it is taken off its score; None where that is not known."""
 
 
 def own_choices(battles: Iterable[Played]) -> list[Played]:
@@ -90,7 +92,7 @@ class Scores:
         """Count them. A broken battle counts nowhere, and its partner stands alone."""
         of_pair: dict[int, list[float]] = {}
         alone: list[float] = []
-        for pair, winner, _ in battles:
+        for pair, winner, *_ in battles:
             if winner is not None:
                 (alone if pair is None else of_pair.setdefault(pair, [])).append(_SCORE[winner])
         whole = [(scores[0] + scores[1]) / 2 for scores in of_pair.values() if len(scores) == 2]
@@ -130,7 +132,7 @@ def running(battles: Iterable[Played]) -> Iterator[Scores]:
     """The scores after each finished battle, in order; the last is `Scores.of` all of them."""
     pairs, singles = [0] * len(PAIR_SCORES), [0] * len(SINGLE_SCORES)
     waiting: dict[int, float] = {}
-    for pair, winner, _ in battles:
+    for pair, winner, *_ in battles:
         if winner is None:
             continue
         score = _SCORE[winner]

@@ -23,7 +23,7 @@ error belongs to each side of an even match. The other two shares are those that
 pays for, and closeness more than one, since it takes two tests that both say so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, log
@@ -32,9 +32,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.verdicts.luck import Means, mean_log_likelihood
 from shared.verdicts.scores import PAIR_SCORES, Floats, Played, Scores
 
-_SHARE_STRONGER, _SHARE_OVERWHELMING, _SHARE_CLOSER = 0.5, 0.1, 1.4
+_SHARES = (0.5, 0.1, 1.4)
+"""Of `error`, to the bounds: stronger, overwhelming, closer."""
+SHARES_WITHOUT_LUCK = (0.7, 0.13, 1.9)
+"""Where the luck is taken out, so that real battles, drawn again and again, give as many wrong verdicts."""
 _UNSEEN = 1e-3
 """A score that no pair reached counts as this much of one, as in fishtest: it is possible all the same."""
 _HALVINGS_AT_MOST = 200
@@ -73,11 +77,11 @@ class LikelihoodBounds:
     """The lower bound, as a positive number."""
 
     @classmethod
-    def of(cls, error: float) -> "LikelihoodBounds":
+    def of(cls, error: float, shares: tuple[float, float, float] = _SHARES) -> "LikelihoodBounds":
         """The bounds for a probability of a wrong verdict of at most `error`, between 0 and 1/2."""
         if not 0 < error < 0.5:
             raise ValueError(f"no test errs with probability {error}")
-        return cls(*(log((1 - error) / (error * s)) for s in (_SHARE_STRONGER, _SHARE_OVERWHELMING, _SHARE_CLOSER)))
+        return cls(*(log((1 - error) / (error * share)) for share in shares))
 
 
 class SequentialTest(BaseModel):
@@ -104,6 +108,8 @@ class SequentialTest(BaseModel):
     """The two are closer than the margin once `up` and `down` are both this low."""
     battles_left: int | None
     """How many more it will probably take, if what was seen goes on; None while nothing points anywhere."""
+    without_luck: bool = False
+    """Whether the scores are those with the luck taken out."""
 
 
 def look_ranges(battles: int, *, pairs: bool) -> tuple[range, ...]:
@@ -123,19 +129,32 @@ def look_ranges(battles: int, *, pairs: bool) -> tuple[range, ...]:
     return tuple(cut)
 
 
-def latest_look(played: Mapping[int, Played], until: UntilDecided, *, most: int, pairs: bool) -> SequentialTest:
+def latest_look(
+    played: Mapping[int, Played], until: UntilDecided, *, most: int, pairs: bool, luck: bool = False
+) -> SequentialTest:
     """What the battles say, looked at in order and only after each whole range; the first verdict stands.
 
-    So the verdict is the same whatever the order in which battles end, and whatever was played on top.
+    So the verdict is the same whatever the order in which battles end, and whatever was played on top. With `luck`,
+    the scores are those without it, and a range is whole once the luck of its battles is known.
     """
     scores, seen = {0: Scores()}, list[Played]()
+    means = {0: Means.of([], pairs=pairs)}
     for stretch in look_ranges(most, pairs=pairs):
         if not all(index in played for index in stretch):
             break
-        seen += [played[index] for index in stretch]
-        scores[stretch.stop] = Scores.of(seen)
-    found = sequential_tests(scores, until.margin, until.error, most=most, pairs=pairs)
-    return next((test for test in found if test.decided is not Decided.UNDECIDED), found[-1])
+        found = [played[index] for index in stretch]
+        if luck and any(battle.winner is not None and battle.luck is None for battle in found):
+            break
+        seen += found
+        if luck:
+            means[stretch.stop] = Means.of(seen, pairs=pairs)
+        else:
+            scores[stretch.stop] = Scores.of(seen)
+    if luck:
+        tests = tests_without_luck(means, until.margin, until.error, most=most, pairs=pairs)
+    else:
+        tests = sequential_tests(scores, until.margin, until.error, most=most, pairs=pairs)
+    return next((test for test in tests if test.decided is not Decided.UNDECIDED), tests[-1])
 
 
 def probably_left(test: SequentialTest, played: int) -> int | None:
@@ -151,26 +170,52 @@ def sequential_tests(
     In a matchup of pairs, battles that stand alone are left out: a broken battle takes its partner with it. In one
     without pairs, each battle is an observation.
     """
-    bounds = LikelihoodBounds.of(error)
     counts = np.array([each.pairs if pairs else np.insert(each.singles, [1, 2], 0) for each in scores.values()], float)
     ratios = log_likelihood_ratios(counts, margin)
+    bounds = LikelihoodBounds.of(error)
+    return _tests(list(scores), counts.sum(-1), mean_score(counts), ratios, bounds, most=most, pairs=pairs)
+
+
+def tests_without_luck(
+    means: Mapping[int, Means], margin: float, error: float, *, most: int, pairs: bool
+) -> list[SequentialTest]:
+    """The same of scores with the luck taken out, which can be any number."""
+    count, mean, squares = (
+        np.array([getattr(each, name) for each in means.values()], float) for name in ("count", "mean", "squares")
+    )
+    ratios = mean_log_likelihood_ratios(count, mean, squares, margin)
+    bounds = LikelihoodBounds.of(error, SHARES_WITHOUT_LUCK)
+    found = _tests(list(means), count, mean, ratios, bounds, most=most, pairs=pairs)
+    return [test.model_copy(update={"without_luck": True}) for test in found]
+
+
+def _tests(
+    battles: Sequence[int],
+    observations: Floats,
+    rate: Floats,
+    ratios: tuple[Floats, Floats, Floats],
+    bounds: LikelihoodBounds,
+    *,
+    most: int,
+    pairs: bool,
+) -> list[SequentialTest]:
     found: list[SequentialTest] = []
-    for place, (battles, verdict) in enumerate(zip(scores, decide(counts, *ratios, bounds), strict=True)):
+    for place, (played, verdict) in enumerate(zip(battles, decide(rate, *ratios, bounds), strict=True)):
         up, down, overwhelming = (float(ratio[place]) for ratio in ratios)
-        decided, observations = list(Decided)[verdict], int(counts[place].sum())
-        left = _observations_left(observations, up, down, overwhelming, bounds) if decided is Decided.UNDECIDED else 0
+        decided, seen = list(Decided)[verdict], int(observations[place])
+        left = _observations_left(seen, up, down, overwhelming, bounds) if decided is Decided.UNDECIDED else 0
         found.append(
             SequentialTest(
                 decided=decided,
-                battles=battles,
-                observations=observations,
+                battles=played,
+                observations=seen,
                 up=up,
                 down=down,
                 overwhelming=overwhelming,
                 stronger_bound=bounds.stronger,
                 overwhelming_bound=bounds.overwhelming,
                 closer_bound=-bounds.closer,
-                battles_left=None if left is None else min(left * (2 if pairs else 1), most - battles),
+                battles_left=None if left is None else min(left * (2 if pairs else 1), most - played),
             )
         )
     return found
@@ -194,10 +239,23 @@ def log_likelihood_ratios(counts: ArrayLike, margin: float) -> tuple[Floats, Flo
     return _log_likelihood(seen, 0.5 + margin) - even, _log_likelihood(seen, 0.5 - margin) - even, -even
 
 
-def decide(counts: ArrayLike, up: Floats, down: Floats, overwhelming: Floats, bounds: LikelihoodBounds) -> "np.ndarray":
-    """What follows, for many matchups at once: indices of Decided (…)."""
+def mean_log_likelihood_ratios(
+    count: Floats, mean: Floats, squares: Floats, margin: float
+) -> tuple[Floats, Floats, Floats]:
+    """The same three for real scores: their count, mean and squared distances (…) → (…)."""
+    even, above, below = (mean_log_likelihood(count, mean, squares, at) for at in (0.5, 0.5 + margin, 0.5 - margin))
+    return above - even, below - even, -even
+
+
+def mean_score(counts: ArrayLike) -> Floats:
+    """Counts (…, 5) in the order of PAIR_SCORES → (…)."""
     seen = _possible(counts)
-    rate = seen @ PAIR_SCORES / seen.sum(-1)
+    rate: Floats = seen @ PAIR_SCORES / seen.sum(-1)
+    return rate
+
+
+def decide(rate: Floats, up: Floats, down: Floats, overwhelming: Floats, bounds: LikelihoodBounds) -> "np.ndarray":
+    """What follows of mean scores and ratios (…), for many matchups at once: indices of Decided (…)."""
     walkover = overwhelming >= bounds.overwhelming
     p1 = (up >= bounds.stronger) | (walkover & (rate > 0.5))
     p2 = (down >= bounds.stronger) | (walkover & (rate < 0.5))

@@ -13,7 +13,7 @@ from shared.errors import InputRefused
 from shared.simulator import find_node
 from shared.simulator.inputlog import parse_inputlog
 from shared.simulator.simulator import Simulator
-from shared.simulator.value import HiddenUnit, ValueCard, ValueModel
+from shared.value import HiddenUnit, ValueCard, ValueModel
 from tests.services.simulated import replay
 
 ROOT = Path(__file__).parents[2]

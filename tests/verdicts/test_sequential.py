@@ -15,6 +15,7 @@ from shared.verdicts.sequential import (
     decide,
     log_likelihood_ratios,
     look_ranges,
+    mean_score,
     sequential_tests,
 )
 
@@ -129,7 +130,7 @@ def test_at_the_margin_at_most_one_verdict_in_twenty_is_wrong(truth: float, corr
     matchups, wrong, counted = 2_000, 0, np.zeros((2_000, 5))
     for shard in look_ranges(600, pairs=True):
         counted = counted + rng.multinomial(len(shard) // 2, pairs, size=len(counted))
-        found = decide(counted, *log_likelihood_ratios(counted, 0.15), LikelihoodBounds.of(0.05))
+        found = decide(mean_score(counted), *log_likelihood_ratios(counted, 0.15), LikelihoodBounds.of(0.05))
         ended = found != 3
         wrong += int((found[ended] != list(Decided).index(right)).sum())
         counted = counted[~ended]
