@@ -100,7 +100,7 @@ async def main() -> None:
     parser.add_argument("--battles", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    new = NewMatchup(p1="heuristic", p2="random", battles=given.battles, concurrency=32, seed=7)
+    new = NewMatchup(p1="heuristic", p2="random", battles=given.battles, concurrency=32, seed=7, luck="off")
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(store=f"{folder}/store", redis_url=None, api_port=None, scraper_workers=0)
         ratios, events = [], 0

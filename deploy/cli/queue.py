@@ -57,7 +57,7 @@ def demo(
             settings = settings.model_copy(update={"store": f"{folder}/store"})
         with LocalStack(settings, arena_workers=arena, folder=Path("var/demo")) as stack, stack.client() as client:
             err.print(f"watch it at {escape(stack.url)}")
-            _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20))
+            _follow(client, NewMatchup(p1="heuristic", p2="random", battles=20, luck="off"))
             if stay:
                 err.print(f"the console stays open at {escape(stack.url)} until Ctrl-C")
                 stack.wait()
