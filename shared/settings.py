@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     """What the supervisor starts; `auto` goes by the model's architecture."""
     engine_arguments: str = ""
     """More arguments for it, as in a shell."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """What models of this machine are trained and served in where nothing else is said; `auto` measures."""
     recipes: Path | None = None
     """A folder with training recipes of one's own, which may be asked for over the API, too."""
     log_level: LogLevel = Field(default="INFO", validation_alias=_either("LOG_LEVEL"))

@@ -61,8 +61,8 @@ class Plan(BaseModel):
     battles: int = Field(default=24, ge=2, le=10_000)
     """Of each matchup, in pairs."""
     held_out_decisions: int = Field(default=250, ge=1)
-    dtype: str = "bfloat16"
-    """What the models are served in."""
+    dtype: str = "auto"
+    """What the models are trained and served in."""
     concurrency: int = Field(default=16, ge=1, le=256)
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -80,6 +80,9 @@ def loop(
     battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.", min=2, max=10_000)] = 24,
     recipe: Annotated[str, typer.Option(help="A recipe for this machine.")] = "cpu-smollm2",
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe: max_steps=400.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="bfloat16 or float32; auto: whichever this machine is faster in.")
+    ] = "auto",
     seed: Annotated[
         int, typer.Option(help="The same seed gives the same battles to learn from.", min=0, max=2**32 - 1)
     ] = 0,
@@ -89,12 +92,15 @@ def loop(
 
     configure_logging("WARNING")
     changed, settings = parse_changes(changes or []), Settings()
+    if dtype != "auto":
+        changed = {"dtype": dtype, **changed}
     plan = Plan(
         selfplay_battles=selfplay,
         battles=battles,
         recipe=recipe,
         changes=changed,
         base=load(recipe, changed, settings.recipes).base,
+        dtype=dtype,
         seed=seed,
     )
     with interrupts_told():
@@ -279,6 +285,7 @@ class _Steps:
             },
             "legal_share": {who: each.legal.rate for who, each in measured.items()},
             "perplexity": {who: each.perplexity for who, each in measured.items()},
+            "dtype": loaded.dtype,
         }
         replace_file(path, json.dumps(found, indent=1).encode())
         return found
@@ -313,7 +320,14 @@ class _Steps:
         path = self.folder / "report.html"
         path.write_text(page.html)
         (self.folder / "report.json").write_text(
-            json.dumps({**page.figures, "seconds_of_this_call": round(monotonic() - self.began)}, indent=1)
+            json.dumps(
+                {
+                    **page.figures,
+                    "dtype": evaluation.get("dtype"),
+                    "seconds_of_this_call": round(monotonic() - self.began),
+                },
+                indent=1,
+            )
         )
         for line in page.lines:
             out.print(escape(line))

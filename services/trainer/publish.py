@@ -26,7 +26,7 @@ def publish(registry: Registry, name: str, recipe: Recipe, trained: Trained, *, 
             kind="merged" if recipe.merge else "adapter",
             contract={recipe.contract: CONTRACTS[recipe.contract].hash},
             architecture=trained.architecture,
-            recipe=RecipeUsed(name=recipe.name, values=recipe.model_dump(mode="json")),
+            recipe=RecipeUsed(name=recipe.name, values=recipe.model_dump(mode="json") | {"dtype": trained.dtype}),
             dataset=DatasetUsed(
                 name=trained.splits.name,
                 hash=trained.splits.digest,

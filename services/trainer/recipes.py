@@ -74,7 +74,8 @@ class Recipe(_Frozen):
     """Of how many validation decisions the accuracy is taken at each evaluation, drawn once by the seed."""
     max_length: int = Field(ge=16, le=1 << 20)
     """Tokens of prompt and completion; samples over it are left out and counted."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of the weights and their products; `auto` for what the machine is faster in, as it is measured at the start."""
     group_by_length: bool = False
     """Batches of samples of about one length, so that little is padding."""
     merge: bool = False

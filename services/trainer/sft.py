@@ -45,7 +45,7 @@ from services.trainer.trainer import DecisionTrainer
 from services.trainer.trainings import TrainingStanding
 from shared.errors import Conflict, UsageError
 from shared.jobs import HandedBack
-from shared.language.load import load, save
+from shared.language.load import fitting_dtype, load, save
 from shared.settings import is_first_process
 from shared.store import replace_file
 from shared.text import one_line
@@ -66,6 +66,8 @@ class Trained:
     too_long: dict[str, int]
     """Split → samples that were left out because they are longer than the recipe's max_length."""
     metrics: dict[str, float]
+    dtype: str
+    """The number type it was trained in."""
 
 
 def train(
@@ -89,7 +91,7 @@ def train(
     first = is_first_process()
     splits = read_splits(dataset, recipe.contract)
     with processes.main_process_first():
-        checkpoint = _claim(folder, recipe, splits)
+        checkpoint, recipe = _claim(folder, recipe, splits)
     # Of several processes one speaks.
     say = tell if first else lambda sentence: None
     check_base(recipe)
@@ -109,7 +111,7 @@ def train(
     check_room(recipe, size, folder)
     say(
         f"{recipe.name}: {size.trained:,} of {size.parameters:,} parameters are trained on {len(splits.train):,} "
-        f"samples, {len(splits.validation):,} are held out"
+        f"samples, {len(splits.validation):,} are held out; in {recipe.dtype}"
     )
 
     if given_up():
@@ -160,6 +162,7 @@ def train(
         architecture=str(model.config.model_type),
         too_long={split: samples.too_long for split, samples in written.items()},
         metrics={**best, "uniform_guess_accuracy": guess_accuracy(scored)[ALL].rate},
+        dtype=recipe.dtype,
     )
 
 
@@ -225,13 +228,12 @@ def _best(metrics: list[dict[str, float]], checkpoint: str | None) -> dict[str, 
 # ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _claim(folder: Path, recipe: Recipe, splits: Splits) -> str | None:
-    """Make the folder this training's own, and find the checkpoint to go on from.
+def _claim(folder: Path, recipe: Recipe, splits: Splits) -> tuple[str | None, Recipe]:
+    """Make the folder this training's own; the checkpoint to go on from, and the recipe with its number type.
 
     Raises Conflict where it holds another training, and UsageError where nothing can be written. Another training that
     never came to a checkpoint (it was refused, say) gives way.
     """
-    ours = {"recipe": recipe.model_dump(mode="json"), "dataset": splits.digest}
     path = folder / "training.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,17 +241,22 @@ def _claim(folder: Path, recipe: Recipe, splits: Splits) -> str | None:
         theirs = json.loads(path.read_text()) if path.exists() else None
         if theirs is not None:
             theirs["recipe"].pop("packing", None)  # A value that recipes had earlier.
+        if recipe.dtype == "auto":
+            # Whoever goes on does so in the type that it was begun in.
+            begun = theirs["recipe"]["dtype"] if theirs is not None and checkpoint is not None else None
+            recipe = recipe.model_copy(update={"dtype": begun or fitting_dtype(recipe.device)})
+        ours = {"recipe": recipe.model_dump(mode="json"), "dataset": splits.digest}
         differs = theirs != json.loads(json.dumps(ours))
         if theirs is None or (differs and checkpoint is None):
             replace_file(path, json.dumps(ours, indent=2).encode())
-            return None
+            return None, recipe
         if differs:
             raise Conflict(
                 f"{folder} holds a training by another recipe or on another dataset: choose another --output"
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"cannot train in {folder}: {one_line(error)}", field="output") from error
-    return checkpoint
+    return checkpoint, recipe
 
 
 def _last_whole(folder: Path) -> str | None:

@@ -65,7 +65,7 @@ async def test_free_generation_says_what_transformers_says() -> None:
 async def test_adapters_are_mixed_and_each_request_gets_its_own(tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "base")
     adapters = {f"smol@{seed}": save_adapter(tmp_path / str(seed), base, seed) for seed in (2, 3)}
-    loaded = load(base, adapters=adapters)
+    loaded = load(base, adapters=adapters, dtype="float32")
     works = [
         question(loaded, "Gen 9", name, members=members)
         for members in (True, False)

@@ -1,6 +1,9 @@
 """A base and its adapters come out of folders, and what is wrong with them is said."""
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,9 @@ from safetensors.torch import load_file
 
 from shared.errors import UsageError
 from shared.language.chat import completion_ids, completions_ids, prompt_ids
-from shared.language.load import Loaded, load, load_tokenizer, smollm2_file
+from shared.language.load import Loaded, fitting_dtype, load, load_tokenizer, smollm2_file
 from shared.language.scoring import FiniteSet, score
+from shared.settings import child_environment
 from tests.language.tiny import save_adapter, save_tiny, score_plainly
 
 torch.set_num_threads(1)
@@ -20,9 +24,9 @@ PROMPT, MEMBER = (5, 6, 7), (10, 11, 2)
 def test_each_adapter_speaks_for_itself_over_one_base(tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "base")
     adapters = {f"smol@{seed}.0": save_adapter(tmp_path / str(seed), base, seed) for seed in (2, 3)}
-    loaded = load(base, adapters=adapters)
-    alone: dict[str | None, Loaded] = {None: load(base)}
-    alone |= {name: load(base, adapters={name: folder}) for name, folder in adapters.items()}
+    loaded = load(base, adapters=adapters, dtype="float32")
+    alone: dict[str | None, Loaded] = {None: load(base, dtype="float32")}
+    alone |= {name: load(base, adapters={name: folder}, dtype="float32") for name, folder in adapters.items()}
 
     scores = {}
     for name in (None, "smol@2.0", "smol@3.0", None, "smol@2.0"):
@@ -91,6 +95,28 @@ def test_nobody_is_asked_whether_somebody_else_s_code_may_run(
     assert "custom code" not in capsys.readouterr().out
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the variable is of oneDNN's for such processors")
+def test_where_the_processor_has_no_units_for_bfloat16_float32_is_chosen_and_anything_may_be_said() -> None:
+    asked = "from shared.language.load import fitting_dtype as f; print(f('cpu'))"
+    chosen = {
+        said: subprocess.run(
+            [sys.executable, "-c", asked],
+            env=child_environment(ONEDNN_MAX_CPU_ISA="AVX2", ALPHASTRAL_DTYPE=said),
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for said in ("auto", "bfloat16")
+    }
+
+    assert chosen == {"auto": "float32", "bfloat16": "bfloat16"}
+
+
+def test_auto_is_what_the_machine_is_faster_in(tmp_path: Path) -> None:
+    assert load(save_tiny(tmp_path / "base")).dtype == fitting_dtype("cpu") in ("float32", "bfloat16")
+
+
 def test_what_is_no_dtype_and_no_device_here_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="auto, float32"):
         load(tmp_path, dtype="float8")
@@ -108,7 +134,7 @@ def test_smollm2_is_found_and_its_package_not_imported() -> None:
 
 @pytest.mark.slow
 def test_smollm2_speaks_its_chat_and_scores_exactly() -> None:
-    loaded = load("smollm2")
+    loaded = load("smollm2", dtype="float32")
     prompt = prompt_ids(loaded.tokenizer, [{"role": "user", "content": "What is the capital of France?"}])
     texts = ["The capital of France is Paris.", "The capital of France is Berlin.", "The capital"]
     members = tuple(tuple(each) for each in completions_ids(loaded.tokenizer, texts))

@@ -79,6 +79,23 @@ def test_killed_while_it_wrote_a_checkpoint_it_goes_on_from_the_one_before(tmp_p
     assert told(tmp_path / "killed", "eval_loss") == pytest.approx(told(tmp_path / "whole", "eval_loss"), abs=1e-4)
 
 
+def test_whoever_goes_on_does_so_in_the_number_type_that_it_was_begun_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
+
+    monkeypatch.setenv("ALPHASTRAL_DTYPE", "float32")
+    with pytest.raises(Killed):
+        train(recipe(base), data, tmp_path / "run", on_standing=killed_at(3))
+    monkeypatch.setenv("ALPHASTRAL_DTYPE", "bfloat16")
+    trained = train(recipe(base), data, tmp_path / "run")
+
+    registry = Registry(Store(str(tmp_path / "store")))
+    card = registry.card("mine", publish(registry, "mine", recipe(base), trained))
+    assert trained.dtype == "float32"
+    assert card.recipe is not None and card.recipe.values["dtype"] == "float32"
+
+
 def test_killed_after_its_last_step_it_is_not_trained_any_further(tmp_path: Path) -> None:
     base, data = save_tiny(tmp_path / "base"), dataset(tmp_path / "data")
     whole = train(recipe(base), data, tmp_path / "run")
@@ -153,11 +170,11 @@ def test_merged_and_unmerged_say_the_same(tmp_path: Path) -> None:
     assert not (trained.folder / "adapter_config.json").exists()
     apart = train(recipe(base, dtype="float32"), data, tmp_path / "apart")
     ids = torch.tensor([tokens(rows("held", 1), tiny_tokenizer(), loss="all", max_length=2000).input_ids[0]])
-    adapted = load(base, adapters={"own": apart.folder})
+    adapted = load(base, adapters={"own": apart.folder}, dtype="float32")
     adapted.use_adapter("own")
     with torch.inference_mode():
         expected = adapted.model(input_ids=ids).logits
-        found = load(trained.folder).model(input_ids=ids).logits
+        found = load(trained.folder, dtype="float32").model(input_ids=ids).logits
     assert torch.allclose(found, expected, atol=1e-3)
 
 
@@ -169,7 +186,9 @@ def test_a_model_with_a_vision_tower_is_trained_merged_and_loaded_again(tmp_path
     assert trained.architecture == "mistral3"
     ids = torch.tensor([tokens(rows("held", 1), tiny_tokenizer(), loss="all", max_length=2000).input_ids[0]])
     with torch.inference_mode():
-        found, untrained = (load(folder).model(input_ids=ids).logits for folder in (trained.folder, base))
+        found, untrained = (
+            load(folder, dtype="float32").model(input_ids=ids).logits for folder in (trained.folder, base)
+        )
     assert not torch.allclose(found, untrained, atol=1e-2)
 
 
