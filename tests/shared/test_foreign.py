@@ -137,7 +137,9 @@ def test_a_file_is_no_longer_than_it_may_be() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [gzip.compress(bytes(20 << 20), 9, mtime=0), gzip.compress(b"[" * 100_000, mtime=0), gzip.compress(b'{"pair": 1', mtime=0)]
+    "raw",
+    [gzip.compress(each, mtime=0) for each in (bytes(20 << 20), b"[" * 100_000, b'{"pair": 1')],
+    ids=("long", "deep", "cut"),
 )
 def test_a_record_that_is_made_to_be_too_much_is_set_aside(raw: bytes, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
