@@ -22,6 +22,7 @@ def status(state: State, *, reported: bool) -> MatchupStatus:
             **dict(decisions=BySide(p1=1, p2=1), substitutions=BySide(p1=0, p2=0), failures=[], sequential_test=None),
             request=MatchupRequest(p1="heuristic", p2="random", battles=20),
             probably_left=None,
+            luck=None,
         )
     )
 
