@@ -98,6 +98,7 @@ class _Repeats:
         self._decisions = decisions
         self._watch = watch
         self._asks_a_model = KINDS[spec.kind].asks_a_model
+        self._plain = False
         self.contract: Mapping[str, str] = self._saying(()).contract if self._asks_a_model else {}
 
     async def decide(self, view: View) -> Decision:
@@ -123,7 +124,9 @@ class _Repeats:
         )
 
     def _saying(self, asked: Sequence[AskRecord]) -> LanguageModel:
-        return LanguageModel(self._spec, _Recorded(self._spec, asked))
+        # A server that did not keep to its API's form was asked in plain text, and from then on.
+        self._plain |= bool(asked) and asked[0].constraint == "none"
+        return LanguageModel(self._spec, _Recorded(self._spec, asked, plain=self._plain))
 
 
 class _Recorded:
@@ -132,9 +135,7 @@ class _Recorded:
     endpoint = "what is recorded"
     model = ""
 
-    def __init__(self, spec: PolicySpec, asked: Sequence[AskRecord]) -> None:
-        # A server that did not keep to its API's form was asked in plain text.
-        plain = bool(asked) and asked[0].constraint == "none"
+    def __init__(self, spec: PolicySpec, asked: Sequence[AskRecord], *, plain: bool) -> None:
         self.form = Form.TEXT if plain else DIALECTS[spec.kind].form
         self._asked = iter(asked)
 
