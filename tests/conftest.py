@@ -16,6 +16,8 @@ from tests.engine import redis_in_container
 # those that send it would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# And one that was started to outlive its terminal is deaf to what is sent when that closes.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The Hub's client reads this when it is imported. Its newer way to send large files goes to servers of its own, for
 # which no stand-in exists.

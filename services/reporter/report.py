@@ -63,8 +63,7 @@ def render(run: Run) -> str:
 
 def render_figures(figures: Figures, openable: Openable) -> str:
     """The same, of a run whose rows are nowhere in memory."""
-    run = figures.run
-    sections = charted(figures)
+    run, sections = figures.run, charted(figures)
     return page(
         "report.html.j2",
         run=run,

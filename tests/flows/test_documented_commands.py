@@ -169,7 +169,7 @@ def test_what_needs_neither_network_nor_key_runs_as_it_is_written(
     assert suite is not None
     small = re.sub(r', "mistral:[^"]*"|cost_usd[^\n]*', "", suite[1]).replace("battles = 400", "battles = 12")
     Path("suite.toml").write_text(re.sub(r"battles = 20 ", "battles = 4 ", small))
-    needs_torch = ("demo", "evaluate", "loop", "serve", "train", "up")
+    needs_torch = ("demo", "evaluate", "loop", "serve", "train", "up", "value")
     run = []
     for words in documented():
         if words[0] == "alphastral" and words[1] not in needs_torch and not AWAY.search(" ".join(words[2:])):
