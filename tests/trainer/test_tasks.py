@@ -83,9 +83,10 @@ def test_a_broken_training_keeps_no_other_from_its_work(tmp_path: Path) -> None:
     trainings.fail("good", "the disk was full")
     queue, kinds = Heap(), [TrainingWork(store, Settings(_env_file=None))]
 
-    assert (resume(kinds, queue), queue.jobs) == (0, [])
-    assert resume(kinds, queue, retry_failed=True) == 1
-    assert queue.jobs == [TrainModel(training_id="good")]
+    # How far a training is can be told anew; without its request nothing can be done for it.
+    assert (resume(kinds, queue), queue.jobs) == (1, [TrainModel(training_id="torn")])
+    resume(kinds, queue, retry_failed=True)
+    assert TrainModel(training_id="good") in queue.jobs and TrainModel(training_id="halved") not in queue.jobs
 
 
 def test_what_failed_before_failures_had_a_folder_has_failed_and_may_be_tried_again(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_what_failed_before_failures_had_a_folder_has_failed_and_may_be_tried_ag
     assert trainings.status("old").state is State.QUEUED
 
 
-def test_a_training_that_is_cancelled_while_it_runs_ends_with_a_checkpoint_and_publishes_nothing(
+def test_a_training_that_is_cancelled_while_it_runs_ends_early_and_publishes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.trainer.tasks.TOLD_EVERY_SECONDS", 0)
@@ -114,8 +115,8 @@ def test_a_training_that_is_cancelled_while_it_runs_ends_with_a_checkpoint_and_p
     )
 
     status = Trainings(store).status(training)
-    assert status.state is State.CANCELLED and status.standing is not None and status.standing.step == 2
-    assert (Trainings(store).checkpoints(training) / "checkpoint-2").is_dir() and Registry(store).names() == []
+    assert status.state is State.CANCELLED and status.standing is not None
+    assert status.standing.step < status.standing.steps and Registry(store).names() == []
 
 
 def test_a_training_that_is_cancelled_ends_where_it_is_and_publishes_nothing(tmp_path: Path) -> None:
