@@ -29,23 +29,22 @@ from shared.work import ENDED
 async def watch(url: str, matchup_id: str, watchers: int, ended: asyncio.Event) -> int:
     """Follow a matchup with so many connections until `ended`; how many events came in all."""
     limits = httpx2.Limits(max_connections=None)
+    events = 0
     async with httpx2.AsyncClient(base_url=url, timeout=None, limits=limits) as client:
 
-        async def one() -> int:
-            events = 0
+        async def one() -> None:
+            nonlocal events
             async with client.stream("GET", f"/matchups/{matchup_id}/events") as answer:
                 async for line in answer.aiter_lines():
                     events += line.startswith("event:")
-                    if ended.is_set():
-                        break
-            return events
 
         tasks = [asyncio.create_task(one()) for _ in range(watchers)]
         await ended.wait()
         await asyncio.sleep(0.5)
         for task in tasks:
             task.cancel()
-        return sum(came for came in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(came, int))
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return events
 
 
 def deaf(url: str, matchup_id: str) -> socket.socket:
