@@ -18,8 +18,10 @@ from shared.text import count
 _LOOKED_THROUGH = 200
 """Matchups, the newest first."""
 _BATTLES = 5
-_QUESTIONS_IN_A_BATTLE, _TOKENS_IN, _TOKENS_OUT = 25, 300, 8
-"""Of contract v2 in gen9randombattle: docs/prompts.md and docs/models.md."""
+QUESTIONS_IN_A_BATTLE = 25
+"""As counted in gen9randombattle against `heuristic`; docs/models.md."""
+_TOKENS_IN, _TOKENS_OUT = 300, 8
+"""Of a question by contract v2: docs/prompts.md."""
 _SIMULATOR_SECONDS = 0.1
 """A battle's own time, without its policies'."""
 
@@ -76,7 +78,7 @@ def _took(policy: str, format_id: str, matchups: Matchups, prices: Prices) -> _T
     if not asks_a_model(policy):
         return _Took(0.0, 0.0, 0)
     price = price_of(spec, prices)
-    cost = price.cost(_TOKENS_IN * _QUESTIONS_IN_A_BATTLE, _TOKENS_OUT * _QUESTIONS_IN_A_BATTLE) if price else None
+    cost = price.cost(_TOKENS_IN * QUESTIONS_IN_A_BATTLE, _TOKENS_OUT * QUESTIONS_IN_A_BATTLE) if price else None
     return _Took(None, cost, 0)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from services.arena.backends import Form, Reply
 from services.arena.backends.chat import constraint
 from services.arena.budget import Price
+from services.arena.estimates import QUESTIONS_IN_A_BATTLE
 from shared.battle.completion import regex
 from shared.battle.contract import CONTRACTS, golden_states
 from shared.battle.decision import Ask, Reason
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 TRIES = 3
 """Of a server that fails; one that is busy is waited for."""
 ODD = "pass"
-QUESTIONS_IN_A_BATTLE = 25
-"""As counted in gen9randombattle against `heuristic`; docs/models.md."""
 _LISTING_SECONDS = 3.0
 _SHOWN = 8
 VARIABLES = {"mistral": "MISTRAL_API_KEY", "hf": "HF_TOKEN", "openai": "OPENAI_API_KEY"}
