@@ -19,6 +19,10 @@ from shared.battle.protocol import Seat
 ActionKind = Literal["move", "tera", "voluntary switch", "forced switch"]
 
 
+ADVISED = ("teacher", "probabilities", "values", "played")
+"""Fields of a row that are written only where a teacher advised."""
+
+
 class Row(BaseModel):
     """One sample, and where it comes from."""
 
@@ -40,6 +44,14 @@ class Row(BaseModel):
     exact: bool
     """Whether the side's knowledge was seen, by running the battle again, or rebuilt from the public log alone."""
     contract: str
+    teacher: str | None = Field(default=None, exclude_if=lambda teacher: teacher is None)
+    """The policy that advised when the battle was played: `completion` is what it would take most often."""
+    probabilities: tuple[float, ...] = Field(default=(), exclude_if=lambda numbers: not numbers)
+    """How often it would take each of `legal`, in their order; they sum to 1. Empty without a teacher."""
+    values: tuple[float, ...] = Field(default=(), exclude_if=lambda numbers: not numbers)
+    """How likely the side wins after each of `legal`, as the teacher sees it."""
+    played: str | None = Field(default=None, exclude_if=lambda played: played is None)
+    """With a teacher: what was played, one of `legal`."""
 
 
 class Dropped(BaseModel):

@@ -78,6 +78,10 @@ class MatchupRequest(BaseModel):
     name2: str | None = Field(default=None, min_length=1, max_length=40)
     luck: LuckAsked | None = None
     """Null where battles are not reviewed: outcomes are all that counts."""
+    teacher: str | None = Field(
+        default=None, min_length=1, max_length=MAX_POLICY_CHARACTERS, exclude_if=lambda teacher: teacher is None
+    )
+    """A policy that searches. It advises at every decision of both sides, and plays none of them."""
 
 
 class AskedUntilDecided(UntilDecided):
@@ -141,6 +145,20 @@ class _Strict(_Frozen):
     model_config = ConfigDict(extra="forbid")
 
 
+_Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class ActionAdvice(_Frozen):
+    """What was said of one legal action when the decision was met."""
+
+    order: str = Field(max_length=60)
+    """As it is sent to Showdown."""
+    probability: _Probability
+    """How often the adviser would take it; over the actions of a decision they sum to 1."""
+    value: _Probability
+    """How likely the side wins after it."""
+
+
 class AnyDecision(_Frozen):
     """What is told of a decision wherever it is written. What an old file may lack can be None.
 
@@ -166,6 +184,8 @@ class AnyDecision(_Frozen):
     refused_by_simulator: str | None = None
     asked: tuple[AskRecord, ...] = ()
     """Where a model was asked: each attempt, in order."""
+    advice: tuple[ActionAdvice, ...] = Field(default=(), exclude_if=lambda advice: not advice)
+    """Of the matchup's teacher, or of a policy that searches: on every legal action. Left out where nobody advised."""
 
 
 class DecisionRecord(AnyDecision, _Strict):

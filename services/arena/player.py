@@ -14,7 +14,7 @@ from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
 from shared.battle.tracker import Tracker
 from shared.errors import BattleBroken
-from shared.records import DecisionRecord
+from shared.records import ActionAdvice, DecisionRecord
 
 if TYPE_CHECKING:
     from poke_env.battle import Battle
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_REFUSALS_PER_TURN = 8
 """Hidden information explains a refusal now and then; a simulator that keeps refusing is a broken battle."""
 KEPT_EXCHANGES = 20
+ADVICE_DIGITS = 5
+"""That are written of probabilities and values."""
 
 
 class Exchanges:
@@ -158,6 +160,14 @@ class Player:
             history_msgs=decision.history_messages,
             reasoning=decision.reasoning,
             asked=decision.asked,
+            advice=tuple(
+                ActionAdvice(
+                    order=order(advice.action, request),
+                    probability=round(advice.probability, ADVICE_DIGITS),
+                    value=round(advice.value, ADVICE_DIGITS),
+                )
+                for advice in decision.advice
+            ),
         )
 
 

@@ -27,7 +27,7 @@ from services.scraper.views import DatasetRequest, DatasetStatus, NewDataset
 from shared.asked import Asked
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
-from shared.datasets import DatasetCard, Dropped, Row
+from shared.datasets import ADVISED, DatasetCard, Dropped, Row
 from shared.errors import AlphaStralError, Conflict, NotFound, UsageError
 from shared.jobs.routes import BuildDataset
 from shared.process import cores, in_processes
@@ -345,6 +345,7 @@ _TYPES: Mapping[str, str] = {
     "legal": "list: string",
     **dict.fromkeys(("complete", "exact"), "dtype: bool"),
     **dict.fromkeys(("turn", "rating"), "dtype: int64"),
+    **dict.fromkeys(("probabilities", "values"), "list: float64"),
 }
 """Columns of other types than strings, as the head of a README.md names them."""
 
@@ -353,7 +354,8 @@ def readme(card: DatasetCard, name: str) -> str:
     """The README.md. Its head tells `datasets.load_dataset` where the splits are and of which types the columns."""
     splits = [split for split in ("train", "validation") if card.rows.get(split)]
     files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split in splits)
-    features = "".join(f"  - name: {name}\n    {_TYPES.get(name, 'dtype: string')}\n" for name in Row.model_fields)
+    fields = [name for name in Row.model_fields if name not in ADVISED or "teacher" in card.counts]
+    features = "".join(f"  - name: {name}\n    {_TYPES.get(name, 'dtype: string')}\n" for name in fields)
     head = (
         f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}"
         f"dataset_info:\n- config_name: default\n  features:\n{features}---\n"

@@ -15,7 +15,7 @@ from shared.battle.contract import Contract
 from shared.battle.state import BattleState
 from shared.text import one_line
 
-__all__ = ["Answer", "Ask", "AskRecord", "Complete", "Decision", "Outcome", "Reason", "decide"]
+__all__ = ["Advice", "Answer", "Ask", "AskRecord", "Complete", "Decision", "Outcome", "Reason", "decide"]
 
 ECHO_LIMIT = 80
 
@@ -63,6 +63,17 @@ class AskRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What a policy that searches says of one legal action. Its advice is a distribution over all of them."""
+
+    action: Action
+    probability: float
+    """How often it would take it, from 0 to 1."""
+    value: float
+    """How likely its side wins after it, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """An action and how it was reached."""
 
@@ -73,6 +84,8 @@ class Decision:
     history_messages: int = 0
     asked: tuple[AskRecord, ...] = ()
     """Where a model was asked: each attempt, in order."""
+    advice: tuple[Advice, ...] = ()
+    """Of a policy that advises: on every legal action."""
 
 
 @dataclass(frozen=True, slots=True)

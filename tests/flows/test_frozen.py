@@ -47,7 +47,7 @@ CHANCE = (
 TIMES = {"timestamp", "created_at", "duration_s", "total_duration_s", "decision_ms", "p1_avg_decision_ms"}
 TIMES |= {"p2_avg_decision_ms", "mean_ms", "worker", "versions", "battle_tag", "matchup_id", "latency_ms", "game_id"}
 """Fields of JSON that do."""
-LATER = {"name1", "name2", "luck", "review", "without_luck"}
+LATER = {"name1", "name2", "luck", "review", "without_luck", "teacher"}
 """Fields that the store, which is older, lacks."""
 
 
