@@ -52,10 +52,10 @@ loop: setup
 	@$(VENV_BIN)/alphastral loop $(ARGS)
 
 test: setup
-	$(VENV_BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(VENV_BIN)/pytest -n $(JOBS) $(ARGS)
 
 unit-tests: setup
-	$(VENV_BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow" --ignore tests/flows --ignore tests/e2e $(ARGS)
+	$(VENV_BIN)/pytest -n $(JOBS) -m "not slow" --ignore tests/flows --ignore tests/e2e $(ARGS)
 
 check: setup
 	$(VENV_BIN)/ruff format --check

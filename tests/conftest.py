@@ -31,6 +31,16 @@ settings.register_profile("ours", deadline=None, derandomize=True, suppress_heal
 settings.load_profile("ours")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that share what is made once for their file run in one process: each would make it for itself."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not item.get_closest_marker("xdist_group"):
+            known = (each for found in item._fixtureinfo.name2fixturedefs.values() for each in found)
+            if any(each.scope == "module" and each.func.__module__.startswith("tests.") for each in known):
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(autouse=True)
 def logs_end_with_their_test() -> Iterator[None]:
     """A command that runs in this process sets what is logged, to the standard error of its test: no longer than it."""
