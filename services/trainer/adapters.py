@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig
 from transformers import BitsAndBytesConfig
 
-from services.trainer.data import Tokens
+from services.trainer.data import LegalSets, Tokens
 from services.trainer.recipes import Recipe
 from shared.errors import AlphaStralError
 from shared.language.load import load, save
@@ -51,7 +51,7 @@ def four_bits(recipe: Recipe) -> BitsAndBytesConfig | None:
     )
 
 
-def merge(recipe: Recipe, folder: Path, samples: Tokens) -> None:
+def merge(recipe: Recipe, folder: Path, samples: Tokens | LegalSets) -> None:
     """Replace the adapter in `folder` by whole weights. Raises AlphaStralError where their logits differ on a batch."""
     loaded = load(recipe.base, adapters={"trained": folder}, device=recipe.device, dtype="float32")
     loaded.use_adapter("trained")
@@ -70,7 +70,7 @@ def merge(recipe: Recipe, folder: Path, samples: Tokens) -> None:
     whole.rename(folder)
 
 
-def _logits(model: torch.nn.Module, samples: Tokens) -> list[torch.Tensor]:
+def _logits(model: torch.nn.Module, samples: Tokens | LegalSets) -> list[torch.Tensor]:
     with torch.inference_mode():
         return [
             model(input_ids=torch.tensor([ids], device=model.device)).logits.cpu()

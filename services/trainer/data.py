@@ -15,10 +15,13 @@ from pydantic import ValidationError
 from shared.battle.contract import CONTRACTS
 from shared.datasets import DatasetCard, Row
 from shared.errors import BrokenRecord, NotFound, UsageError, broken
-from shared.language.chat import completion_ids, prompt_ids
+from shared.language.chat import completion_ids, completions_ids, prompt_ids
+from shared.language.scoring import FiniteSet, tree_of
 
 IGNORED = -100
 """The label of a token that is read and not learned."""
+LEAST_WEIGHT, MOST_WEIGHT = 0.1, 4.0
+"""Of a decision, where the average is 1: a won battle still teaches something, and no single decision everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,39 @@ class Tokens:
     input_ids: tuple[tuple[int, ...], ...]
     labels: tuple[tuple[int, ...], ...]
     too_long: int
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """As trl takes samples that are in tokens already."""
+        return {"input_ids": list(map(list, self.input_ids)), "labels": list(map(list, self.labels))}
+
+
+@dataclass(frozen=True, slots=True)
+class LegalSets:
+    """Decisions in tokens: each a prompt with all legal completions, and how the teacher would choose among them."""
+
+    sets: tuple[FiniteSet, ...]
+    targets: tuple[tuple[float, ...], ...]
+    """The teacher's distribution over each set; where there was none, all of it on the label."""
+    weights: tuple[float, ...]
+    """How much each counts; 1 on average."""
+    too_long: int
+
+    @property
+    def input_ids(self) -> tuple[tuple[int, ...], ...]:
+        """What a model reads of each: the prompt, then the completions as a tree."""
+        return tuple((*each.prompt, *tree_of(each.members).tokens) for each in self.sets)
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """As a dataset has them. `input_ids` are there for their lengths."""
+        return {
+            "input_ids": list(map(list, self.input_ids)),
+            "prompt": [list(each.prompt) for each in self.sets],
+            "members": [list(map(list, each.members)) for each in self.sets],
+            "target": list(map(list, self.targets)),
+            "weight": list(self.weights),
+        }
 
 
 def read_card(folder: Path) -> DatasetCard:
@@ -98,6 +134,45 @@ def tokens(rows: Sequence[Row], tokenizer: Any, *, loss: Literal["all", "complet
         found.append((*prompt, *completion))
         labels.append((*(prompt if loss == "all" else [IGNORED] * len(prompt)), *completion))
     return Tokens(tuple(found), tuple(labels), len(rows) - len(found))
+
+
+def legal_sets(rows: Sequence[Row], tokenizer: Any, *, weight: Literal["none", "cost"], max_length: int) -> LegalSets:
+    """The rows with a choice, in tokens. Too long is one whose prompt and tree of completions are."""
+    chosen = [row for row in rows if len(row.legal) > 1]
+    sets = [
+        FiniteSet(tuple(asked(tokenizer, row.prompt)), tuple(map(tuple, completions_ids(tokenizer, row.legal))))
+        for row in chosen
+    ]
+    kept = [
+        (row, each)
+        for row, each in zip(chosen, sets, strict=True)
+        if len(each.prompt) + len(tree_of(each.members).tokens) <= max_length
+    ]
+    return LegalSets(
+        sets=tuple(each for _, each in kept),
+        targets=tuple(_target(row) for row, _ in kept),
+        weights=_weights([row for row, _ in kept]) if weight == "cost" else (1.0,) * len(kept),
+        too_long=len(chosen) - len(kept),
+    )
+
+
+def _target(row: Row) -> tuple[float, ...]:
+    if not row.probabilities:
+        return tuple(float(completion == row.completion) for completion in row.legal)
+    total = sum(row.probabilities)
+    return tuple(probability / total for probability in row.probabilities)
+
+
+def _weights(rows: Sequence[Row]) -> tuple[float, ...]:
+    """What a wrong choice costs at each row against the average, within bounds; the average where nobody valued it."""
+    costs = [max(row.values) - sum(row.values) / len(row.values) if row.values else None for row in rows]
+    known = [cost for cost in costs if cost is not None]
+    average = sum(known) / len(known) if known else 0.0
+    if not average:
+        return (1.0,) * len(rows)
+    bounded = [1.0 if cost is None else min(max(cost / average, LEAST_WEIGHT), MOST_WEIGHT) for cost in costs]
+    scale = len(bounded) / sum(bounded)
+    return tuple(scale * each for each in bounded)
 
 
 def asked(tokenizer: Any, prompt: str) -> list[int]:

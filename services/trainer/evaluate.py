@@ -81,6 +81,19 @@ def model_accuracy(rows: Sequence[Row], chosen: Sequence[ModelChoice]) -> dict[s
     return _shares((row, float(choice.completion == row.completion)) for row, choice in zip(rows, chosen, strict=True))
 
 
+def decision_cost(rows: Sequence[Row], chosen: Sequence[ModelChoice]) -> float | None:
+    """How much win probability the model's choice gives away on average, by the teacher's values; 0 is the best.
+
+    None where no row was valued.
+    """
+    lost = [
+        max(row.values) - row.values[row.legal.index(choice.completion)]
+        for row, choice in zip(rows, chosen, strict=True)
+        if row.values
+    ]
+    return sum(lost) / len(lost) if lost else None
+
+
 def perplexity(chosen: Sequence[ModelChoice]) -> float:
     """Of a token of the labels: 1 where the model is always right and sure."""
     tokens = sum(choice.label_tokens for choice in chosen)

@@ -57,6 +57,11 @@ class Recipe(_Frozen):
     device: Device
     loss: Literal["all", "completion"]
     """Learn the whole chat text, as the original project did, or the completion alone."""
+    objective: Literal["completion", "legal-set"] = "completion"
+    """Learn to write the label, or to score the legal completions against each other as the teacher would choose among
+    them, by the very score that the built-in server chooses by."""
+    weight: Literal["none", "cost"] = "none"
+    """`cost` has a decision count as much as a wrong choice costs there: the teacher's best value less its mean."""
     lora: Lora
     quantization: Quantization | None = None
     max_steps: int = Field(ge=1, le=MAX_STEPS)
@@ -94,6 +99,10 @@ class Recipe(_Frozen):
         # The best checkpoint can only be told where each one was evaluated.
         if self.save_every % self.evaluate_every:
             raise ValueError("save_every must be a multiple of evaluate_every")
+        if self.objective == "legal-set" and self.loss == "all":
+            raise ValueError('the objective legal-set learns no prompt: it takes loss = "completion"')
+        if self.objective == "completion" and self.weight != "none":
+            raise ValueError("weights are for the objective legal-set")
         if self.device == "cpu" and (self.quantization or self.optimizer == "paged_adamw_8bit"):
             raise ValueError("four bits and paged_adamw_8bit are for CUDA: on a CPU they lose gradients silently")
         return self

@@ -16,10 +16,11 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate import PartialState
 from datasets import Dataset
@@ -30,7 +31,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTConfig
 
 from services.trainer.adapters import four_bits, lora_config, merge
-from services.trainer.data import Splits, Tokens, read_splits, tokens
+from services.trainer.data import LegalSets, Splits, Tokens, legal_sets, read_splits, tokens
 from services.trainer.evaluate import ALL, drawn, guess_accuracy
 from services.trainer.machine import (
     CHECKPOINTS_KEPT,
@@ -41,8 +42,9 @@ from services.trainer.machine import (
     device_of,
 )
 from services.trainer.recipes import Recipe
-from services.trainer.trainer import DecisionTrainer
+from services.trainer.trainer import DecisionTrainer, together
 from services.trainer.trainings import TrainingStanding
+from shared.datasets import Row
 from shared.errors import Conflict, UsageError
 from shared.jobs import HandedBack
 from shared.language.load import fitting_dtype, load, save
@@ -119,8 +121,9 @@ def train(
 
     # ── 3. samples in tokens ────────────────────────────────────────────────────────────────────────────────────────
     written = {
-        split: tokens(rows, tokenizer, loss=recipe.loss, max_length=recipe.max_length)
-        for split, rows in (("train", splits.train), ("validation", splits.validation))
+        # What is held out counts as it comes, so that losses compare.
+        "train": _samples(recipe, splits.train, tokenizer, recipe.weight),
+        "validation": _samples(recipe, splits.validation, tokenizer, "none"),
     }
     for split, samples in written.items():
         if samples.too_long:
@@ -132,7 +135,8 @@ def train(
     # ── 4. train, evaluate, keep checkpoints ────────────────────────────────────────────────────────────────────────
     trainer = DecisionTrainer(
         model=trainer_model,
-        args=_arguments(recipe, folder),
+        args=_arguments(recipe, folder, valued=any(row.values for row in scored)),
+        data_collator=partial(together, padding=tokenizer.pad_token_id) if recipe.objective == "legal-set" else None,
         train_dataset=_dataset(written["train"]),
         eval_dataset=_dataset(written["validation"], scored=len(scored), seed=recipe.seed),
         processing_class=tokenizer,
@@ -166,7 +170,15 @@ def train(
     )
 
 
-def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:
+def _samples(
+    recipe: Recipe, rows: Sequence[Row], tokenizer: Any, weight: Literal["none", "cost"]
+) -> Tokens | LegalSets:
+    if recipe.objective == "legal-set":
+        return legal_sets(rows, tokenizer, weight=weight, max_length=recipe.max_length)
+    return tokens(rows, tokenizer, loss=recipe.loss, max_length=recipe.max_length)
+
+
+def _arguments(recipe: Recipe, folder: Path, *, valued: bool) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
         max_steps=recipe.max_steps,
@@ -181,6 +193,8 @@ def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         max_grad_norm=recipe.max_gradient_norm,
         # Too long samples are gone before trl could cut them.
         max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
         train_sampling_strategy="group_by_length" if recipe.group_by_length else "random",
         eval_strategy="steps",
         eval_steps=recipe.evaluate_every,
@@ -188,8 +202,9 @@ def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         save_steps=recipe.save_every,
         save_total_limit=CHECKPOINTS_KEPT - 1,
         load_best_model_at_end=True,
-        metric_for_best_model="eval_decision_accuracy",
-        greater_is_better=True,
+        # Where a teacher says what each action is worth, a near miss is none.
+        metric_for_best_model="eval_decision_cost" if valued else "eval_decision_accuracy",
+        greater_is_better=not valued,
         bf16=recipe.dtype == "bfloat16",
         use_cpu=recipe.device == "cpu",
         gradient_checkpointing=False,
@@ -204,12 +219,12 @@ def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:
     )
 
 
-def _dataset(samples: Tokens, *, scored: int | None = None, seed: int = 0) -> Dataset:
-    """As trl takes samples that are in tokens already. Of the validation split, as many as decisions are scored."""
-    rows = list(zip(samples.input_ids, samples.labels, strict=True))
-    if scored is not None:
-        rows = random.Random(seed).sample(rows, min(scored, len(rows)))
-    return Dataset.from_dict({"input_ids": [list(ids) for ids, _ in rows], "labels": [list(own) for _, own in rows]})
+def _dataset(samples: Tokens | LegalSets, *, scored: int | None = None, seed: int = 0) -> Dataset:
+    """All samples; of the validation split, as many as decisions are scored."""
+    whole = Dataset.from_dict(samples.columns)
+    if scored is None:
+        return whole
+    return whole.select(random.Random(seed).sample(range(len(whole)), min(scored, len(whole))))
 
 
 def _best(metrics: list[dict[str, float]], checkpoint: str | None) -> dict[str, float]:
@@ -240,7 +255,8 @@ def _claim(folder: Path, recipe: Recipe, splits: Splits) -> tuple[str | None, Re
         checkpoint = _last_whole(folder)
         theirs = json.loads(path.read_text()) if path.exists() else None
         if theirs is not None:
-            theirs["recipe"].pop("packing", None)  # A value that recipes had earlier.
+            theirs["recipe"].pop("packing", None)  # A value that recipes had earlier; others came since.
+            theirs["recipe"] = Recipe.model_validate(theirs["recipe"]).model_dump(mode="json")
         if recipe.dtype == "auto":
             # Whoever goes on does so in the type that it was begun in.
             begun = theirs["recipe"]["dtype"] if theirs is not None and checkpoint is not None else None

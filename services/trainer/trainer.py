@@ -1,6 +1,6 @@
 """trl's trainer, and what ours needs besides: right decisions counted, and an order that can be gone on with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_group
 from trl import SFTTrainer
 
 from services.trainer.data import IGNORED
-from services.trainer.evaluate import ALL, Share, choices, guess_accuracy, model_accuracy
+from services.trainer.evaluate import ALL, Share, choices, decision_cost, guess_accuracy, model_accuracy
 from shared.datasets import Row
+from shared.language.scoring import FiniteSet, pack, score_to_learn
+from shared.text import percent
 
 
 class DecisionTrainer(SFTTrainer):  # type: ignore[misc]
@@ -29,6 +31,8 @@ class DecisionTrainer(SFTTrainer):  # type: ignore[misc]
         trl reads the vocabulary at labelled places alone, but only where Triton is. Elsewhere it is 49,000 figures a
         token: for a small model, as much work as a quarter of its layers.
         """
+        if "packed" in inputs:
+            return self._legal_set_loss(model, inputs)
         if return_outputs or torch.cuda.is_available():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs.pop("labels")[:, 1:]
@@ -42,6 +46,19 @@ class DecisionTrainer(SFTTrainer):  # type: ignore[misc]
         loss = sum_of_losses / torch.as_tensor(learned).clamp(min=1)
         # What is learned is counted over all processes, whose gradients are then averaged.
         return loss if num_items_in_batch is None else loss * self.accelerator.num_processes
+
+    @staticmethod
+    def _legal_set_loss(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """Cross-entropy between the teacher's distribution and the model's normalised scores, averaged over decisions.
+
+        What is accumulated and what other processes find is averaged by the trainer: the batch has no labels to count.
+        """
+        losses = [
+            -(target.to(scores) @ scores.log_softmax(-1))
+            for scores, target in zip(score_to_learn(model, inputs["packed"]), inputs["targets"], strict=True)
+        ]
+        found = torch.stack(losses)
+        return (inputs["weights"].to(found) * found).mean()
 
     def take_up_ended(self, checkpoint: str) -> bool:
         """Whether a checkpoint is of the last step: then the best one is loaded, and nothing is left to train."""
@@ -65,15 +82,31 @@ class DecisionTrainer(SFTTrainer):  # type: ignore[misc]
         metrics: dict[str, float] = super().evaluate(*given, metric_key_prefix=metric_key_prefix, **more)
         training = self.model.training
         self.model.eval()
-        shares = model_accuracy(self.scored, choices(self.model, self.processing_class, self.scored))
+        chosen = choices(self.model, self.processing_class, self.scored)
+        shares, lost = model_accuracy(self.scored, chosen), decision_cost(self.scored, chosen)
         self.model.train(training)
         found = {_metric(metric_key_prefix, kind): share.rate for kind, share in shares.items()}
+        if lost is not None:
+            found[f"{metric_key_prefix}_decision_cost"] = lost
         self.log(dict(found))
         self.tell(
             f"step {self.state.global_step}: validation loss {metrics[f'{metric_key_prefix}_loss']:.3f}, "
             f"decision accuracy {_told(shares)}; a uniform guess {_told(guess_accuracy(self.scored))}"
+            + ("" if lost is None else f"; a decision loses {percent(lost, 1)} of win probability")
         )
         return {**metrics, **found}
+
+
+def together(decisions: Sequence[Mapping[str, Any]], padding: int) -> dict[str, Any]:
+    """A batch of the rows of `LegalSets`."""
+    packed = pack([FiniteSet(tuple(each["prompt"]), tuple(map(tuple, each["members"]))) for each in decisions], padding)
+    return {
+        # By these the trainer counts what was read.
+        "input_ids": packed.ids,
+        "packed": packed,
+        "targets": [torch.tensor(each["target"]) for each in decisions],
+        "weights": torch.tensor([each["weight"] for each in decisions]),
+    }
 
 
 class _Grouped(torch.utils.data.Sampler[int]):  # type: ignore[misc]

@@ -38,21 +38,36 @@ class Tree:
     """Member → the node that predicts each of its tokens; -1 stands for the prompt's last token."""
 
 
-def score(model: Any, sets: Sequence[FiniteSet]) -> list[list[float]]:
-    """The log-probability of every member of every set, in one forward."""
-    return [[sum(member) for member in members] for members in score_tokens(model, sets)]
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Several sets as one batch, each a row, padded on its left."""
+
+    sets: tuple[FiniteSet, ...]
+    trees: tuple[Tree, ...]
+    ids: torch.Tensor
+    """(B, T)"""
+    positions: torch.Tensor
+    """(B, T)"""
+    seen: torch.Tensor
+    """(B, T, T): whether the token in the second place sees the one in the third."""
+
+    @property
+    def read(self) -> torch.Tensor:
+        """(K,): the places whose predictions are read, the last of every row: a prompt's last token and its tree's.
+
+        Named one by one: a mere number makes a slice of them, for which torch copies the matrix of the whole vocabulary
+        once for each row.
+        """
+        total = self.ids.shape[1]
+        return torch.arange(total - 1 - max(len(tree.tokens) for tree in self.trees), total)
 
 
-def score_tokens(model: Any, sets: Sequence[FiniteSet]) -> list[list[list[float]]]:
-    """The same, token by token: set → member → the log-probability of each of its tokens.
-
-    Memory grows with the number of sets times the square of the longest: the caller chooses what goes together.
-    """
-    trees = [tree_of(each.members) for each in sets]
+def pack(sets: Sequence[FiniteSet], padding: int = 0) -> Packed:
+    """Sets as one batch. Memory grows with their number times the square of the longest: the caller chooses them."""
+    trees = tuple(tree_of(each.members) for each in sets)
     lengths = [len(each.prompt) + len(tree.tokens) for each, tree in zip(sets, trees, strict=True)]
     total = max(lengths)
-    kept = 1 + max(len(tree.tokens) for tree in trees)
-    ids = torch.zeros(len(sets), total, dtype=torch.long)
+    ids = torch.full((len(sets), total), padding, dtype=torch.long)
     positions = torch.zeros(len(sets), total, dtype=torch.long)
     # What stands to the left of a shorter row sees itself alone: a row without any sight would give no number.
     seen = torch.eye(total, dtype=torch.bool).repeat(len(sets), 1, 1)
@@ -65,21 +80,46 @@ def score_tokens(model: Any, sets: Sequence[FiniteSet]) -> list[list[list[float]
         for node, parent in enumerate(tree.parents):
             if parent >= 0:
                 seen[row, tree_start + node, tree_start:] |= seen[row, tree_start + parent, tree_start:]
-    # (B, kept, vocabulary): the prompt's last token and the tree's, which stand last in every row. Named one by one: a
-    # mere number makes a slice of them, for which torch copies the matrix of the whole vocabulary once for each row.
-    last = torch.arange(total - kept, total)
+    return Packed(tuple(sets), trees, ids, positions, seen)
+
+
+def score(model: Any, sets: Sequence[FiniteSet]) -> list[list[float]]:
+    """The log-probability of every member of every set, in one forward."""
+    return [[sum(member) for member in members] for members in score_tokens(model, sets)]
+
+
+def score_tokens(model: Any, sets: Sequence[FiniteSet]) -> list[list[list[float]]]:
+    """The same, token by token: set → member → the log-probability of each of its tokens."""
     with torch.inference_mode():
-        logits = model(
-            input_ids=ids.to(model.device),
-            attention_mask=_additive(seen, model),
-            position_ids=positions.to(model.device),
-            logits_to_keep=last.to(model.device),
-            use_cache=False,
-        ).logits.float()
         return [
-            _tokens(logits[row, kept - 1 - len(tree.tokens) :], each.members, tree)
-            for row, (each, tree) in enumerate(zip(sets, trees, strict=True))
+            [member.tolist() for member in found.cpu().split([len(member) for member in each.members])]
+            for each, found in zip(sets, token_logprobs(model, pack(sets)), strict=True)
         ]
+
+
+def score_to_learn(model: Any, packed: Packed) -> list[torch.Tensor]:
+    """Set → `score` of its members (M,), through which gradients flow back."""
+    scores = []
+    for each, found in zip(packed.sets, token_logprobs(model, packed), strict=True):
+        lengths = torch.tensor([len(member) for member in each.members], device=found.device)
+        owners = torch.arange(len(each.members), device=found.device).repeat_interleave(lengths)
+        scores.append(found.new_zeros(len(each.members)).index_add(0, owners, found))
+    return scores
+
+
+def token_logprobs(model: Any, packed: Packed) -> list[torch.Tensor]:
+    """Set → the log-probability of each token of its members, one member after the other, by one forward."""
+    # What trains in several processes is wrapped, and only the model itself says what it is of.
+    itself = getattr(model, "module", model)
+    logits = model(
+        input_ids=packed.ids.to(itself.device),
+        attention_mask=_additive(packed.seen, itself.dtype).to(itself.device),
+        position_ids=packed.positions.to(itself.device),
+        logits_to_keep=packed.read.to(itself.device),
+        use_cache=False,
+    ).logits.float()
+    rows = zip(packed.sets, packed.trees, logits, strict=True)
+    return [_tokens(row[len(row) - 1 - len(tree.tokens) :], each.members, tree) for each, tree, row in rows]
 
 
 def tree_of(members: Sequence[Ids]) -> Tree:
@@ -103,15 +143,13 @@ def tree_of(members: Sequence[Ids]) -> Tree:
     return Tree(tuple(tokens), tuple(parents), tuple(depths), tuple(paths))
 
 
-def _additive(seen: torch.Tensor, model: Any) -> torch.Tensor:
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The mask as every attention takes it: nought where there is sight, else as good as minus infinity."""
-    mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, torch.finfo(model.dtype).min)
-    return mask[:, None].to(model.device)
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
-def _tokens(logits: torch.Tensor, members: Sequence[Ids], tree: Tree) -> list[list[float]]:
+def _tokens(logits: torch.Tensor, members: Sequence[Ids], tree: Tree) -> torch.Tensor:
     """`logits` (1 + nodes, vocabulary): row 0 is what the prompt predicts, row n + 1 what node n does."""
     rows = torch.tensor([node + 1 for path in tree.paths for node in path], device=logits.device)
     tokens = torch.tensor([token for member in members for token in member], device=logits.device)
-    each = (logits[rows, tokens] - logits.logsumexp(-1)[rows]).cpu()
-    return [part.tolist() for part in each.split([len(member) for member in members])]
+    return logits[rows, tokens] - logits.logsumexp(-1)[rows]
