@@ -1,13 +1,16 @@
-"""Tokens a second of our recipe against plain SFTTrainer, which pads and learns every token: same model, same data.
+"""Tokens a second of our recipe, by both objectives, against plain SFTTrainer, which pads and learns every token.
 
     python benchmarks/training.py [--device cuda] [--steps 10] [--base smollm2]
 
-The samples are made here: prompts of contract v2 at the committed golden states. Both run in this process, one after
-the other, a first step of each untimed. Last line: one line of JSON.
+Same model, same samples, made here: prompts of contract v2 at the committed golden states. They run in this process,
+one after the other, a first step of each untimed. Last line: one line of JSON.
 """
 
 import json
 from argparse import ArgumentParser
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -21,10 +24,10 @@ from trl import SFTConfig, SFTTrainer
 
 from services.trainer import recipes
 from services.trainer.adapters import lora_config
-from services.trainer.data import asked
-from services.trainer.trainer import DecisionTrainer
+from services.trainer.data import legal_sets, tokens
+from services.trainer.trainer import DecisionTrainer, together
 from shared.battle.contract import CONTRACTS, golden_states
-from shared.language.chat import completion_ids
+from shared.datasets import Row
 from shared.language.load import load
 
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "T4": 65e12}
@@ -46,31 +49,54 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.seconds = now - self.began
 
 
-def samples(tokenizer: Any, count: int) -> list[tuple[list[int], list[int]]]:
-    """Prompt and completion in tokens."""
-    contract, found = CONTRACTS["v2"], []
-    states = golden_states()
+def samples(count: int) -> list[Row]:
+    """Decisions at the golden states; the first legal action is the label."""
+    contract, states, found = CONTRACTS["v2"], [state for state in golden_states() if state.legal[1:]], []
     for number in range(count):
         state = states[number * 7 % len(states)]
-        completion = next(iter(contract.completions(state)))
-        found.append((asked(tokenizer, contract.prompt(state)), completion_ids(tokenizer, completion)))
+        legal = tuple(contract.completions(state))
+        found.append(
+            Row(
+                prompt=contract.prompt(state),
+                completion=legal[0],
+                legal=legal,
+                kind="move",
+                battle=str(number),
+                turn=state.turn,
+                side="p1",
+                rating=None,
+                source="run:heuristic",
+                exact=True,
+                contract="v2",
+            )
+        )
     return found
 
 
-def tokens_per_second(base: str, device: str, steps: int, *, ours: bool, batch_size: int) -> tuple[float, int]:
-    """How fast it trains, and how many parameters the model has. Padding is no token."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast it trains."""
+
+    tokens: float
+    """A second; padding is no token."""
+    samples: float
+    """A second."""
+    parameters: int
+
+
+def pace(base: str, device: str, steps: int, batch_size: int, *, learns: str) -> Pace:
+    """Measure `plain` SFTTrainer, or our trainer by an objective."""
     recipe = recipes.load("cpu-smollm2")
-    loaded = load(base, device=device, dtype="bfloat16")
+    loaded = load(base, device=device, dtype="auto" if device == "cpu" else "bfloat16")
     tokenizer = loaded.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = get_peft_model(loaded.model, lora_config(recipe, loaded.model))
-    rows = samples(tokenizer, steps * batch_size)
-    data = Dataset.from_dict(
-        {
-            "input_ids": [prompt + completion for prompt, completion in rows],
-            "labels": [([-100] * len(prompt) if ours else prompt) + completion for prompt, completion in rows],
-        }
+    rows, ours, sets = samples(steps * batch_size), learns != "plain", learns == "legal-set"
+    written = (
+        legal_sets(rows, tokenizer, weight="none", max_length=1 << 20)
+        if sets
+        else tokens(rows, tokenizer, loss="completion" if ours else "all", max_length=1 << 20)
     )
     clock = Clock()
     with TemporaryDirectory() as folder:
@@ -81,8 +107,10 @@ def tokens_per_second(base: str, device: str, steps: int, *, ours: bool, batch_s
                 max_steps=steps,
                 per_device_train_batch_size=batch_size,
                 max_length=None,
+                dataset_kwargs={"skip_prepare_dataset": True},
+                remove_unused_columns=False,
                 train_sampling_strategy="group_by_length" if ours else "random",
-                bf16=True,
+                bf16=loaded.dtype == "bfloat16",
                 use_cpu=device == "cpu",
                 gradient_checkpointing=False,
                 save_strategy="no",
@@ -92,18 +120,19 @@ def tokens_per_second(base: str, device: str, steps: int, *, ours: bool, batch_s
                 report_to=[],
                 seed=0,
             ),
-            train_dataset=data,
+            data_collator=partial(together, padding=tokenizer.pad_token_id) if sets else None,
+            train_dataset=Dataset.from_dict(written.columns),
             processing_class=tokenizer,
             callbacks=[clock],
         )
-        if ours:
-            with disable_input_dtype_casting(model):
-                trainer.train()
-        else:
+        with disable_input_dtype_casting(model) if ours else nullcontext():
             trainer.train()
-    share_timed = (steps - 1) / steps
-    trained = int(trainer.state.num_input_tokens_seen) * share_timed
-    return trained / clock.seconds, sum(parameter.numel() for parameter in model.parameters())
+    trained = int(trainer.state.num_input_tokens_seen) * (steps - 1) / steps
+    return Pace(
+        tokens=trained / clock.seconds,
+        samples=(steps - 1) * batch_size / clock.seconds,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
 
 
 def main() -> None:
@@ -115,19 +144,22 @@ def main() -> None:
     parser.add_argument("--base", default="smollm2")
     given = parser.parse_args()
     batch_size = given.batch_size or (4 if given.device == "cpu" else 32)
-    plain, _ = tokens_per_second(given.base, given.device, given.steps, ours=False, batch_size=batch_size)
-    print(f"plain SFTTrainer: {plain:,.0f} tokens a second")
-    ours, parameters = tokens_per_second(given.base, given.device, given.steps, ours=True, batch_size=batch_size)
-    print(f"our recipe:       {ours:,.0f} tokens a second")
+    found = {}
+    for learns in ("plain", "completion", "legal-set"):
+        found[learns] = pace(given.base, given.device, given.steps, batch_size, learns=learns)
+        print(f"{learns}: {found[learns].tokens:,.0f} tokens and {found[learns].samples:.2f} samples a second")
+    ours = found["completion"]
     share = None
     if given.device == "cuda":
         name = torch.cuda.get_device_name()
         peak = next((flops for chip, flops in PEAK_FLOPS.items() if chip in name), None)
         # Forward and the gradients of what flows back: four operations a parameter and token, none for frozen weights.
-        share = round(ours * 4 * parameters / peak, 4) if peak else None
+        share = round(ours.tokens * 4 * ours.parameters / peak, 4) if peak else None
     figures = {
-        "tokens_per_second_ratio": round(ours / plain, 2),
-        "tokens_per_second": round(ours, 1),
+        "tokens_per_second_ratio": round(ours.tokens / found["plain"].tokens, 2),
+        "tokens_per_second": round(ours.tokens, 1),
+        "samples_per_second": round(ours.samples, 3),
+        "samples_per_second_legal_set": round(found["legal-set"].samples, 3),
         "share_of_peak": share,
     }
     print(json.dumps(figures))
