@@ -37,9 +37,13 @@ def router(store: Store, settings: Settings) -> APIRouter:
 
     @routes.get("/matchups/{matchup_id}/battles/{index}")
     def battle(matchup_id: str, index: int) -> Document:
-        """A recorded battle as pages show it: each step with the position, what was said, and every decision."""
+        """A recorded battle as pages show it: each step with the position, what was said, every decision; once it is
+        reviewed, who was likely to win.
+        """
         record = matchups.battle(matchup_id, index)
-        return document(matchups.request(matchup_id), record, record.decisions)
+        return document(
+            matchups.request(matchup_id), record, record.decisions, matchups.review(matchup_id, index)
+        )
 
     @routes.get("/matchups/{matchup_id}/events")
     async def events(

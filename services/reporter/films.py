@@ -5,6 +5,7 @@ import gzip
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import groupby
 from math import isfinite
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.battle.film import Film
 from shared.battle.protocol import Seat
 from shared.errors import NotFound, UsageError
 from shared.policies import check_format
-from shared.records import AnyBattle, AnyDecision, MatchupRequest, Run
+from shared.records import AnyBattle, AnyDecision, BattleReview, MatchupRequest, Run, RunBattle
 from shared.text import as_name, shown
 
 _MAX_NAME_CHARACTERS = 60
@@ -37,7 +38,12 @@ def opened(request: MatchupRequest, p1_seat: Seat) -> Film:
     return Film(check_format(request.format).generation, p1_seat, called(request))
 
 
-def document(request: MatchupRequest, battle: AnyBattle, decisions: Iterable[AnyDecision]) -> Document:
+def document(
+    request: MatchupRequest,
+    battle: AnyBattle,
+    decisions: Iterable[AnyDecision],
+    review: BattleReview | None = None,
+) -> Document:
     """One battle as it can be shown. Raises NotFound where it has no log, or one that makes no sense."""
     if not battle.public_log:
         raise NotFound(f"battle {battle.index} has no log, so it cannot be shown")
@@ -57,8 +63,25 @@ def document(request: MatchupRequest, battle: AnyBattle, decisions: Iterable[Any
         "pokemon": film.pokemon,
         "steps": film.steps,
         "decisions": [told_decision(decision) for decision in decisions],
+        "chances": chances(review),
         "log": list(battle.public_log),
     }
+
+
+def chances(review: BattleReview | None) -> list[tuple[float, float, float]]:
+    """How likely p1 was to win: after so many turns, the chance, and what the dice had just added to it.
+
+    A turn that took several steps is cut in as many parts. Empty where the battle was not reviewed.
+    """
+    if review is None or review.first is None:
+        return []
+    found = [(0.0, review.first, 0.0)]
+    for turn, of_turn in groupby(review.steps, key=lambda step: step.turn):
+        steps = list(of_turn)
+        for number, step in enumerate(steps, 1):
+            after = max(0, turn - 1 + number / len(steps))  # At team preview, nothing has begun.
+            found.append((round(after, 2), round(step.value, 3), round(step.luck, 3)))
+    return found
 
 
 def told_decision(decision: AnyDecision) -> Document:
@@ -91,7 +114,8 @@ def of_run(run: Run, number: int) -> Document:
     battle = next((battle for battle in run.battles if battle.index == number), None)
     if battle is None:
         raise NotFound(f"the run has no battle {number}")
-    return document(run.request, battle, (stat for stat in run.turn_stats if stat.battle_tag == battle.battle_tag))
+    decisions = (stat for stat in run.turn_stats if stat.battle_tag == battle.battle_tag)
+    return document(run.request, battle, decisions, battle.review)
 
 
 def packed(told: object) -> str:
@@ -114,7 +138,7 @@ class Openable:
         self._characters = 0
         self.left_out = 0
 
-    def add(self, request: MatchupRequest | None, battle: AnyBattle, decisions: Iterable[AnyDecision]) -> None:
+    def add(self, request: MatchupRequest | None, battle: RunBattle, decisions: Iterable[AnyDecision]) -> None:
         """The next battle. One without a log, or of a run that names no format, cannot be opened."""
         if request is None or battle.index is None or not battle.public_log:
             return
@@ -122,7 +146,7 @@ class Openable:
             self.left_out += 1
             return
         try:
-            film = document(request, battle, decisions)
+            film = document(request, battle, decisions, battle.review)
         except (NotFound, UsageError):
             return
         if not film["steps"]:

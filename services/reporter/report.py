@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 
 from services.reporter.charts import charts
 from services.reporter.figures import MAX_CELLS, Figures, Gathered, Side
-from services.reporter.films import Document, Openable, packed
+from services.reporter.films import Document, Openable, chances, packed
 from services.reporter.run import RunWriter, rows_of, told_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, policy_table
 from services.reporter.sums import RunSums
@@ -50,6 +50,15 @@ class _Cell:
     """The battle, where it can be opened."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """How likely p1 was to win through one battle, drawn 100 wide and 40 high."""
+
+    cell: _Cell
+    line: str
+    """Points of an SVG path."""
+
+
 def render(run: Run) -> str:
     """The report of a run. The same run gives the same page, whatever the day."""
     decisions: dict[str, list[TurnStat]] = {}
@@ -75,6 +84,7 @@ def render_figures(figures: Figures, openable: Openable) -> str:
         charted=sections,
         charts=_inside_a_script(charts(figures, [section.name for section in sections])),
         grid=[[_cell(battle, figures.names, openable) for battle in group] for group in figures.grid],
+        curves=_curves(figures, openable),
         openable=openable,
         few_cells=figures.battles <= _FEW_CELLS,
         cells_left_out=max(0, figures.battles - MAX_CELLS),
@@ -202,6 +212,18 @@ def _cell(battle: RunBattle, names: Mapping[Side, str], openable: Openable) -> _
     after = f"after {count(battle.n_turns, 'turn')}"
     ended = f"draw {after}" if battle.winner == "draw" else f"{names[battle.winner]} won {after}"
     return _Cell(battle.winner, f"{which}: {ended}", opens)
+
+
+def _curves(figures: Figures, openable: Openable) -> list[_Curve]:
+    """Of the battles of the grid that were reviewed."""
+    found = []
+    for battle in (battle for group in figures.grid for battle in group):
+        points = chances(battle.review)
+        if len(points) > 1:
+            scale = 100 / (points[-1][0] or 1)
+            line = "L".join(f"{after * scale:.0f} {40 - 40 * chance:.0f}" for after, chance, _ in points)
+            found.append(_Curve(_cell(battle, figures.names, openable), line))
+    return found
 
 
 def _inside_a_script(document: object) -> Markup:

@@ -149,13 +149,16 @@ def test_what_was_written_elsewhere_is_shown_as_text(stack: LocalStack, page: Pa
             steps: [{ turn: 1, said: [text], field: [text],
                       p1: { active: 0, bench: [0], unseen: 1, conditions: [text] },
                       p2: { active: null, bench: [], unseen: 6, conditions: [] } }],
-            decisions: [{ turn: 1, policy: "p1", action: text, outcome: text, reason: text, ms: 1, reasoning: text,
+            chances: [[0, 0.5, 0], [1, 0.9, 0.4]],
+            decisions: [{ turn: 1, policy: "p1", better: { text }, action: text, outcome: text, reason: text, ms: 1, reasoning: text,
                           asked: [{ prompt: text, answer: text, detail: text, reason: text, model: text,
                                     probabilities: { [text]: 0.5 } }] }],
         })""",
         HOSTILE,
     )
     expect(page.locator(".battle")).to_contain_text(HOSTILE)
+    expect(page.locator(".chances")).to_contain_text("90 %")
+    page.locator(".curve").click(position={"x": 2, "y": 9})
     assert page.locator("img").count() == 0
 
 

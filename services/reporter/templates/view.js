@@ -24,8 +24,19 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+function drawing(viewBox, ...paths) {
+  const made = (name, attributes) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
+  };
+  const svg = made("svg", { viewBox, preserveAspectRatio: "none", "aria-hidden": "true" });
+  svg.append(...paths.map(([kind, d]) => made("path", { class: kind, d })));
+  return svg;
+}
+
 const typeClass = (type) => type.toLowerCase().replace(/[^a-z]/g, "");
-const percentage = (share) => (share > 0 && share < 0.005 ? "<1 %" : `${Math.round(share * 100)} %`);
+const percentage = (share) => (share > 0 && share < 0.005 ? "<1 %" : share < 1 && share > 0.995 ? ">99 %" : `${Math.round(share * 100)} %`);
 const seconds = (ms) => (ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms)} ms`);
 
 class BattleView {
@@ -61,6 +72,7 @@ class BattleView {
     this.parts.result.hidden = this.at < last || !this.parts.result.textContent;
     this._log();
     this._decisions(shown.turn);
+    this._chance();
     this.moved(this);
   }
 
@@ -124,6 +136,7 @@ class BattleView {
       log: element("ol", { class: "told", tabindex: 0, role: "log", "aria-label": "What happened" }),
       decisions: element("div", { class: "decisions" }),
       slider: element("input", { type: "range", min: 0, step: 1, "aria-label": "Step", on: { input: () => this._stop(() => this.show(Number(parts.slider.value))) } }),
+      chances: element("div", { class: "chances", hidden: true }),
       play: button("Play", "▶", () => (this.playing ? this.pause() : this.play())),
       result: element("p", { class: "result" }),
     });
@@ -142,7 +155,7 @@ class BattleView {
     this.root = element("div", { class: compact ? "battle compact" : "battle", tabindex: -1 },
       parts.title,
       element("div", { class: "board" }, parts.p1, element("div", { class: "middle" }, element("p", { class: "when" }, parts.turn, " ", parts.count), parts.field), parts.p2),
-      controls, parts.result,
+      controls, parts.chances, parts.result,
       element("div", { class: "below" }, parts.log, parts.decisions),
       element("p", { class: "more quiet" },
         element("label", {}, sprites, " sprites from Showdown's server"),
@@ -150,6 +163,7 @@ class BattleView {
         this.film.log && button("Log", "Save the log", () => this._save("log"))));
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.shownTo = this.film.steps.length;
+    this._chances();
     this._header();
     place.replaceChildren(this.root);
   }
@@ -234,6 +248,51 @@ class BattleView {
     this.parts.log.scrollTop = this.parts.log.scrollHeight;
   }
 
+  // How likely either side was to win, turn by turn: only a reviewed battle has it (films.py says what each point is).
+  _chances() {
+    const points = this.film.chances ?? [];
+    this.parts.chances.hidden = points.length < 2;
+    if (points.length < 2) return;
+    const turns = (this.turns = Math.max(points.at(-1)[0], this.film.steps.at(-1)?.turn ?? 0));
+    const line = points.map(([after, chance]) => `${after} ${100 - 100 * chance}`).join("L");
+    const [end] = points.at(-1);
+    this.chance = { p1: element("strong"), p2: element("strong"), dice: element("span", { class: "quiet" }), now: element("span", { class: "at" }) };
+    const curve = element("div", { class: "curve", title: "Click to go there", on: { click: (event) => {
+      const { left, width } = curve.getBoundingClientRect();
+      this._stop(() => this.show(this._stepAt((turns * (event.clientX - left)) / width)));
+    } } },
+      drawing(`0 0 ${turns} 100`, ["above", `M0 0L${line}L${end} 0Z`], ["below", `M0 100L${line}L${end} 100Z`], ["half", `M0 50H${turns}`], ["line", `M${line}`]),
+      ...(this.film.decisions ?? []).filter((decision) => decision.better).map((decision) =>
+        element("span", { class: `point of-${decision.policy}`, style: { left: `${(100 * Math.max(0, decision.turn - 1)) / turns}%` }, title: `turn ${decision.turn}: ${decision.better.text}` })),
+      this.chance.now);
+    this.parts.chances.replaceChildren(
+      element("p", { class: "who" }, element("span", { class: "of-p1" }, element("bdi", {}, this.film.names.p1), " ", this.chance.p1),
+        this.chance.dice, element("span", { class: "of-p2" }, this.chance.p2, " ", element("bdi", {}, this.film.names.p2))), curve);
+  }
+
+  // How many turns a step has behind it, when it is over.
+  _after(step) {
+    const { turn } = this.film.steps[step];
+    const of = this.film.steps.flatMap((each, number) => (each.turn === turn ? [number] : []));
+    return turn ? turn - 1 + (of.indexOf(step) + 1) / of.length : 0;
+  }
+
+  _stepAt(after) {
+    const step = this.film.steps.findIndex((_, number) => this._after(number) >= after);
+    return step < 0 ? this.film.steps.length - 1 : step;
+  }
+
+  _chance() {
+    if (this.parts.chances.hidden) return;
+    const after = this._after(this.at);
+    const [at, chance, luck] = this.film.chances.findLast((point) => point[0] <= after + 0.01);
+    this.chance.p1.textContent = percentage(chance);
+    this.chance.p2.textContent = percentage(1 - chance);
+    const points = Math.round(100 * luck);
+    this.chance.dice.textContent = points && after - at < 0.01 ? `the dice gave ${this.film.names[points > 0 ? "p1" : "p2"]} ${Math.abs(points)} points` : "";
+    this.chance.now.style.setProperty("left", `${(100 * after) / this.turns}%`);
+  }
+
   _decisions(turn) {
     const made = (this.film.decisions ?? []).filter((decision) => decision.turn === turn);
     this.parts.decisions.replaceChildren(...["p1", "p2"].map((policy) => element("section", { class: `of-${policy}` },
@@ -246,6 +305,7 @@ class BattleView {
     const parts = [element("p", { class: "action" }, element("strong", {}, decision.action),
       outcome && element("span", { class: decision.outcome === "substituted" ? "warn" : "quiet" }, ` · ${outcome}`),
       element("span", { class: "quiet" }, ` · ${seconds(decision.ms)}`))];
+    if (decision.better) parts.push(element("p", { class: "warn" }, decision.better.text));
     if (decision.reasoning) parts.push(element("blockquote", { dir: "auto" }, decision.reasoning));
     for (const ask of decision.asked ?? []) parts.push(...this._ask(ask));
     return element("div", { class: "decision" }, ...parts);
