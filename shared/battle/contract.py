@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from shared.battle.completion import Completions, completions_v1, completions_v2
 from shared.battle.prompt_v1 import prompt_v1
 from shared.battle.prompt_v2 import prompt_v2
+from shared.battle.prompt_v3 import prompt_v3
 from shared.battle.state import BattleState
 
 _GOLDEN_STATES = Path(__file__).parent / "data" / "golden_states.json"
@@ -41,6 +42,7 @@ CONTRACTS: Mapping[str, Contract] = {
     for contract in (
         Contract("v1", prompt_v1, completions_v1),
         Contract("v2", prompt_v2, completions_v2),
+        Contract("v3", prompt_v3, completions_v2),
     )
 }
 

@@ -92,7 +92,15 @@ def _own(
         moves=_own_moves(pokemon, known, listed, dex),
         boosts=_boosts(known),
         effects=tuple(sorted(known.effects)),
+        stats=_own_stats(pokemon),
     )
+
+
+def _own_stats(pokemon: Mapping[str, Any]) -> Mapping[str, int]:
+    most = pokemon["condition"].partition(" ")[0].rpartition("/")[2].rstrip("gyr")
+    # A request made up from a public log has HP of 100 and no stats.
+    told: Mapping[str, int] = pokemon.get("stats") or {}
+    return {"hp": int(most), **told} if told and most.isdecimal() else {}
 
 
 def _own_moves(

@@ -99,18 +99,20 @@ def type_multiplier(
     weather: str | None = None,
     user_ability: str | None = None,
     target_ability: str | None = None,
+    type_name: str | None = None,
 ) -> float | None:
     """0, 0.25, 0.5, 1, 2 or 4 (and 8 or 0.125 against three types).
 
     None for a status move, an unknown move, an opponent of unknown types, and Hidden Power of unknown type.
-    A move of fixed damage gives 1, or 0 where the target is immune.
+    A move of fixed damage gives 1, or 0 where the target is immune. `type_name`: the move's, where it is settled.
     """
     facts, move_id = dex.move(move), to_id(move)
     if facts is None or facts.category == "Status" or not target.types or move_id == "hiddenpower":
         return None
     if move_id == "struggle" and dex.generation > 1:
         return 1.0
-    type_name = attack_type(move, facts, user, weather=weather, ability=user_ability)
+    if type_name is None:
+        type_name = attack_type(move, facts, user, weather=weather, ability=user_ability)
     if _immune(dex, type_name, user_ability, target_ability):
         return 0.0
     multiplier = dex.multiplier(type_name, _types_that_count(move_id, type_name, target, user_ability))

@@ -19,6 +19,7 @@ Category = Literal["Physical", "Special", "Status"]
 LATEST_GENERATION = 9
 SNAPSHOT = Path(__file__).parent / "data" / "pokedex.json"
 _ABILITIES = SNAPSHOT.with_name("abilities.json")
+_MECHANICS = SNAPSHOT.with_name("mechanics.json")
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9]+")
 
 
@@ -63,6 +64,20 @@ class MoveFacts:
     priority: int
 
 
+@dataclass(frozen=True, slots=True)
+class Mechanics:
+    """What else counts for a move's damage."""
+
+    traits: frozenset[str] = frozenset()
+    """`contact`, `sound`, `secondary`, `recoil`, `one hit` and the like, as build_pokedex.js names them."""
+    hits: tuple[int, int] = (1, 1)
+    """The fewest and the most."""
+    fixed: int | Literal["level"] | None = None
+    """Its damage in HP, where it is always the same."""
+    heals: int = 0
+    """Percent of its user's HP."""
+
+
 class Pokedex:
     """The snapshot as one generation sees it. Get one from `pokedex(generation)`."""
 
@@ -77,6 +92,9 @@ class Pokedex:
         self._items: Mapping[str, str] = snapshot["items"]
         # No fact of a contract's own: it says what can be known of an ability that was not shown.
         self._abilities_of = _as_of(generation, json.loads(_ABILITIES.read_bytes()))
+        mechanics = json.loads(_MECHANICS.read_bytes())
+        self._mechanics = _as_of(generation, mechanics["moves"])
+        self._bodies = _as_of(generation, mechanics["bodies"])
         self._species_met: dict[str, Species | None] = {}
         self._moves_met: dict[str, MoveFacts | None] = {}
 
@@ -101,6 +119,22 @@ class Pokedex:
         if name not in self._moves_met:
             self._moves_met[name] = self._find_move(name)
         return self._moves_met[name]
+
+    @cache  # noqa: B019 - there is one Pokedex for each generation, and it stays
+    def mechanics(self, name: str) -> Mechanics:
+        """The move of that name or id, as damage is worked out; a plain attack where it is unknown."""
+        key = to_id(name)
+        found = self._mechanics.get(key) or self._mechanics.get(key.rstrip("0123456789"))
+        if found is None:
+            return Mechanics()
+        traits, (fewest, most), fixed, heals = found
+        return Mechanics(frozenset(traits), (fewest, most), fixed, heals)
+
+    def body(self, name: str) -> tuple[float, bool]:
+        """Weight in kilograms, and whether it still evolves; 0 and no where the species is unknown."""
+        found = self.species(name)
+        weight, evolves = self._bodies.get(to_id(found.name), (0.0, False)) if found else (0.0, False)
+        return weight, evolves
 
     def move_name(self, move: str) -> str:
         """The display name of a move's id; the id itself when unknown."""

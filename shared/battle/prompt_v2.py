@@ -38,23 +38,29 @@ class PromptPart(Enum):
 
 def prompt_v2(state: BattleState) -> str:
     """The prompt: a line a subject, then a line a legal action."""
-    page = _Page(state, pokedex(state.generation))
-    text = page.text()
-    for part in PromptPart:
-        if len(text) <= MAX_CHARACTERS:
-            break
-        page.left_out.add(part)
-        text = page.text()
-    return text
+    return Page(state, pokedex(state.generation)).fitting(MAX_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class Page:
+    """A prompt in the making."""
+
     state: BattleState
     dex: Pokedex
     left_out: set[PromptPart] = field(default_factory=set)
 
+    def fitting(self, most_characters: int) -> str:
+        """The text, without as many parts as it takes to be no longer than that."""
+        text = self.text()
+        for part in PromptPart:
+            if len(text) <= most_characters:
+                break
+            self.left_out.add(part)
+            text = self.text()
+        return text
+
     def text(self) -> str:
+        """All of it that is not left out."""
         lines = (
             self._field(),
             self._active("You", self.state.own.active),
@@ -78,13 +84,12 @@ class _Page:
     def _active(self, title: str, pokemon: PokemonState | None) -> str:
         if pokemon is None or pokemon.fainted:
             return ""
-        base = self.dex.species(pokemon.transformed_into or pokemon.species)
-        moves = ", ".join(_name(move.name) for move in pokemon.moves[:MAX_MOVES]) if title == "Foe" else ""
+        moves = self._shown(pokemon) if title == "Foe" else ""
         facts = (
             _types(pokemon),
-            f"spe{base.stats.speed}" if base else "",
+            self._speed(pokemon),
             _health(pokemon),
-            f"as {_name(pokemon.transformed_into)}" if pokemon.transformed_into else "",
+            f"as {name(pokemon.transformed_into)}" if pokemon.transformed_into else "",
             self.dex.ability_name(pokemon.ability) if pokemon.ability else "",
             "no item" if pokemon.item == "" and self.dex.generation > 1 else self._item(pokemon),
             _tera(pokemon),
@@ -92,7 +97,14 @@ class _Page:
             *pokemon.effects[:MAX_EFFECTS],
         )
         known = ", ".join(fact for fact in facts if fact)
-        return f"{title}: {_name(pokemon.species)}, {known}" + (f": {moves}" if moves else "")
+        return f"{title}: {name(pokemon.species)}, {known}" + (f": {moves}" if moves else "")
+
+    def _speed(self, pokemon: PokemonState) -> str:
+        base = self.dex.species(pokemon.transformed_into or pokemon.species)
+        return f"spe{base.stats.speed}" if base else ""
+
+    def _shown(self, foe: PokemonState) -> str:
+        return ", ".join(name(move.name) for move in foe.moves[:MAX_MOVES])
 
     def _own_bench(self) -> str:
         # Those that can be switched to have their line among the actions.
@@ -109,7 +121,7 @@ class _Page:
 
     def _bench(self, title: str, bench: Sequence[PokemonState], moves: PromptPart, *counts: str) -> str:
         shown = [
-            *(f"{_name(mate.species)} {_health(mate)}{self._moves(mate, moves)}" for mate in bench[:MAX_BENCH]),
+            *(f"{name(mate.species)} {_health(mate)}{self._moves(mate, moves)}" for mate in bench[:MAX_BENCH]),
             *counts,
         ]
         return f"{title}: {'; '.join(shown)}" if shown else ""
@@ -175,13 +187,14 @@ class _Page:
     def _moves(self, mate: PokemonState, part: PromptPart) -> str:
         if part in self.left_out or not mate.moves:
             return ""
-        return f" ({', '.join(_name(move.name) for move in mate.moves[:MAX_MOVES])})"
+        return f" ({', '.join(name(move.name) for move in mate.moves[:MAX_MOVES])})"
 
     def _item(self, pokemon: PokemonState) -> str:
-        return _name(self.dex.item_name(pokemon.item)) if pokemon.item else ""
+        return name(self.dex.item_name(pokemon.item)) if pokemon.item else ""
 
 
-def _name(text: str | None) -> str:
+def name(text: str | None) -> str:
+    """A name as prompts write it."""
     return one_line(text or "", MAX_NAME)
 
 
@@ -216,10 +229,10 @@ def _event(event: Event) -> str:
     match event.what:
         case "move":
             damage = f" {event.damage_percent}%" if event.damage_percent is not None else ""
-            return f"{who} {_name(event.detail)}{damage}"
+            return f"{who} {name(event.detail)}{damage}"
         case "switch":
-            return f"{who} {event.detail or 'switched'} to {_name(event.pokemon)}"
+            return f"{who} {event.detail or 'switched'} to {name(event.pokemon)}"
         case "cant":
-            return f"{who} couldn't move ({_name(event.detail)})"
+            return f"{who} couldn't move ({name(event.detail)})"
         case _:
-            return f"{who} {event.what} {_name(event.detail).lower()}".rstrip()
+            return f"{who} {event.what} {name(event.detail).lower()}".rstrip()

@@ -51,6 +51,8 @@ class PokemonState:
     """Stat → stages, where not 0."""
     effects: tuple[str, ...] = ()
     """Ids of the volatile effects on it, sorted."""
+    stats: Mapping[str, int] = field(default_factory=dict)
+    """Of one's own: hp (the most), atk, def, spa, spd, spe, before anything in the battle changes them."""
 
     @property
     def fainted(self) -> bool:

@@ -1,5 +1,6 @@
 /**
- * Writes pokedex.json and abilities.json, the snapshot that shared/battle/pokedex.py reads, from the simulator's own data.
+ * Writes pokedex.json, abilities.json and mechanics.json, the snapshot that shared/battle/pokedex.py reads, from the simulator's
+ * own data.
  *
  *   node shared/battle/data/build_pokedex.js shared/simulator/node_modules/pokemon-showdown [FILE]
  *
@@ -46,6 +47,39 @@ function moves(dex) {
 		const accuracy = entry.accuracy === true ? null : entry.accuracy;
 		const facts = [entry.type, entry.category, entry.basePower, accuracy, entry.pp, entry.priority];
 		found[id(entry.name)] = [entry.name, ...facts];
+	}
+	return found;
+}
+
+const FLAGS = ['bite', 'bullet', 'contact', 'punch', 'pulse', 'slicing', 'sound', 'wind'];
+
+/** What else counts for a move's damage: traits; the fewest and most hits; fixed damage or null; the share of HP that it heals. */
+function mechanics(dex) {
+	const found = {};
+	for (const move of dex.moves.all()) {
+		if (!official(move) || move.gen > dex.gen) continue;
+		const traits = FLAGS.filter(flag => move.flags[flag]);
+		if (move.secondaries || move.hasSheerForce) traits.push('secondary');
+		if (move.recoil || move.hasCrashDamage) traits.push('recoil');
+		if (move.willCrit) traits.push('critical');
+		if (move.ignoreAbility) traits.push('ignores ability');
+		if (move.ignoreDefensive) traits.push('ignores boosts');
+		if (move.overrideOffensivePokemon === 'target') traits.push("target's attack");
+		if (move.overrideOffensiveStat === 'def') traits.push('defense attacks');
+		if (move.overrideDefensiveStat === 'def') traits.push('defense defends');
+		if (move.ohko) traits.push('one hit');
+		const hits = Array.isArray(move.multihit) ? move.multihit : [move.multihit || 1, move.multihit || 1];
+		const heals = move.heal ? Math.floor(100 * move.heal[0] / move.heal[1]) : 0;
+		found[id(move.name)] = [traits, hits, move.damage || null, heals];
+	}
+	return found;
+}
+
+/** Weight in kilograms, and whether it still evolves. */
+function bodies(dex) {
+	const found = {};
+	for (const entry of dex.species.all()) {
+		if (official(entry) && entry.gen <= dex.gen) found[entry.id] = [entry.weightkg, entry.nfe];
 	}
 	return found;
 }
@@ -106,3 +140,5 @@ const snapshot = {
 const file = process.argv[3] || path.join(__dirname, 'pokedex.json');
 fs.writeFileSync(file, write(snapshot, 3) + '\n');
 fs.writeFileSync(path.join(path.dirname(file), 'abilities.json'), write(byGeneration(abilities), 2) + '\n');
+fs.writeFileSync(path.join(path.dirname(file), 'mechanics.json'),
+	write({ moves: byGeneration(mechanics), bodies: byGeneration(bodies) }, 3) + '\n');
