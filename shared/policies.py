@@ -26,7 +26,7 @@ _WRITTEN: Mapping[Behind, re.Pattern[str]] = {
     "model or address": re.compile(rf"(?:(?P<model>.*)@)?(?P<address>{_URL})|(?P<name>.+)", re.DOTALL),
     "model, maybe at an address": re.compile(r"(?P<model>.+)@(?P<address>[^@]+)|(?P<name>[^@]+)", re.DOTALL),
 }
-CONTRACT_VERSIONS = ("v1", "v2")
+CONTRACT_VERSIONS = ("v1", "v2", "v3")
 SUBSTITUTES = ("random", "max-damage", "forfeit")
 Substitute = Literal["random", "max-damage", "forfeit"]
 
@@ -94,7 +94,7 @@ def _yes_or_no(text: str) -> bool:
 
 
 OPTIONS: Mapping[str, Option] = {
-    "contract": Option("contract", "how the state is told: v1 or v2 [v2]", _one_of(CONTRACT_VERSIONS)),
+    "contract": Option("contract", "how the state is told: v1, v2 or v3 [v2]", _one_of(CONTRACT_VERSIONS)),
     "temperature": Option("temperature", "0 to 2 [0]", _number(float, 0, 2)),
     "seed": Option("seed", "of the model's sampling, where its server takes one", _number(int, 0, 2**31 - 1)),
     "history": Option("history", "exchanges of the battle that are sent along, 0 to 20 [0]", _number(int, 0, 20)),

@@ -101,7 +101,7 @@ def build(
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="The dataset's folder; an earlier dataset there is replaced.")],
-    contract: Annotated[str, typer.Option(help="v1 or v2: how prompts and completions are written.")] = "v2",
+    contract: Annotated[str, typer.Option(help="v1, v2 or v3: how prompts and completions are written.")] = "v2",
     min_rating: Annotated[int | None, typer.Option(help="Replays of battles that were rated at least so.")] = None,
     winner_only: Annotated[bool, typer.Option("--winner-only", help="The winner's decisions alone.")] = False,
     side: Annotated[Literal["p1", "p2", "both"], typer.Option(help="Whose decisions.")] = "both",

@@ -19,7 +19,7 @@ from shared.errors import UsageError, first_fault
 from shared.text import one_line
 
 MAX_PROMPT_CHARACTERS = 1_500
-"""More than contract v2 writes: 512 tokens of SmolLM2's tokenizer are about 1,160 characters of its densest prompts."""
+"""More than contracts write: 512 tokens of SmolLM2's tokenizer are about 1,160 characters of its densest prompts."""
 _MAX_LINE_BYTES = 1 << 20
 _MAX_CARD_BYTES = 1 << 24
 _EXAMPLES = 3
@@ -88,7 +88,7 @@ class Checked:
             self.found("a row is of another contract than the card", where)
         if row.completion not in row.legal:
             self.found("a label is not among the legal actions", where)
-        elif row.contract == "v2" and not offers(row.prompt, row.completion):
+        elif row.contract != "v1" and not offers(row.prompt, row.completion):
             self.found("a label is not among the actions that its prompt offers", where)
         if len(row.prompt) > self._most:
             self.found(f"a prompt is longer than {self._most:,} characters", where)
@@ -132,11 +132,13 @@ def _rows(path: Path, found: Callable[[str, str], None]) -> Iterator[tuple[str, 
 
 
 def offers(prompt: str, completion: str) -> bool:
-    """Whether contract v2's prompt has a line for that action."""
+    """Whether a prompt of contract v2 or v3 has a line for that action. In v3 each has its own, after a colon."""
     named, flag = completion, ""
     if gimmick := _GIMMICK.fullmatch(completion):
         named, flag = gimmick["name"] + (gimmick["number"] or ""), f" +{gimmick['gimmick']}"
     for line in prompt.rpartition("\nChoose:\n")[2].split("\n"):
+        if line.endswith(f": {completion}"):
+            return True
         flags = _FLAGS.search(line)
         text = line[: flags.start()] if flags else line
         if (text == named or text.endswith(f" {named}")) and (not flag or (flags and f"{flag} " in f"{flags[0]} ")):

@@ -20,10 +20,10 @@ from shared.battle.protocol import SEATS, Event, Seat
 from shared.battle.state import BattleState, PokemonState
 from shared.records import BattleRecord
 
-LEAST_IDENTICAL: Mapping[str, float] = {"v1": 0.98, "v2": 0.0}
-"""Of rebuilt prompts, by contract. What v2 shows beyond v1 is much that a public log cannot hold."""
+LEAST_IDENTICAL: Mapping[str, float] = {"v1": 0.98, "v2": 0.0, "v3": 0.0}
+"""Of rebuilt prompts, by contract. What the others show beyond v1 is much that a public log cannot hold."""
 _CURES_ON_THE_BENCH = ("naturalcure", "regenerator")
-_OWN_FACTS = ("item", "ability", "tera_type")
+_OWN_FACTS = ("item", "ability", "tera_type", "stats")
 
 Served = Mapping[tuple[int, Seat], Sequence[BattleState]]
 """By battle's index and seat: every state that a policy was asked to decide by, in order."""
@@ -243,6 +243,7 @@ def _plain(pokemon: PokemonState, beside: PokemonState) -> PokemonState:
         item=None,
         ability=None,
         tera_type=None,
+        stats={},
         moves=(),
     )
 

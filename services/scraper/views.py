@@ -76,7 +76,7 @@ class NewDataset(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     sources: tuple[str, ...] = Field(min_length=1, max_length=1_000)
     """In the store: `store:replays`, `store:replays/FORMAT`, `store:matchups/ID`."""
-    contract: Literal["v1", "v2"] = "v2"
+    contract: Literal["v1", "v2", "v3"] = "v2"
     min_rating: int | None = Field(default=None, ge=0, le=10_000)
     winner_only: bool = False
     side: Literal["p1", "p2", "both"] = "both"

@@ -23,6 +23,7 @@ SETS_AT_ONCE = 4
 ALL = "all"
 KINDS = (ALL, "move", "voluntary switch", "forced switch", "tera")
 MAX_ANSWER_TOKENS = 24
+_HITS = re.compile(r"\bhits (?P<power>\d+)\b.*: (?P<completion>move .+)")
 _POWER = re.compile(r"\b(?:physical|special) (?P<power>\d+)? ?(?:x(?P<times>[\d.]+))?.* (?P<completion>move .+)")
 
 
@@ -111,10 +112,11 @@ def rule_accuracy(rows: Sequence[Row]) -> dict[str, Share]:
 
 
 def most_power(row: Row) -> str:
-    """What the plain rule chooses, by the figures that stand in the row's own prompt (contract v2)."""
+    """What the plain rule chooses, by the figures that stand in the row's own prompt (contract v2; in v3, damage)."""
+    figures = _HITS if row.contract == "v3" else _POWER
     strength = {
-        line["completion"].split(" +", 1)[0]: float(line["power"] or 0) * float(line["times"] or 1)
-        for line in map(_POWER.search, row.prompt.splitlines())
+        line["completion"].split(" +", 1)[0]: float(line["power"] or 0) * float(line.groupdict().get("times") or 1)
+        for line in map(figures.search, row.prompt.splitlines())
         if line
     }
     return max(row.legal, key=lambda completion: strength.get(completion, 0.0))
@@ -123,8 +125,10 @@ def most_power(row: Row) -> str:
 def yardsticks(rows: Sequence[Row]) -> dict[str, dict[str, Share]]:
     """What a model's accuracy is measured against. The prompts of contract v1 tell no effectiveness to go by."""
     found = {"a uniform guess": guess_accuracy(rows)}
-    if all(row.contract == "v2" for row in rows):
-        found["most power times effectiveness"] = rule_accuracy(rows)
+    if all(row.contract != "v1" for row in rows):
+        found["most damage" if rows and rows[0].contract == "v3" else "most power times effectiveness"] = rule_accuracy(
+            rows
+        )
     return found
 
 

@@ -52,7 +52,7 @@ class Recipe(_Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     base: str = Field(min_length=1, max_length=500)
     """A model's name on the Hub, a folder with one, or `smollm2`."""
-    contract: Literal["v1", "v2"]
+    contract: Literal["v1", "v2", "v3"]
     """The contract that its datasets must be made for."""
     device: Device
     loss: Literal["all", "completion"]

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from shared.battle.action import Action, Move, Switch
 from shared.battle.blow import Fighter, is_grounded
 from shared.battle.completion import completions_v2
-from shared.battle.damage import Calculator, Damage, fighter
+from shared.battle.damage import Calculator, fighter
 from shared.battle.effectiveness import attack_type
+from shared.battle.formula import Damage
 from shared.battle.pokedex import pokedex
 from shared.battle.prompt_v2 import MAX_MOVES, Page, name
 from shared.battle.state import BattleState, PokemonState
@@ -80,6 +81,10 @@ class _Figures:
         found = [*(damage for _, damage in self.shown(target)), *(damage for _, damage in self.unseen(target))]
         return max((each for each in found if each), key=lambda each: each.mean, default=None)
 
+    def haste(self, move: str) -> str:
+        """Whether this move of the opponent's comes before those without priority."""
+        return " first" if self.foe is not None and self.calculator.priority(move, self.foe) > 0 else ""
+
     def order(self, user: Fighter, move: str | None = None) -> str:
         """Whether one's own Pokémon moves before the opponent, if that one's move has no priority."""
         if self.foe is None:
@@ -106,9 +111,9 @@ class _Page(Page):
         figures, own = self.figures, self.figures.own
         if own is None:
             return ", ".join(name(move.name) for move in foe.moves[:MAX_MOVES])
-        shown = [f"{name(move)}{self._figure(damage, own)}" for move, damage in figures.shown(own)]
+        shown = [f"{name(move)}{self._figure(damage, own)}{figures.haste(move)}" for move, damage in figures.shown(own)]
         unseen = [f"{type_name.lower()}{self._figure(damage, own)}" for type_name, damage in figures.unseen(own)]
-        return "; ".join(filter(None, (", ".join(shown), f"maybe {', '.join(unseen)}" if unseen else "")))
+        return "; ".join(filter(None, (", ".join(shown), f"unseen {', '.join(unseen)}" if unseen else "")))
 
     def _figure(self, damage: Damage | None, target: Fighter) -> str:
         if damage is None:
@@ -166,9 +171,9 @@ class _Page(Page):
         if "toxic spikes" in conditions and self._is_poisoned(entered):
             yield "poisoned"
         left = replace(entered, pokemon=replace(mate, hp_percent=max(1, mate.hp_percent - lost)))
-        yield self._takes(left)
         yield self._hits(self.figures.best_of(left))
         yield self.figures.order(left)
+        yield self._takes(left)
 
     def _is_poisoned(self, mate: Fighter) -> bool:
         pokemon = mate.pokemon

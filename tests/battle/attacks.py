@@ -15,8 +15,9 @@ from random import Random
 from typing import Any
 
 from shared.battle.action import Move, legal_actions, needs_answer, order
-from shared.battle.damage import Calculator, Damage, fighter
+from shared.battle.damage import Calculator, fighter
 from shared.battle.draw_state import _own_stats
+from shared.battle.formula import Damage
 from shared.battle.pokedex import pokedex
 from shared.battle.protocol import SEATS, Seat, name_of, other, read_details, seat_of
 from shared.battle.state import PokemonState, Side
