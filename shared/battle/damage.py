@@ -1,7 +1,8 @@
 """What an attack takes from its target, worked out from what one side knows, as a damage calculator does.
 
-The formula is the simulator's (formula.py); what changes a figure in it stands in modifiers.py. What a side does not know counts as nothing (an item, an ability), but for an opponent's stats: random
-battles give every Pokémon the same, and those are assumed everywhere. docs/prompts.md tells how often that is right.
+The formula is the simulator's (formula.py), and so is what changes a figure in it (modifiers.py). What a side does not
+know counts as nothing (an item, an ability), but for an opponent's stats: random battles give every Pokémon the same,
+and those are assumed everywhere. docs/prompts.md tells how often that is right.
 """
 
 from collections.abc import Iterable, Mapping
