@@ -55,11 +55,23 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How far `search` looks."""
+
+    worlds: int = 2
+    """Full positions in keeping with what the player knows."""
+    dice: int = 2
+    """Copies of each pair of actions with other dice, where the time reaches."""
+    time_seconds: float = 0.4
+    """Of CPU for a decision, told in copies: so the same question has the same answer on every machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Option:
-    """An option of a policy that asks a model."""
+    """An option behind a policy's name."""
 
     field: str
-    """Of ModelOptions."""
+    """Of ModelOptions or SearchOptions."""
     meaning: str
     read: Callable[[str], object]
     """Raises ValueError, saying what would do."""
@@ -112,6 +124,14 @@ OPTIONS: Mapping[str, Option] = {
     "substitute": Option("substitute", "who plays then: random, max-damage or forfeit [random]", _one_of(SUBSTITUTES)),
     "timeout": Option("timeout_seconds", "seconds to wait for an answer, 0.1 to 600 [60]", _number(float, 0.1, 600)),
 }
+"""Of policies that ask a model."""
+SEARCH_OPTIONS: Mapping[str, Option] = {
+    "worlds": Option("worlds", "guesses at what the opponent has not shown, 1 to 16 [2]", _number(int, 1, 16)),
+    "dice": Option("dice", "copies of each pair of actions, with other dice, 1 to 16 [2]", _number(int, 1, 16)),
+    "time": Option(
+        "time_seconds", "seconds of CPU for a decision, about; told in copies, 0.05 to 60 [0.4]", _number(float, 0.05, 60)
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +145,8 @@ class Kind:
     command_line_only: bool = False
     instructions: bool = True
     """Whether its models, as a rule, were not trained on a contract and have to be told how to answer."""
+    needs_value: bool = False
+    """Whether it plays only formats with a value model."""
 
     @property
     def asks_a_model(self) -> bool:
@@ -132,9 +154,14 @@ class Kind:
         return self.behind != "nothing"
 
     @property
+    def takes(self) -> Mapping[str, Option]:
+        """The options that may stand behind its name."""
+        return OPTIONS if self.asks_a_model else SEARCH_OPTIONS if self.name == "search" else {}
+
+    @property
     def options(self) -> Mapping[str, str]:
         """Option → what it means."""
-        return {name: option.meaning for name, option in OPTIONS.items()} if self.asks_a_model else {}
+        return {name: option.meaning for name, option in self.takes.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +175,7 @@ class PolicySpec:
     url: str | None = None
     """Where the name says which server: a URL, or the operator's name for an endpoint."""
     options: ModelOptions = field(default_factory=ModelOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
 
     @property
     def pinned(self) -> tuple[str, str] | None:
@@ -179,6 +207,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("max-damage", "the move of most base power (poke-env's MaxBasePowerPlayer)"),
         Kind("typed", "the move of most power, times accuracy, same-type bonus and effectiveness"),
         Kind("heuristic", "type matchups, hazards, boosts and switches (poke-env's SimpleHeuristicsPlayer)"),
+        Kind("search", "one turn ahead in a few guesses at what is hidden, as a game that both play", needs_value=True),
         Kind("mistral", "a model of Mistral's API; MISTRAL_API_KEY", "model", "mistral:mistral-large-latest"),
         Kind(
             "tgi",
@@ -236,8 +265,10 @@ def parse_policy(text: str, *, recorded: bool = False) -> PolicySpec:
     if kind.behind == "nothing" and rest != kind.name:
         raise UnknownPolicy(f"the policy {kind.name!r} takes nothing behind its name, but has {one_line(behind)!r}")
     model, address = _take_apart(kind, behind)
-    options = _read_options(kind, query, recorded=recorded) if question else ModelOptions()
-    return PolicySpec(text=text, kind=kind.name, model=model, url=address, options=options)
+    values = _read_options(kind, query, recorded=recorded) if question else {}
+    options = ModelOptions(**values) if kind.asks_a_model else ModelOptions()
+    search = SearchOptions() if kind.asks_a_model else SearchOptions(**values)
+    return PolicySpec(text=text, kind=kind.name, model=model, url=address, options=options, search=search)
 
 
 def asks_a_model(name: str) -> bool:
@@ -324,16 +355,16 @@ def _check_url(url: str) -> None:
         raise UnknownPolicy("an address in a policy's name takes nothing behind '?' or '#'; keys belong into settings")
 
 
-def _read_options(kind: Kind, query: str, *, recorded: bool) -> ModelOptions:
-    """The options in `option=value&…`. Raises UnknownPolicy, with what would do."""
-    options = OPTIONS if kind.asks_a_model else {}
+def _read_options(kind: Kind, query: str, *, recorded: bool) -> dict[str, Any]:
+    """The options in `option=value&…`, by their fields. Raises UnknownPolicy, with what would do."""
+    options = kind.takes
     known = ", ".join(options) or "none"
     written = parse_qsl(query, keep_blank_values=True)
     if not written:
         raise UnknownPolicy(f"no option=value behind the '?' of a {kind.name!r} policy; its options are: {known}")
     values: dict[str, Any] = {}
     for name, value in written:
-        if name == "stream" and options:
+        if name == "stream" and kind.asks_a_model:
             if value != "no" and not recorded:
                 raise UnknownPolicy(
                     "answers are not streamed any more: leave the option 'stream' out, or say stream=no"
@@ -351,7 +382,7 @@ def _read_options(kind: Kind, query: str, *, recorded: bool) -> ModelOptions:
             values[option.field] = option.read(value)
         except ValueError as error:
             raise UnknownPolicy(f"the option {name!r} takes {error}, not {one_line(value)!r}") from error
-    return ModelOptions(**values)
+    return values
 
 
 def guess(name: str, known: Mapping[str, object]) -> str:

@@ -7,7 +7,7 @@ A name in the registry becomes NAME@VERSION when a matchup is asked for, and no 
 from collections.abc import Callable, Iterable
 
 from shared.errors import NotFound, UnknownPolicy, UsageError
-from shared.policies import PolicySpec, check_format, check_over_api, parse_policy, person_behind
+from shared.policies import KINDS, PolicySpec, check_format, check_over_api, parse_policy, person_behind
 from shared.records import MAX_POLICY_CHARACTERS, LuckAsked, MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
@@ -36,7 +36,7 @@ def check_matchup(
     for field, name in (("p1", request.p1), ("p2", request.p2)):
         try:
             if not (person and field == "p2"):
-                also(parse_policy(name))
+                also(_plays(parse_policy(name), format.id))
         except UsageError as error:
             raise type(error)(error.message, field=field) from error
     if request.battlefield == "server" and request.pairs:
@@ -49,6 +49,13 @@ def check_matchup(
             raise UsageError(f"{format.id} is played with teams of your own: give team1 and team2", field=missing)
         if team is not None and not team.strip():
             raise UsageError("this team is empty; leave it out to play one of ours", field=field)
+
+
+def _plays(policy: PolicySpec, format: str) -> PolicySpec:
+    """The policy itself. Raises UsageError where it does not play that format."""
+    if KINDS[policy.kind].needs_value and shipped_value(format) is None:
+        raise UsageError(f"{policy.kind!r} plays only formats that a value model comes with, and {format} has none")
+    return policy
 
 
 def named_by_the_operator(settings: Settings) -> Callable[[PolicySpec], None]:

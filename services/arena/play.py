@@ -22,6 +22,7 @@ from services.arena.player import Player
 from services.arena.policies import Connect, Policy, make_policy, no_models
 from services.arena.policies.baselines import Person
 from services.arena.policies.language_model import LanguageModel
+from services.arena.policies.search import Search
 from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
@@ -276,8 +277,9 @@ async def _named(
         "p2": Person() if person_behind(request.p2) else make_policy(request.p2, connect),
     }
     for seat, policy in policies.items():
-        if isinstance(policy, LanguageModel):
+        if isinstance(policy, LanguageModel | Search):
             closing.push_async_callback(policy.aclose)
+        if isinstance(policy, LanguageModel):
             _check_price(policy, budget)
             try:
                 first = await policy.prepare(stopping)

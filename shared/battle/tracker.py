@@ -16,6 +16,7 @@ from shared.battle.action import Request
 from shared.battle.draw_state import draw, foe_side
 from shared.battle.follow import follow
 from shared.battle.memory import Memory
+from shared.battle.pokedex import to_id
 from shared.battle.protocol import SEATS, Line, Seat, TurnTracker, other, read_details, renamed, seat_of, seen_by
 from shared.battle.state import BattleState, Side
 from shared.errors import BattleBroken
@@ -97,6 +98,18 @@ class Tracker:
         """What this side has seen of the other. It needs no request."""
         self._remember()
         return foe_side(self._memory, self._turns)
+
+    @property
+    def lines(self) -> list[Line]:
+        """The log so far as this side sees it, under true names, each line split at `|`."""
+        self._catch_up()
+        return [heard for heard in self._true_names.past if isinstance(heard, list)]
+
+    @property
+    def format_id(self) -> str:
+        """Of the format whose name the log tells; empty before it does."""
+        self._remember()
+        return to_id(self._memory.tier)
 
     def field_effects(self) -> list[str]:
         """Weather, terrains, rooms and gravity."""

@@ -11,6 +11,8 @@
  *   {"again": ID, "start": {…}, "inputs": [["player", "p1", {…}], ["choose", "p1", "move 1"], …]}   see again.js
  *   {"positions": ID, "start": {…}, "inputs": […], "copies": 6, "dice": "…"}                      see review.js
  *   {"review": ID, "start": {…}, "inputs": […], "value": {…}, "copies": 6, "dice": "…"}
+ *   {"search": ID, "known": {…}, "rows": ["move 1", …], "value": {…}, "worlds": 4, "dice": 2, "copies": 400, "text": "…"}
+ *                                                                                                see search.js
  * Answers:
  *   {"hello": {"simulator": …, "node": …}}                 once
  *   {"battle": ID, "log": "lines", "p1": request, "p2": request, "private": […], "errors": […], "end": {…}}
@@ -19,7 +21,8 @@
  *   {"again": ID, "frames": [{"log": […], "errors": […], "p1": request, "p2": request}, …]}     one for each input
  *   {"positions": ID, "features": […], "outcome": 1, "first": […], "steps": [{"after", "copies"}, …]}
  *   {"review": ID, "outcome": 1, "first": 0.5, "steps": [{"turn", "chose", "value", "luck"}, …]}
- *   {"again": ID, "refused": "why"}                                                 and so for the two above
+ *   {"search": ID, "worlds": [{"columns", "dice", "values"}, …], "missing": […], "played": 312}
+ *   {"again": ID, "refused": "why"}                                                 and so for the three above
  *
  * Battle objects are used directly, not through BattleStream: its text commands include `>eval`, and splitting the log
  * for five channels costs a tenth of the CPU. Requests are spliced into the answer as the text that the simulator made.
@@ -34,6 +37,7 @@ const {Battle, Dex, TeamValidator, Teams} = require(build);
 const {version} = require(`${build}/package.json`);
 const {runAgain} = require('./again.js');
 const {positions, review} = require('./review.js');
+const {search} = require('./search.js');
 
 const SEATS = ['p1', 'p2'];
 const battles = new Map();
@@ -134,11 +138,12 @@ function validate(command) {
 	write(JSON.stringify({validated: id, team: problems ? null : Teams.pack(team), problems: problems || []}));
 }
 
-/** What is done in one go with a battle's input log: the fields of the answer, as JSON without its braces. */
-const FROM_INPUT_LOG = {
+/** What is done in one go: the fields of the answer, as JSON without its braces. */
+const IN_ONE_GO = {
 	again: command => `"frames":${runAgain(Battle, Dex, command)}`,
 	positions: command => JSON.stringify(positions(Battle, Dex, command)).slice(1, -1),
 	review: command => JSON.stringify(review(Battle, Dex, command)).slice(1, -1),
+	search: command => JSON.stringify(search(Battle, Dex, Teams, command)).slice(1, -1),
 };
 
 function obey(line) {
@@ -150,10 +155,10 @@ function obey(line) {
 			return write(JSON.stringify({validated: command.validate, team: null, problems: [String(error.message)]}));
 		}
 	}
-	for (const name of Object.keys(FROM_INPUT_LOG)) {
+	for (const name of Object.keys(IN_ONE_GO)) {
 		if (!(name in command)) continue;
 		try {
-			return write(`{"${name}":${Number(command[name])},${FROM_INPUT_LOG[name](command)}}`);
+			return write(`{"${name}":${Number(command[name])},${IN_ONE_GO[name](command)}}`);
 		} catch (error) {
 			return write(JSON.stringify({[name]: command[name], refused: String((error && error.message) || error)}));
 		}

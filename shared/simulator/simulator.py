@@ -226,6 +226,10 @@ class Simulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the host, if one runs."""
         if self._host is not None:
             await self._host.close()
 
@@ -265,7 +269,7 @@ class Simulator:
 
         Raises InputRefused when the host does not run what is asked for, and SimulatorError.
         """
-        answer = await self._ask_of_input_log("again", start=start, inputs=inputs)
+        answer = await self._ask_in_one_go("again", start=start, inputs=inputs)
         return tuple(
             Step(
                 lines=tuple(frame["log"]),
@@ -280,7 +284,7 @@ class Simulator:
 
         See review.js. Raises InputRefused and SimulatorError.
         """
-        return await self._ask_of_input_log("positions", start=log.start, inputs=log.inputs, copies=copies, dice=dice)
+        return await self._ask_in_one_go("positions", start=log.start, inputs=log.inputs, copies=copies, dice=dice)
 
     async def review(self, log: InputLog, value: ValueModel, *, copies: int, dice: str) -> Mapping[str, Any]:
         """The value after each step and its luck, with so many copies of each position, their dice from a text.
@@ -288,9 +292,18 @@ class Simulator:
         See review.js. Raises InputRefused and SimulatorError.
         """
         more = {"start": log.start, "inputs": log.inputs, "copies": copies, "dice": dice}
-        return await self._ask_of_input_log("review", value=value.formula, **more)
+        return await self._ask_in_one_go("review", value=value.formula, **more)
 
-    async def _ask_of_input_log(self, command: str, **more: object) -> Mapping[str, Any]:
+    async def search(
+        self, known: Mapping[str, Any], rows: Sequence[str], value: ValueModel, **how: object
+    ) -> Mapping[str, Any]:
+        """What own actions are worth against the opponent's, in worlds in keeping with what is known.
+
+        `how` are worlds, dice, copies and text: see search.js. Raises InputRefused and SimulatorError.
+        """
+        return await self._ask_in_one_go("search", known=known, rows=rows, value=value.formula, **how)
+
+    async def _ask_in_one_go(self, command: str, **more: object) -> Mapping[str, Any]:
         answer = await self._ask(command, **more)
         if "refused" in answer:
             raise InputRefused(str(answer["refused"]))
@@ -333,7 +346,7 @@ def _step(frame: Mapping[str, Any]) -> Step:
     )
 
 
-_ANSWERS = ("battle", "again", "validated", "positions", "review")
+_ANSWERS = ("battle", "again", "validated", "positions", "review", "search")
 
 
 def _answers_to(frame: Mapping[str, Any]) -> int:

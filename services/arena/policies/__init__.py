@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from services.arena.player import Exchanges, Policy, View
 from services.arena.policies.baselines import Heuristic, MaxDamage, Random, Typed
+from services.arena.policies.search import Search
 from shared.errors import UsageError
 from shared.policies import KINDS, PolicySpec, parse_policy
 
@@ -12,6 +13,7 @@ POLICIES: Mapping[str, Callable[[PolicySpec], Policy]] = {
     "max-damage": MaxDamage,
     "typed": Typed,
     "heuristic": Heuristic,
+    "search": Search,
 }
 """Those that ask no model."""
 
