@@ -129,7 +129,9 @@ SEARCH_OPTIONS: Mapping[str, Option] = {
     "worlds": Option("worlds", "guesses at what the opponent has not shown, 1 to 16 [2]", _number(int, 1, 16)),
     "dice": Option("dice", "copies of each pair of actions, with other dice, 1 to 16 [2]", _number(int, 1, 16)),
     "time": Option(
-        "time_seconds", "seconds of CPU for a decision, about; told in copies, 0.05 to 60 [0.4]", _number(float, 0.05, 60)
+        "time_seconds",
+        "seconds of CPU for a decision, about; told in copies, 0.05 to 60 [0.4]",
+        _number(float, 0.05, 60),
     ),
 }
 

@@ -15,7 +15,6 @@ from shared.battle.protocol import Line, Seat, name_of, other, read_details, sea
 from shared.battle.state import PokemonState, Side
 
 _GUARDS = frozenset({"Protect", "Detect", "Endure"})
-_LAYERED = frozenset({"spikes", "toxic spikes"})
 
 
 @dataclass(slots=True)
@@ -36,6 +35,20 @@ class _Stay:
     """The turn in which it guarded itself last."""
     varied: bool = False
     """Whether it ever used two moves in one stay, as no holder of a Choice item can."""
+
+    def see(self, line: Line, turn: int) -> None:
+        """Take in what happens to it in its place."""
+        match line[1]:
+            case "cant":
+                self.slept += line[3] == "slp"
+            case "-status":
+                self.slept = 0
+            case "-start":
+                self.began[to_id(bare(line[3]))] = turn
+            case "-damage":
+                self.hurt += "[from] psn" in line
+            case "-singleturn" if bare(line[3]) in _GUARDS:
+                self.guarded = turn
 
 
 class _Course:
@@ -70,34 +83,22 @@ class _Course:
             self._read_of(seat, name_of(line[2]), line)
 
     def _read_of(self, seat: Seat, name: str, line: Line) -> None:
-        stay = self.pokemon.setdefault(name, _Stay())
-        match line[1]:
-            case "switch" | "drag" | "replace":
-                if line[1] != "replace":
-                    stay.since, stay.used, stay.began, stay.hurt = self.turn, [], {}, 0
-                    self.acted.add(seat)
-                self.active[seat] = name
-            case "move":
-                self.acted.add(seat)
-                if called_by(line) is None:
-                    stay.used.append(to_id(line[3]))
-                    stay.varied |= len(set(stay.used)) > 1
-                if line[3] == "Wish":
-                    self.wished[seat] = self.turn
-            case "cant":
-                self.acted.add(seat)
-                stay.slept += line[3] == "slp"
-            case "-status":
-                stay.slept = 0
-            case "-start":
-                stay.began[to_id(bare(line[3]))] = self.turn
-            case "-damage":
-                stay.hurt += "[from] psn" in line
-            case "-singleturn":
-                if bare(line[3]) in _GUARDS:
-                    stay.guarded = self.turn
-            case "-terastallize":
-                self.terastallized.add(seat)
+        stay, kind, what = self.pokemon.setdefault(name, _Stay()), line[1], line[3]
+        if kind in ("switch", "drag", "move", "cant"):
+            self.acted.add(seat)
+        if kind in ("switch", "drag"):
+            stay.since, stay.used, stay.began, stay.hurt = self.turn, [], {}, 0
+        if kind in ("switch", "drag", "replace"):
+            self.active[seat] = name
+        elif kind == "move" and called_by(line) is None:
+            stay.used.append(to_id(what))
+            stay.varied |= len(set(stay.used)) > 1
+            if what == "Wish":
+                self.wished[seat] = self.turn
+        elif kind == "-terastallize":
+            self.terastallized.add(seat)
+        else:
+            stay.see(line, self.turn)
 
 
 def known(view: View) -> dict[str, Any]:
@@ -121,16 +122,12 @@ def known(view: View) -> dict[str, Any]:
         "mid_turn": forced and has_own and not course.ended and foe_seat not in course.acted,
         "residual": forced and has_own and not course.ended,
         "own": {
-            "pokemon": [
-                _own(entry, pokemon, course, request) for entry, pokemon in zip(listed, owns, strict=False)
-            ],
+            "pokemon": [_own(entry, pokemon, course, request) for entry, pokemon in zip(listed, owns, strict=False)],
             "request": _request(request),
             **_side(state.own, seat, course),
         },
         "foe": {
-            "pokemon": [
-                _foe(pokemon, course, name) for name, pokemon in zip(foe_names, foes, strict=False)
-            ],
+            "pokemon": [_foe(pokemon, course, name) for name, pokemon in zip(foe_names, foes, strict=False)],
             "unseen": state.foe.unseen,
             **_side(state.foe, foe_seat, course),
         },
@@ -151,7 +148,9 @@ def _side(side: Side, seat: Seat, course: _Course) -> dict[str, Any]:
 def _request(request: Mapping[str, Any]) -> dict[str, Any]:
     active = request["active"][0] if request.get("active") else {}
     return {
-        "moves": [{"id": move.get("id", ""), "disabled": bool(move.get("disabled"))} for move in active.get("moves", ())],
+        "moves": [
+            {"id": move.get("id", ""), "disabled": bool(move.get("disabled"))} for move in active.get("moves", ())
+        ],
         "trapped": bool(active.get("trapped")),
         "tera": bool(active.get("canTerastallize")),
     }

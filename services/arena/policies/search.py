@@ -60,9 +60,9 @@ class Search:
         return Decision(chosen.action, advice=advice)
 
     async def advise(self, view: View) -> tuple[Advice, ...]:
-        """How often each of `view.legal` is taken, and the chance of winning after it; empty where no world can be built.
+        """How often each of `view.legal` is taken, and the chance of winning after it.
 
-        It draws nothing from `view.rng`: the dice follow from what is known.
+        Empty where no world can be built. It draws nothing from `view.rng`: the dice follow from what is known.
         """
         document = known(view)
         value = shipped_value(document["format"])
