@@ -21,7 +21,7 @@
  *   {"again": ID, "frames": [{"log": […], "errors": […], "p1": request, "p2": request}, …]}     one for each input
  *   {"positions": ID, "features": […], "outcome": 1, "first": […], "steps": [{"after", "copies"}, …]}
  *   {"review": ID, "outcome": 1, "first": 0.5, "steps": [{"turn", "chose", "value", "luck"}, …]}
- *   {"search": ID, "worlds": [{"columns", "dice", "values"}, …], "missing": […], "played": 312}
+ *   {"search": ID, "worlds": [{"columns", "dice", "values"}, …], "glances": […], "missing": […], "played": 312}
  *   {"again": ID, "refused": "why"}                                                 and so for the three above
  *
  * Battle objects are used directly, not through BattleStream: its text commands include `>eval`, and splitting the log

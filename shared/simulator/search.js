@@ -2,8 +2,8 @@
  * Looks one turn ahead: the value of each pair of own and opposing actions, in several worlds.
  *
  * Every world is a full position in keeping with what one player knows (worlds.js). A pair is played on in copies, each
- * with other dice, up to the next choice, and valued by the model. All pairs of a world meet the same dice, so that what
- * differs between them is less luck. How many copies may be played is counted, not timed: the same question has the same
+ * with other dice, up to the next choice, and valued by the model. No two copies meet the same dice: an action that may
+ * miss must not miss in all of its pairs at once. How many copies may be played is counted, not timed: the same question has the same
  * answer everywhere.
  */
 'use strict';
@@ -17,6 +17,10 @@ const {Draws, world} = require('./worlds.js');
 const MOST_WORLDS = 16;
 const MOST_DICE = 16;
 const MOST_COPIES = 100000;
+/** Own actions that are looked at twice, without the terastallized ones. */
+const MOST_ROWS = 5;
+const TERA = ' terastallize';
+const WAIT = 'wait';
 const draws = new Map();
 
 /** One world as a game of two: rows are the own actions as asked for, columns the opponent's, as it has them there. */
@@ -28,6 +32,8 @@ class Game {
 		this.estimates = new Estimates(battle.dex);
 		this.found = new Map();
 		this.columns = theirActions(battle);
+		this.columns.first = this.columns.moves.length ? this.columns.moves : this.columns.switches;
+		this.chosen = [];
 		this.played = 0;
 	}
 
@@ -43,9 +49,9 @@ class Game {
 	play(row, column, die) {
 		const [own, foe] = this.battle.sides;
 		for (const side of this.battle.sides) side.clearChoice();
-		check(own.choose(row), `an action that cannot be taken: ${row}`);
-		if (column !== 'wait') check(foe.choose(column), `an action that cannot be taken: ${column}`);
-		const branch = branchOf(this.battle, new Dice(`${this.dice}/${die}`));
+		check(own.choose(row), `an action that cannot be taken: ${row}: ${own.choice.error}`);
+		if (column !== WAIT) check(foe.choose(column), `an action that cannot be taken: ${column}`);
+		const branch = branchOf(this.battle, new Dice(`${this.dice}/${row}/${column}/${die}`));
 		branch.commitChoices();
 		this.played += 1;
 		if (branch.ended) return branch.winner === 'own' ? 1 : branch.winner === 'foe' ? 0 : 0.5;
@@ -55,7 +61,7 @@ class Game {
 
 function theirActions(battle) {
 	const side = battle.sides[1], request = side.activeRequest;
-	if (!request || request.wait) return {moves: ['wait'], tera: [], switches: []};
+	if (!request || request.wait) return {moves: [WAIT], tera: [], switches: []};
 	const bench = side.pokemon.map((pokemon, at) => [pokemon, at + 1]).filter(([pokemon]) => !pokemon.isActive && pokemon.hp > 0);
 	const switches = bench.map(([, slot]) => `switch ${slot}`);
 	if (request.forceSwitch) return {moves: [], tera: [], switches: switches.length ? switches : ['pass']};
@@ -63,61 +69,52 @@ function theirActions(battle) {
 	const moves = active.moves.flatMap((move, at) => move.disabled ? [] : [`move ${at + 1}`]);
 	return {
 		moves,
-		tera: active.canTerastallize ? moves.map(move => `${move} terastallize`) : [],
+		tera: active.canTerastallize ? moves.map(move => move + TERA) : [],
 		switches: active.trapped ? [] : switches,
 	};
 }
 
 const mean = numbers => numbers.reduce((sum, each) => sum + each, 0) / numbers.length;
 
-/** The `most` names with the least of `worth`, in the order in which they stand. */
+/** The `most` names with the least of `worth`, the least one first. */
 function least(names, most, worth) {
-	const sorted = names.map(name => [worth(name), name]).sort((one, other) => one[0] - other[0]).slice(0, most);
-	const kept = new Set(sorted.map(([, name]) => name));
-	return names.filter(name => kept.has(name));
+	return names.map(name => [worth(name), name]).sort(([one], [other]) => one - other).slice(0, most).map(([, name]) => name);
 }
 
-/** Plays the pairs that matter: fewer where the copies do not reach. */
+/** Between the mean of what an action gets and the least of it: the opponent neither knows nor plays at random. */
+const prospect = worths => (mean(worths) + Math.min(...worths)) / 2;
+
+/**
+ * Plays the pairs that matter. A first look, one die against the opponent's moves, leaves the best own actions; these and
+ * their terastallized twins meet what the opponent has best against them, with as many dice as the copies reach for.
+ */
 function explore(games, {rows, dice, copies, mid_turn: midTurn}) {
-	const plain = rows.filter(row => !row.endsWith(' terastallize')), tera = rows.filter(row => row.endsWith(' terastallize'));
-	const each = Math.floor(copies / games.length);
-	// A first look, one die: every own action against the opponent's moves.
+	const plain = rows.filter(row => !row.endsWith(TERA)), each = Math.floor(copies / games.length);
+	for (const {columns, chosen} of games) chosen.push(...columns.first);
+	const first = row => -mean(games.map(game => prospect(game.chosen.map(column => game.worth(row, column, 1)))));
+	const best = least(plain, MOST_ROWS, first), top = least(plain, 2, first);
+	const moving = least(best.filter(row => rows.includes(row + TERA)), 2, first);
 	for (const game of games) {
-		const {moves, switches} = game.columns;
-		game.chosen = moves.length ? moves : switches;
+		const {moves, tera, switches} = game.columns;
+		if (!moves.length || moves[0] === WAIT) continue;
+		const threat = column => mean(top.map(row => game.worth(row, column, 1)));
+		if (tera.length && best.length) game.chosen.push(...least(moves, 1, threat).map(move => move + TERA));
+		if (!midTurn && each - game.played > switches.length * top.length) game.chosen.push(...least(switches, 1, threat));
 	}
-	const first = row => mean(games.map(game => mean(game.chosen.map(column => game.worth(row, column, 1)))));
-	const order = plain.map(row => [first(row), row]).sort((one, other) => other[0] - one[0]);
-	const best = order.slice(0, 3).map(([, row]) => row);
-	const played = plain.length + Math.min(2, tera.length);
-	for (const game of games) {
-		const {moves, tera: theirTera, switches} = game.columns;
-		if (!moves.length || moves[0] === 'wait') continue;
-		const threat = column => mean(best.map(row => game.worth(row, column, 1)));
-		const room = Math.max(0, Math.floor(each / played) - moves.length);
-		if (switches.length && !midTurn) game.chosen = [...game.chosen, ...least(switches, Math.min(2, room), threat)];
-		if (theirTera.length && room > 2) {
-			const [hardest] = least(moves, 1, threat);
-			if (hardest) game.chosen.push(`${hardest} terastallize`);
-		}
-	}
-	const moving = order.map(([, row]) => row).filter(row => tera.includes(`${row} terastallize`));
-	const kept = new Set([...plain, ...moving.slice(0, 2).map(row => `${row} terastallize`)]);
-	const looked = rows.filter(row => kept.has(row));
-	return games.map(game => {
-		const pairs = looked.length * game.chosen.length;
-		const throws = Math.max(1, Math.min(dice, Math.floor(each / pairs)));
-		return {
-			columns: game.chosen,
-			dice: throws,
-			values: rows.map(row => kept.has(row) ? game.chosen.map(column => game.worth(row, column, throws)) : null),
-		};
+	const looked = new Set([...best, ...moving.map(row => row + TERA)]);
+	const glances = rows.map(row => mean(games.map(game => mean(game.columns.first.map(column => game.worth(row.replace(TERA, ''), column, 1))))));
+	const worlds = games.map(game => {
+		const pairs = looked.size * game.chosen.length, seen = best.length * game.chosen.length;
+		const throws = Math.max(1, Math.min(dice, Math.floor((each - game.played + seen) / pairs)));
+		const worths = row => game.chosen.map(column => game.worth(row, column, throws));
+		return {columns: game.chosen, dice: throws, values: rows.map(row => looked.has(row) ? worths(row) : null)};
 	});
+	return {worlds, glances};
 }
 
 /**
  * What each own action (`rows`, in Showdown's words) is worth against each of the opponent's, world by world; null for
- * actions that were not looked at. `missing` says of the others why they could not be built.
+ * actions that were only glanced at: their means against the opponent's moves are in `glances`, as those of all. `missing` says of the others why they could not be built.
  */
 function search(Battle, Dex, Teams, command) {
 	const {known, value, worlds, dice, copies, text} = command;
@@ -128,7 +125,7 @@ function search(Battle, Dex, Teams, command) {
 	const model = new Value(value), games = [], missing = [];
 	for (let at = 0; at < worlds; at++) {
 		const game = attempt(() => {
-			const game = new Game(world(Battle, draws.get(known.format), known, `${text}/${at}`), model, text);
+			const game = new Game(world(Battle, draws.get(known.format), known, `${text}/${at}`), model, `${text}/${at}`);
 			for (const row of command.rows) {
 				game.battle.sides[0].clearChoice();
 				check(game.battle.sides[0].choose(row), `an action that cannot be taken: ${row}`);
@@ -137,9 +134,8 @@ function search(Battle, Dex, Teams, command) {
 		}, missing);
 		if (game) games.push(game);
 	}
-	if (!games.length) return {worlds: [], missing, played: 0};
-	const found = explore(games, {...command, mid_turn: known.mid_turn});
-	return {worlds: found, missing, played: games.reduce((sum, game) => sum + game.played, 0)};
+	if (!games.length) return {worlds: [], glances: [], missing, played: 0};
+	return {...explore(games, {...command, mid_turn: known.mid_turn}), missing, played: games.reduce((sum, game) => sum + game.played, 0)};
 }
 
 function attempt(build, missing) {

@@ -157,8 +157,7 @@ function place(battle, side, is) {
 			Object.assign(pokemon.storedStats, each.stats);
 		}
 		if (each.max_hp) pokemon.maxhp = pokemon.baseMaxhp = each.max_hp;
-		pokemon.hp = each.hp ?? Math.round(each.percent > 99 ? pokemon.maxhp : pokemon.maxhp * (each.percent - 0.5) / 100);
-		if (each.percent && pokemon.hp < 1) pokemon.hp = 1;
+		pokemon.hp = each.hp ?? hpOf(each.percent, pokemon.maxhp);
 		pokemon.fainted = pokemon.hp <= 0;
 		if (each.item !== null) pokemon.item = each.item;
 		if (each.ability) pokemon.ability = each.ability;
@@ -183,6 +182,11 @@ function place(battle, side, is) {
 	});
 	side.pokemonLeft = side.pokemon.filter(pokemon => !pokemon.fainted).length;
 	side.totalFainted = side.pokemon.length - side.pokemonLeft;
+}
+
+/** In the middle of what the percent, which is rounded up, may stand for. */
+function hpOf(percent, most) {
+	return percent === 100 ? most : percent ? Math.max(1, Math.round(most * (percent - 0.5) / 100)) : 0;
 }
 
 /** Teams are drawn with the same effort in every stat but where none is wanted. */

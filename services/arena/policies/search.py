@@ -27,13 +27,15 @@ from shared.value import shipped_value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-COPIES_A_SECOND = 1000
+COPIES_A_SECOND = 600
 """By which a time is told in copies of a position, so that the same question has the same answer on every machine."""
 _AT_ONCE = 2
 """Questions at the host: one is worked out while the next is written."""
 _SILENT_SECONDS = 300.0
-_NEGLIGIBLE = 0.02
+_NEGLIGIBLE = 0.05
 """An action that the solution takes more rarely is not taken at all: that much is luck of the dice."""
+_TREMBLES = 0.35
+"""How often the opponent is expected to take any of its actions, in place of the best one."""
 
 
 class Search:
@@ -86,15 +88,17 @@ class Search:
             return ()
         if not found["worlds"]:
             return ()
-        probabilities, values = solve([world["values"] for world in found["worlds"]])
+        probabilities, values = solve([world["values"] for world in found["worlds"]], found["glances"])
         return tuple(Advice(*each) for each in zip(view.legal, probabilities, values, strict=True))
 
 
-def solve(worlds: Sequence[Sequence[Sequence[float] | None]]) -> tuple[list[float], list[float]]:
+def solve(
+    worlds: Sequence[Sequence[Sequence[float] | None]], glances: Sequence[float]
+) -> tuple[list[float], list[float]]:
     """The own mixed strategy, and what each own action is worth against the opponent's best answers to it.
 
     `worlds` are matrices of the own side's chances, a row for each own action, the same ones in all; None for one that
-    was not looked at, which is never taken and worth as much as the worst that was. The strategy has the most mean
+    was only glanced at, which is never taken; what it is worth is in `glances`. The strategy has the most mean
     value over the worlds where the opponent takes, in each, what is best for it there.
     """
     import numpy as np
@@ -111,7 +115,8 @@ def solve(worlds: Sequence[Sequence[Sequence[float] | None]]) -> tuple[list[floa
         limits[at : at + game.shape[1], :count] = -game.T
         limits[at : at + game.shape[1], count + number] = 1
         at += game.shape[1]
-    wanted = np.concatenate([np.zeros(count), -np.ones(len(games))])
+    anything = sum(game.mean(axis=1) for game in games)
+    wanted = np.concatenate([-_TREMBLES * anything, np.full(len(games), _TREMBLES - 1)])
     is_whole = np.concatenate([np.ones(count), np.zeros(len(games))])[None, :]
     bounds = [(0, 1)] * count + [(None, None)] * len(games)
     solution = linprog(wanted, limits, np.zeros(columns), is_whole, [1.0], bounds, method="highs")
@@ -121,9 +126,9 @@ def solve(worlds: Sequence[Sequence[Sequence[float] | None]]) -> tuple[list[floa
     worth = np.zeros(count)
     at = 0
     for game in games:
-        worth += game @ answers[at : at + game.shape[1]] / len(games)
+        worth += (game @ answers[at : at + game.shape[1]] + _TREMBLES * game.mean(axis=1)) / len(games)
         at += game.shape[1]
-    probabilities, values = [0.0] * len(worlds[0]), [float(worth.min())] * len(worlds[0])
+    probabilities, values = [0.0] * len(worlds[0]), list(glances)
     for place, share, value in zip(looked, taken / taken.sum(), worth, strict=True):
         probabilities[place], values[place] = float(share), float(min(1.0, max(0.0, value)))
     return probabilities, values
