@@ -4,18 +4,21 @@
     NAME/card.json                            a `DatasetCard`
     NAME/README.md                            the same for people, and for the Hugging Face Hub
     NAME/dropped.jsonl                        each replay that was left out, and why
+    NAME/battles.jsonl.gz                     the logs of the battles, so that its rows can be made again and compared
 
 Split by battle: no battle has rows on both sides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from statistics import fmean
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.battle.protocol import Seat
 
+BATTLES = "battles.jsonl.gz"
 ActionKind = Literal["move", "tera", "voluntary switch", "forced switch"]
 
 
@@ -35,6 +38,7 @@ class Row(BaseModel):
     complete: bool = True
     """Whether `legal` is known to be all of them: from a public log alone it may not be."""
     kind: ActionKind
+    """Of `completion`."""
     battle: str
     turn: int
     side: Seat
@@ -52,6 +56,56 @@ class Row(BaseModel):
     """How likely the side wins after each of `legal`, as the teacher sees it."""
     played: str | None = Field(default=None, exclude_if=lambda played: played is None)
     """With a teacher: what was played, one of `legal`."""
+
+    @property
+    def advice(self) -> "RowAdvice | None":
+        """What a teacher's advice comes to; None without one. `completion` and `played` are to be among `legal`."""
+        if self.teacher is None:
+            return None
+        label, played = (self.legal.index(each) for each in (self.completion, self.played or self.completion))
+        return RowAdvice(self.probabilities[label], label == played, max(self.values) - self.values[played])
+
+
+class RowAdvice(NamedTuple):
+    """How sure a teacher is at a decision, and what it thinks of what was played."""
+
+    probability: float
+    """Of the action that it would take most often."""
+    was_played: bool
+    """Whether that was played."""
+    loss: float
+    """How much less likely the side wins after what was played than after the action of most value."""
+
+
+class AdviceFigures(BaseModel):
+    """A teacher's advice over many rows. Means, each from 0 to 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    rows: int
+    """That hold advice."""
+    probability: float
+    """Of the action that the teacher would take most often."""
+    was_played: float
+    """How often that was played."""
+    loss: float
+    """By how much what was played lowered the chance of winning."""
+
+    @classmethod
+    def of(cls, rows: Iterable[RowAdvice]) -> "AdviceFigures | None":
+        """None of none."""
+        told = list(rows)
+        if not told:
+            return None
+        probability, was_played, loss = (round(fmean(numbers), 6) for numbers in zip(*told, strict=True))
+        return cls(rows=len(told), probability=probability, was_played=was_played, loss=loss)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows:,} rows hold a teacher's advice. On average it would take the label {self.probability:.1%} of "
+            f"the time. In {self.was_played:.1%} of the rows the label was played; what was played lowered the chance "
+            f"of winning by {self.loss:.3f}."
+        )
 
 
 class Dropped(BaseModel):
@@ -78,7 +132,9 @@ class DatasetCard(BaseModel):
     files: Mapping[str, str]
     """Split → SHA-256 of its file."""
     counts: Mapping[str, Mapping[str, int]]
-    """What is counted (`format`, `rating`, `source`, `exact`, `complete`, `kind`) → value → rows."""
+    """What is counted (`format`, `rating`, `source`, `exact`, `complete`, `kind`, maybe `teacher`) → value → rows."""
+    advice: AdviceFigures | None = Field(default=None, exclude_if=lambda advice: advice is None)
+    """None where no row holds any."""
     dropped: Dropped
     rebuilt_because: Mapping[str, int] = Field(default_factory=dict)
     """Why battles that could have been run again were rebuilt all the same → battles."""

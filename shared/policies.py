@@ -149,6 +149,8 @@ class Kind:
     """Whether its models, as a rule, were not trained on a contract and have to be told how to answer."""
     needs_value: bool = False
     """Whether it plays only formats with a value model."""
+    advises: bool = False
+    """Whether it can say what it thinks of every action, and so can teach."""
 
     @property
     def asks_a_model(self) -> bool:
@@ -209,7 +211,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("max-damage", "the move of most base power (poke-env's MaxBasePowerPlayer)"),
         Kind("typed", "the move of most power, times accuracy, same-type bonus and effectiveness"),
         Kind("heuristic", "type matchups, hazards, boosts and switches (poke-env's SimpleHeuristicsPlayer)"),
-        Kind("search", "one turn ahead in a few guesses at what is hidden, as a game that both play", needs_value=True),
+        Kind("search", "one turn ahead in a few guesses at what is hidden, as a game that both play", needs_value=True, advises=True),
         Kind("mistral", "a model of Mistral's API; MISTRAL_API_KEY", "model", "mistral:mistral-large-latest"),
         Kind(
             "tgi",
@@ -271,6 +273,17 @@ def parse_policy(text: str, *, recorded: bool = False) -> PolicySpec:
     options = ModelOptions(**values) if kind.asks_a_model else ModelOptions()
     search = SearchOptions() if kind.asks_a_model else SearchOptions(**values)
     return PolicySpec(text=text, kind=kind.name, model=model, url=address, options=options, search=search)
+
+
+def parse_teacher(text: str) -> PolicySpec:
+    """A policy that can advise. Raises UnknownPolicy where it is none."""
+    spec = parse_policy(text)
+    if not KINDS[spec.kind].advises:
+        advisers = ", ".join(kind.name for kind in KINDS.values() if kind.advises) or "none"
+        raise UnknownPolicy(
+            f"a teacher says of every action how good it is, and {spec.kind!r} does not; those that do: {advisers}"
+        )
+    return spec
 
 
 def asks_a_model(name: str) -> bool:

@@ -20,7 +20,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
-from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed, checked
+from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed, Teacher, checked
 from deploy.cli.play import PLAYING, jobs_of
 from deploy.cli.show import interrupts_told, out, progress
 from services.arena.checks import check_matchup
@@ -53,6 +53,9 @@ class SelfPlay(BaseModel):
     format: str
     seed: int = Field(ge=0, lt=2**63)
     concurrency: int = Field(ge=1, le=256)
+    teacher: str | None = Field(
+        default=None, min_length=1, max_length=MAX_POLICY_CHARACTERS, exclude_if=lambda teacher: teacher is None
+    )
 
     def parts(self) -> Iterator[MatchupRequest]:
         """The matchups that are played, each with a seed of its own. Unpaired: a pair's teams and dice come twice."""
@@ -66,6 +69,7 @@ class SelfPlay(BaseModel):
                 seed=int.from_bytes(digest[:7]),
                 pairs=False,
                 concurrency=self.concurrency,
+                teacher=self.teacher,
             )
 
 
@@ -189,10 +193,11 @@ def selfplay(
     format_name: FormatName = "gen9randombattle",
     seed: Seed = 0,
     concurrency: Concurrency = 8,
+    teacher: Teacher = None,
 ) -> None:
     """Play battles for `dataset build`, on all cores and without any network."""
     configure_logging("WARNING")
-    fields = dict(p1=p1, p2=p2, battles=n, format=format_name, seed=seed or 0, concurrency=concurrency)
+    fields = dict(p1=p1, p2=p2, battles=n, format=format_name, seed=seed or 0, concurrency=concurrency, teacher=teacher)
     asked = checked(SelfPlay, fields)
     with interrupts_told(), progress("battles", n) as advance:
         tally = play_into(folder, asked, advance)

@@ -7,7 +7,7 @@ A name in the registry becomes NAME@VERSION when a matchup is asked for, and no 
 from collections.abc import Callable, Iterable
 
 from shared.errors import NotFound, UnknownPolicy, UsageError
-from shared.policies import KINDS, PolicySpec, check_format, check_over_api, parse_policy, person_behind
+from shared.policies import KINDS, PolicySpec, check_format, check_over_api, parse_policy, parse_teacher, person_behind
 from shared.records import MAX_POLICY_CHARACTERS, LuckAsked, MatchupRequest, NewMatchup
 from shared.registry import Registry
 from shared.settings import Settings
@@ -33,10 +33,11 @@ def check_matchup(
     person = person_may_play and person_behind(request.p2)
     if person and request.battlefield != "server":
         raise UsageError("a person can play only on the Showdown server", field="battlefield")
-    for field, name in (("p1", request.p1), ("p2", request.p2)):
+    for field, name in (("p1", request.p1), ("p2", request.p2), ("teacher", request.teacher)):
         try:
-            if not (person and field == "p2"):
-                also(_plays(parse_policy(name), format.id))
+            if name is not None and not (person and field == "p2"):
+                spec = parse_teacher(name) if field == "teacher" else parse_policy(name)
+                also(_plays(spec, format.id))
         except UsageError as error:
             raise type(error)(error.message, field=field) from error
     if request.battlefield == "server" and request.pairs:

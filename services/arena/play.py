@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,14 +12,15 @@ from platform import python_version
 from random import Random
 from secrets import token_hex
 from time import perf_counter
+from types import MappingProxyType
 
 from services.arena.battlefields import Battlefield, BattleSetup, FoughtBattle
 from services.arena.battlefields.server import ServerBattlefield
 from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.budget import MatchupBudget
 from services.arena.checks import check_matchup
-from services.arena.player import Player
-from services.arena.policies import Connect, Policy, make_policy, no_models
+from services.arena.player import Advisor, Player
+from services.arena.policies import Connect, Policy, make_policy, make_teacher, no_models
 from services.arena.policies.baselines import Person
 from services.arena.policies.language_model import LanguageModel
 from services.arena.policies.search import Search
@@ -29,7 +30,7 @@ from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker
 from shared.errors import BattleBroken, HostUnfit, InvalidTeam, NotServed, Unreachable, UsageError
 from shared.jobs.live import Stage
-from shared.policies import check_format, person_behind
+from shared.policies import check_format, parse_policy, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
 from shared.settings import Settings
 from shared.text import one_line
@@ -44,6 +45,8 @@ _TRIES_BESIDE_OTHERS = 2
 _NAME_CHARACTERS = 18  # Showdown's limit.
 PoliciesOf = Callable[[int], Mapping[Seat, Policy]]
 """Index of a battle → the policies that play it as p1 and p2."""
+Teachers = Mapping[Seat, Advisor]
+"""Who advises beside p1 and p2, where anybody does."""
 
 
 async def play(
@@ -58,6 +61,7 @@ async def play(
     connect: Connect = no_models,
     budget: MatchupBudget | None = None,
     policies_of: PoliciesOf | None = None,
+    teachers: Teachers = MappingProxyType({}),
     stage: Stage | None = None,
     tell: Callable[[str], None] = log.info,
 ) -> None:
@@ -65,18 +69,19 @@ async def play(
 
     A battle that breaks is recorded as broken and takes no other with it. One that a fault of ours breaks off, such as
     the end of a process, is begun again from its seeds, TRIES times at most. Once `stopping()` is true or the budget
-    does not reach for another, no new battle begins; the call returns when those in play have ended. The policies are
-    those that the request names, unless `policies_of` gives others. What is in play stands on `stage`. `tell` is given
-    what a first question to each model showed, and what the matchup will probably take. Raises UsageError (among them
-    InvalidTeam, UnknownPolicy) before the first battle when the request cannot be played as asked, NotServed when a
-    model cannot be asked or declines all of its first questions alike, and HostUnfit where no simulator can be started
-    here.
+    does not reach for another, no new battle begins; the call returns when those in play have ended. The policies and
+    the teacher are those that the request names, unless `policies_of` and `teachers` give others. What is in play
+    stands on `stage`. `tell` is given what a first question to each model showed, and what the matchup will probably
+    take. Raises UsageError (among them InvalidTeam, UnknownPolicy) before the first battle when the request cannot be
+    played as asked, NotServed when a model cannot be asked or declines all of its first questions alike, and HostUnfit
+    where no simulator can be started here.
     """
     budget = budget or MatchupBudget.of(request)
     async with AsyncExitStack() as closing:
         if policies_of is None:
             check_matchup(request, person_may_play=True)
-            policies_of = await _named(request, len(indices), connect, budget, stopping, closing, tell)
+            policies_of, named = await _named(request, len(indices), connect, budget, stopping, closing, tell)
+            teachers = teachers or named
             if stopping():
                 return
         field = await closing.enter_async_context(battlefield or make_battlefield(request, Settings()))
@@ -86,7 +91,7 @@ async def play(
         names = _log_names(request)
         stage = stage or Stage(worker)
         battles = _Battles(
-            request, matchup_id, worker, field, policies_of, names, teams, versions, stage, asyncio.Lock()
+            request, matchup_id, worker, field, policies_of, teachers, names, teams, versions, stage, asyncio.Lock()
         )
         await battles.play(indices, on_record, stopping, budget)
 
@@ -140,6 +145,7 @@ class _Battles:
     worker: str
     field: Battlefield
     policies_of: PoliciesOf
+    teachers: Teachers
     names: Mapping[Seat, str]
     """What each policy is called in battle logs."""
     teams: Teams
@@ -200,13 +206,17 @@ class _Battles:
         plays: Mapping[Seat, Seat] = {seat_of_p1: "p1", other(seat_of_p1): "p2"}
         seeds = battle_seeds(request.seed, index, pairs=request.pairs)
         names = {seat: self.names[plays[seat]] for seat in SEATS}
+        rng_seed = {"p1": seeds.p1_policy, "p2": seeds.p2_policy}
         players = {
             seat: Player(
                 policies[plays[seat]],
                 plays=plays[seat],
                 seat=seat,
                 tracker=Tracker(generation, seat, names),
-                rng=Random(seeds.p1_policy if seat == "p1" else seeds.p2_policy),
+                rng=Random(rng_seed[seat]),
+                teacher=(teacher, Random(f"teacher/{rng_seed[seat]}"))
+                if (teacher := self.teachers.get(plays[seat]))
+                else None,
                 move_delay_seconds=request.move_delay,
             )
             for seat in SEATS
@@ -270,8 +280,8 @@ async def _named(
     stopping: Callable[[], bool],
     closing: AsyncExitStack,
     tell: Callable[[str], None],
-) -> PoliciesOf:
-    """The policies that the request names, made ready; what they hold open ends with `closing`."""
+) -> tuple[PoliciesOf, Teachers]:
+    """The policies that the request names, made ready, and who advises; what they hold open ends with `closing`."""
     policies: Mapping[Seat, Policy] = {
         "p1": make_policy(request.p1, connect),
         "p2": Person() if person_behind(request.p2) else make_policy(request.p2, connect),
@@ -287,7 +297,22 @@ async def _named(
                 raise type(error)(error.message, field=seat) from error
             if first is not None:
                 tell(f"{one_line(policy.spec.text, 120)}: {first.told(policy.price, battles, request.concurrency)}")
-    return lambda index: policies
+    return lambda index: policies, _teachers(request, closing)
+
+
+def _teachers(request: MatchupRequest, closing: AsyncExitStack) -> Teachers:
+    """Who advises: the request's teacher, but no policy that is the same and says itself what it thinks."""
+    if request.teacher is None:
+        return {}
+    teacher = make_teacher(request.teacher)
+    closing.push_async_callback(teacher.aclose)
+    asked = replace(parse_policy(request.teacher), text="")
+    names: Mapping[Seat, str] = {"p1": request.p1, "p2": request.p2}
+    return {
+        seat: teacher
+        for seat, name in names.items()
+        if not person_behind(name) and replace(parse_policy(name), text="") != asked
+    }
 
 
 def _check_price(model: LanguageModel, budget: MatchupBudget) -> None:

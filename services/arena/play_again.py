@@ -16,7 +16,7 @@ from services.arena.play import play
 from services.arena.policies import Policy, View
 from services.arena.policies.language_model import MAX_ANSWER_CHARACTERS, LanguageModel
 from shared.battle.action import Action, Forfeit, order
-from shared.battle.decision import AskRecord, Decision, Outcome, Reason
+from shared.battle.decision import Advice, AskRecord, Decision, Outcome, Reason, fault_of
 from shared.battle.protocol import SEATS, Seat
 from shared.errors import BattleBroken
 from shared.policies import KINDS, PolicySpec, parse_policy
@@ -120,6 +120,7 @@ class _Repeats:
         decision = await self._saying(recorded.asked).decide(view)
         return replace(
             decision,
+            advice=_advice_recorded(recorded, view),
             asked=tuple(_with_account(ask, of) for ask, of in zip(decision.asked, recorded.asked, strict=False)),
         )
 
@@ -159,9 +160,24 @@ def _as_recorded(recorded: DecisionRecord, view: View) -> Decision:
     for action in every:
         if order(action, view.request) == recorded.order:
             return Decision(
-                action, recorded.outcome, recorded.reason, recorded.reasoning, recorded.history_msgs, recorded.asked
+                action,
+                recorded.outcome,
+                recorded.reason,
+                recorded.reasoning,
+                recorded.history_msgs,
+                recorded.asked,
+                _advice_recorded(recorded, view),
             )
     raise BattleBroken(f"the recorded order {recorded.order!r} of turn {recorded.turn} is not legal")
+
+
+def _advice_recorded(recorded: DecisionRecord, view: View) -> tuple[Advice, ...]:
+    """What was said, of the legal actions: advice on others, or that is none, comes out otherwise than recorded."""
+    by_order = {advice.order: advice for advice in recorded.advice}
+    advised = ((action, by_order.get(order(action, view.request))) for action in view.legal)
+    advice = tuple(Advice(action, said.probability, said.value) for action, said in advised if said)
+    fault = fault_of([each.probability for each in advice], [each.value for each in advice], len(view.legal))
+    return () if fault else advice
 
 
 def _with_account(ask: AskRecord, recorded: AskRecord) -> AskRecord:

@@ -1,23 +1,27 @@
 """What a policy is, and one on its seat: request → view → decision → order, with every decision written down."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.battle.action import Action, Forfeit, Move, Pass, Request, Switch, legal_actions, order
-from shared.battle.decision import Decision, Outcome
+from shared.battle.decision import Advice, Decision, Outcome, fault_of
 from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
 from shared.battle.tracker import Tracker
-from shared.errors import BattleBroken
+from shared.errors import BattleBroken, HostUnfit
 from shared.records import ActionAdvice, DecisionRecord
+from shared.text import one_line
 
 if TYPE_CHECKING:
     from poke_env.battle import Battle
+
+log = logging.getLogger(__name__)
 
 MAX_REFUSALS_PER_TURN = 8
 """Hidden information explains a refusal now and then; a simulator that keeps refusing is a broken battle."""
@@ -76,19 +80,43 @@ class Policy(Protocol):
         ...
 
 
+class Advisor(Policy, Protocol):
+    """A policy that can say what it thinks of every action, and so can teach."""
+
+    async def aclose(self) -> None:
+        """End what it holds open."""
+        ...
+
+    async def advise(self, view: View) -> tuple[Advice, ...]:
+        """On each of `view.legal`, or nothing where it cannot tell. Nothing that another policy sees is changed."""
+        ...
+
+
 class Player:
     """A policy on a seat, in one battle."""
 
     def __init__(
-        self, policy: Policy, *, plays: Seat, seat: Seat, tracker: Tracker, rng: Random, move_delay_seconds: float = 0.0
+        self,
+        policy: Policy,
+        *,
+        plays: Seat,
+        seat: Seat,
+        tracker: Tracker,
+        rng: Random,
+        teacher: tuple[Advisor, Random] | None = None,
+        move_delay_seconds: float = 0.0,
     ) -> None:
-        """`plays` says whether the policy is the matchup's p1 or p2, `seat` where it sits."""
+        """`plays` says whether the policy is the matchup's p1 or p2, `seat` where it sits.
+
+        A teacher has a generator of its own, so that the same battle is played with it and without.
+        """
         self.policy = policy
         self.plays = plays
         self.seat = seat
         self.decisions: list[DecisionRecord] = []
         self._tracker = tracker
         self._rng = rng
+        self._teacher = teacher
         self._move_delay_seconds = move_delay_seconds
         self._conversation = Exchanges()
         self._turn = 0
@@ -111,15 +139,19 @@ class Player:
         """The order to send for `request`, which waits for an answer."""
         self._tracker.request(request)
         legal = legal_actions(request)
+        view = View(request, legal, self._rng, self._tracker, self._conversation)
+        advice = await self._advice(view)
         started = perf_counter()
         if len(legal) == 1:
             decision = Decision(legal[0], Outcome.ONLY_ACTION)
         else:
-            decision = await self.policy.decide(View(request, legal, self._rng, self._tracker, self._conversation))
+            decision = await self.policy.decide(view)
         elapsed_ms = (perf_counter() - started) * 1000
         if decision.action not in legal and not isinstance(decision.action, Forfeit):
             # The last line of defence for a policy's own bug: nothing illegal is ever sent.
             raise BattleBroken(f"the policy {self.plays} chose {decision.action}, which is not legal")
+        if self._teacher is not None:
+            decision = replace(decision, advice=advice)
         record = self._record(decision, request, legal, elapsed_ms)
         self.decisions.append(record)
         if self._move_delay_seconds:
@@ -139,6 +171,28 @@ class Player:
             raise BattleBroken(f"the simulator refused {self.decisions[-1].order!r}: {message}")
         if self._refusals > MAX_REFUSALS_PER_TURN:
             raise BattleBroken(f"the simulator refused {self._refusals} orders in turn {self._turn}: {message}")
+
+    async def _advice(self, view: View) -> tuple[Advice, ...]:
+        """The teacher's, in the order of the legal actions; none where there is no choice, or the teacher fails."""
+        if self._teacher is None or len(view.legal) == 1:
+            return ()
+        teacher, rng = self._teacher
+        try:
+            given = await teacher.advise(replace(view, rng=rng, conversation=Exchanges()))
+        except HostUnfit:
+            raise
+        except Exception as error:
+            # Nobody plays by the advice: whatever breaks it costs this decision its advice, and no battle.
+            why = one_line(f"{type(error).__name__}: {error}")
+            log.warning("The teacher failed: %s", why, exc_info=log.isEnabledFor(logging.DEBUG))
+            return ()
+        by_action = {advice.action: advice for advice in given}
+        advice = tuple(by_action[action] for action in view.legal if action in by_action)
+        fault = fault_of([each.probability for each in advice], [each.value for each in advice], len(view.legal))
+        if given and (fault or len(given) > len(advice)):
+            log.warning("The teacher's advice is none: %s", fault or "on other actions")
+            return ()
+        return advice
 
     def _record(
         self, decision: Decision, request: Request, legal: tuple[Action, ...], elapsed_ms: float

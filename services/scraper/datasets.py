@@ -8,13 +8,14 @@ which belong together. The folder appears whole, by renaming, or not at all.
     datasets/NAME/             the dataset itself, whole or not there: see shared/datasets.py
 """
 
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from services.scraper.views import DatasetRequest, DatasetStatus, NewDataset
 from shared.asked import Asked
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
-from shared.datasets import ADVISED, DatasetCard, Dropped, Row
+from shared.datasets import ADVISED, BATTLES, AdviceFigures, DatasetCard, Dropped, Row, RowAdvice
 from shared.errors import AlphaStralError, Conflict, NotFound, UsageError
 from shared.jobs.routes import BuildDataset
 from shared.process import cores, in_processes
@@ -45,6 +46,7 @@ TWICE = "the same battle came before"
 NOTHING = "no decision of it became a row"
 SAID_BEFORE = "the same prompt and completion came before"
 ASKED_BEFORE = "its prompt stands in the training split"
+_COUNTED = ("format", "rating", "source", "exact", "complete", "kind", "teacher")
 _TOGETHER_BYTES = 400_000
 """About this much is handed to a process at once."""
 _FEW_BYTES = 300_000
@@ -144,10 +146,12 @@ def build(
         with (
             (temporary / "rows").open("w+b") as rows,
             (temporary / "dropped.jsonl").open("w", encoding="utf-8") as left,
+            (temporary / BATTLES).open("wb") as packed,
+            gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as battles,
         ):
-            collected = _Collected(rows, left)
+            collected = _Collected(rows, left, battles)
             done = 0
-            together = list(_batches(sources))
+            together = list(batches(sources))
             if sum(source.weight for source in sources) < _FEW_BYTES:
                 processes = 1
             processes = max(1, min(processes or cores(), len(together)))
@@ -181,7 +185,8 @@ def _replace(new: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _batches(sources: "Sequence[BattleSource]") -> "Iterator[list[BattleSource]]":
+def batches(sources: "Iterable[BattleSource]") -> "Iterator[list[BattleSource]]":
+    """The sources in lists, each of which is work for a process."""
     batch: list[BattleSource] = []
     weight = 0
     for source in sources:
@@ -200,6 +205,7 @@ class _Collected:
 
     rows: IO[bytes]
     left: IO[str]
+    battles: gzip.GzipFile
     outcomes: Counter[str] = field(default_factory=Counter)
     kept: "list[tuple[int, BattleRows]]" = field(default_factory=list)
     """Where in the temporary file a battle's rows begin; and the battle, without their text."""
@@ -232,8 +238,9 @@ class _Collected:
             self._leave_out(found.battle, NOTHING)
             return
         self.outcomes["exact" if found.exact else "rebuilt"] += 1
-        self.kept.append((self.rows.tell(), replace(found, text=b"")))
+        self.kept.append((self.rows.tell(), replace(found, text=b"", logs=b"")))
         self.rows.write(found.text)
+        self.battles.write(found.logs)
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.outcomes["left out"] += 1
@@ -246,7 +253,8 @@ class _Collected:
             raise UsageError("no row comes of these battles: " + _told(self.replays), field="sources")
         back = validation_groups([battle.together for _, battle in self.kept], val_fraction)
         rows, battles = Counter(dict.fromkeys(SPLITS, 0)), Counter(dict.fromkeys(SPLITS, 0))
-        counts = {name: Counter[str]() for name in ("format", "rating", "source", "exact", "complete", "kind")}
+        counts = {name: Counter[str]() for name in _COUNTED}
+        advice: list[RowAdvice] = []
         for split in SPLITS:
             with (folder / f"{split}.jsonl").open("wb") as file:
                 for start, battle in self.kept:
@@ -261,8 +269,11 @@ class _Collected:
                         battles[split] += bool(new)
                         for row, _ in new:
                             _count(counts, battle, row)
+                        advice += [row.advice for row, _ in new if row.advice is not None]
                 file.flush()
                 os.fsync(file.fileno())
+        if not advice:
+            del counts["teacher"]
         return DatasetCard(
             contract=contract,
             contract_hash=CONTRACTS[contract].hash,
@@ -271,6 +282,7 @@ class _Collected:
             battles=battles,
             files={split: sha256_of(folder / f"{split}.jsonl") for split in SPLITS},
             counts={name: dict(sorted(values.items())) for name, values in counts.items()},
+            advice=AdviceFigures.of(advice),
             dropped=Dropped(replays=_sorted(self.replays), decisions=_sorted(self.decisions)),
             rebuilt_because=_sorted(self.rebuilt_because),
             command=command,
@@ -296,7 +308,9 @@ def _count(counts: Mapping[str, Counter[str]], battle: "BattleRows", row: "Writt
     rating = "none" if battle.rating is None else f"{battle.rating // 100:02d}00 to {battle.rating // 100:02d}99"
     exact, complete = str(battle.exact).lower(), str(row.complete).lower()
     for values, value in zip(
-        counts.values(), (battle.format, rating, row.source, exact, complete, row.kind), strict=True
+        counts.values(),
+        (battle.format, rating, row.source, exact, complete, row.kind, row.teacher or "none"),
+        strict=True,
     ):
         values[value] += 1
 
@@ -354,7 +368,7 @@ def readme(card: DatasetCard, name: str) -> str:
     """The README.md. Its head tells `datasets.load_dataset` where the splits are and of which types the columns."""
     splits = [split for split in ("train", "validation") if card.rows.get(split)]
     files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split in splits)
-    fields = [name for name in Row.model_fields if name not in ADVISED or "teacher" in card.counts]
+    fields = [name for name in Row.model_fields if name not in ADVISED or card.advice]
     features = "".join(f"  - name: {name}\n    {_TYPES.get(name, 'dtype: string')}\n" for name in fields)
     head = (
         f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}"
@@ -368,6 +382,7 @@ def readme(card: DatasetCard, name: str) -> str:
         _table("Rows", card.rows),
         _table("Battles", card.battles),
         *(_table(f"Rows by {name}", counts) for name, counts in card.counts.items()),
+        f"{card.advice}" if card.advice else "",
         _table("Battles rebuilt although they have an input log", card.rebuilt_because),
         _table("Battles left out", card.dropped.replays),
         _table("Decisions left out", card.dropped.decisions),

@@ -6,7 +6,7 @@ reasons, so that they can be counted.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ from shared.battle.protocol import Seat, other
 from shared.battle.state import BattleState
 from shared.datasets import ActionKind
 from shared.errors import BrokenRecord
-from shared.records import AnyBattle, BattleRecord, parse_run
+from shared.records import ActionAdvice, AnyBattle, AnyDecision, BattleRecord, MatchupRequest, parse_run
 from shared.text import one_line
 
 MAX_LINES = 100_000
@@ -28,6 +28,16 @@ MAX_LINE_CHARACTERS = 100_000
 MAX_ID_CHARACTERS = 100
 MAX_REPLAY_BYTES = 8 << 20
 """Unpacked. A thousand turns, where the simulator ends a battle, take about one megabyte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """What was said of a decision of our own when it was met, and what came of it."""
+
+    advice: tuple[ActionAdvice, ...]
+    """On every legal action; empty where nobody advised."""
+    order: str
+    """What was sent to the simulator, and taken."""
 
 
 Substituted = frozenset[tuple[Seat, int, str]]
@@ -55,6 +65,10 @@ class Replay:
     """What the teams were drawn from, in a battle of our own: battles of the same teams belong together."""
     substituted: Substituted = frozenset()
     """In a battle of our own."""
+    teachers: Mapping[Seat, str] = field(default_factory=dict)
+    """Who advised at which seat, in a battle of our own."""
+    advised: Mapping[Seat, tuple[Advised, ...]] = field(default_factory=dict)
+    """What they said of each choice of that seat, in the order of the battle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,8 @@ class MadeDecision:
     """How many batches of choices came before: the log's `|t:|` lines counted."""
     complete: bool
     """Whether `state.legal` is known to be what the player could choose from."""
+    advice: tuple[ActionAdvice, ...] = ()
+    """What was said of each of `state.legal`, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +234,17 @@ def read_run(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
     except BrokenRecord:
         raise UnfitBattle(Unfit.BROKEN_RUN) from None
     p1_seats: dict[str | None, Seat] = {battle.battle_tag: battle.p1_seat or "p1" for battle in run.battles}
-    substituted: dict[str, set[tuple[Seat, int, str]]] = {}
+    decisions: dict[str | None, list[tuple[Seat, AnyDecision]]] = {}
     for decision in run.turn_stats:
         tag = decision.battle_tag
-        if decision.outcome is Outcome.SUBSTITUTED and decision.policy and tag in p1_seats:
+        if decision.policy and tag in p1_seats:
             seat = p1_seats[tag] if decision.policy == "p1" else other(p1_seats[tag])
-            substituted.setdefault(tag, set()).add((seat, decision.turn, decision.action or ""))
+            decisions.setdefault(tag, []).append((seat, decision))
     for battle in run.battles:
         tag = one_line(battle.battle_tag or f"{stem}-{battle.game_id}", MAX_ID_CHARACTERS)
         policies: Mapping[Seat, str] = {"p1": battle.p1_agent, "p2": battle.p2_agent}
-        format_id = run.request.format if run.request else None
         try:
-            yield _replay(battle, tag, policies, frozenset(substituted.get(tag, ())), format_id)
+            yield _replay(battle, tag, policies, decisions.get(battle.battle_tag, ()), run.request)
         except UnfitBattle as refused:
             yield Unusable(tag, refused.reason)
 
@@ -243,41 +258,58 @@ def read_record(raw: bytes, stem: str) -> Replay:
     return replay_of(record, stem)
 
 
-def replay_of(record: BattleRecord, stem: str, policies: Mapping[Seat, str] | None = None) -> Replay:
-    """A stored battle. Without `policies`, they are called what the log calls them. Raises UnfitBattle."""
+def replay_of(record: BattleRecord, stem: str, request: MatchupRequest | None = None) -> Replay:
+    """A stored battle. Without its matchup's request, policies are as the log calls them. Raises UnfitBattle."""
     called: Mapping[Seat, str] = {
         "p1": _called(record.public_log, record.p1_seat),
         "p2": _called(record.public_log, other(record.p1_seat)),
     }
-    substituted: Substituted = frozenset(
-        (decision.seat, decision.turn, decision.action)
-        for decision in record.decisions
-        if decision.outcome is Outcome.SUBSTITUTED
-    )
-    return _replay(record, one_line(record.battle_tag or stem, MAX_ID_CHARACTERS), policies or called, substituted)
+    policies: Mapping[Seat, str] = {"p1": request.p1, "p2": request.p2} if request else called
+    decisions = [(decision.seat, decision) for decision in record.decisions]
+    return _replay(record, one_line(record.battle_tag or stem, MAX_ID_CHARACTERS), policies, decisions, request)
 
 
 def _replay(
     battle: AnyBattle,
     id: str,
     policies: Mapping[Seat, str],
-    substituted: Substituted,
-    format_id: str | None = None,
+    decisions: Iterable[tuple[Seat, AnyDecision]],
+    request: MatchupRequest | None,
 ) -> Replay:
     if battle.broken is not None:
         raise UnfitBattle(Unfit.BROKEN_BATTLE)
     if not battle.public_log:
         raise UnfitBattle(Unfit.NO_LOG)
     lines, seat = checked(battle.public_log), battle.p1_seat or "p1"
+    called: Mapping[Seat, str] = {seat: policies["p1"], other(seat): policies["p2"]}
+    teacher = request.teacher if request else None
+    substituted: set[tuple[Seat, int, str]] = set()
+    advised: dict[Seat, list[Advised]] = {"p1": [], "p2": []}
+    refused: dict[Seat, tuple[ActionAdvice, ...]] = {}
+    for whose, decision in decisions:
+        if decision.outcome is Outcome.SUBSTITUTED:
+            substituted.add((whose, decision.turn, decision.action or ""))
+        # After a refusal the same question is put again, with what the refusal told: the first counts.
+        said = refused.pop(whose, decision.advice)
+        if decision.refused_by_simulator is not None:
+            refused[whose] = said
+        else:
+            advised[whose].append(Advised(said, decision.order or ""))
     return Replay(
         id=id,
-        format=format_id or format_of(lines),
+        format=request.format if request else format_of(lines),
         log=lines,
         inputlog=checked(battle.input_log) if battle.input_log else None,
         source="run",
-        policies={seat: policies["p1"], other(seat): policies["p2"]},
+        policies=called,
         teams_seeds=f"{battle.seeds.p1_team} {battle.seeds.p2_team}" if battle.seeds else None,
-        substituted=substituted,
+        substituted=frozenset(substituted),
+        teachers={
+            whose: teacher or called[whose]
+            for whose, choices in advised.items()
+            if teacher or any(choice.advice for choice in choices)
+        },
+        advised={whose: tuple(choices) for whose, choices in advised.items()},
     )
 
 

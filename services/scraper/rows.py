@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,14 +14,23 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from services.scraper.rebuild import rebuild
-from services.scraper.replay import BattleRead, MadeDecision, Replay, Unfit, UnfitBattle, Unusable, has_custom_rules
+from services.scraper.replay import (
+    BattleRead,
+    MadeDecision,
+    Replay,
+    Unfit,
+    UnfitBattle,
+    Unusable,
+    action_kind,
+    has_custom_rules,
+)
 from services.scraper.rerun import Differs, Simulators, Why, rerun
 from services.scraper.sources import BattleSource
 from shared.battle.action import Pass
 from shared.battle.completion import render
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import to_id
-from shared.datasets import ActionKind, Row
+from shared.datasets import ActionKind, Row, RowAdvice
 from shared.policies import FORMATS
 from shared.store import replace_file
 
@@ -30,6 +40,7 @@ UNRATED = "not rated"
 RATED_LOWER = "rated lower"
 OTHER_FORMAT = "another format"
 BROKE = "it broke what reads it"
+NOT_ADVISED = "without its teacher's advice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,8 @@ class WrittenRow:
     kind: ActionKind
     complete: bool
     source: str
+    teacher: str | None = None
+    advice: RowAdvice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,8 @@ class BattleRows:
     rows: tuple[WrittenRow, ...]
     text: bytes
     """The rows, one a line, as JSON."""
+    logs: bytes
+    """The battle itself, as a site tells it: a line of JSON."""
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -165,7 +180,8 @@ async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> Bat
             continue
         line = row.model_dump_json().encode() + b"\n"
         sample = digest(row.prompt, row.completion)
-        rows.append(WrittenRow(len(line), digest(row.prompt), sample, row.kind, row.complete, row.source))
+        told = (row.kind, row.complete, row.source, row.teacher, row.advice)
+        rows.append(WrittenRow(len(line), digest(row.prompt), sample, *told))
         text += line
     return BattleRows(
         battle=replay.id,
@@ -177,12 +193,26 @@ async def rows_of(replay: Replay, wanted: Wanted, simulators: Simulators) -> Bat
         rebuilt_because=because,
         rows=tuple(rows),
         text=bytes(text),
+        logs=_written(replay),
         dropped=dropped,
     )
 
 
-_NO_BATTLE = ("t:", "c|", "c:", "j|", "l|", "n|", "J|", "L|", "N|", "ra", "in")
-"""How the lines begin that a room adds to a log, and the clock's."""
+def _written(replay: Replay) -> bytes:
+    document = {
+        "id": replay.id,
+        "formatid": replay.format,
+        # What people said to one another in the room is nobody's business.
+        "log": "\n".join(line for line in replay.log if line[:1] == "|" and line[1:3] not in _ROOM),
+        "inputlog": "\n".join(line for line in replay.inputlog or () if not line.startswith(">chat")),
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass") + b"\n"
+
+
+_ROOM = ("c|", "c:", "j|", "l|", "n|", "J|", "L|", "N|", "in")
+"""How the lines begin that a room adds to a log, beside what it says of ratings and rules."""
+_NO_BATTLE = (*_ROOM, "t:", "ra")
+"""The same with those, and the clock's."""
 
 
 def _left_out(made: MadeDecision, reading: BattleRead, replay: Replay, wanted: Wanted) -> str | None:
@@ -190,6 +220,9 @@ def _left_out(made: MadeDecision, reading: BattleRead, replay: Replay, wanted: W
         return "of the other side"
     if wanted.winner_only and made.seat != reading.winner:
         return "not the winner's"
+    if made.seat in replay.teachers:
+        # The label is the teacher's, whoever played.
+        return None if made.advice else NOT_ADVISED
     name = "" if isinstance(made.action, Pass) else made.action.name
     if (made.seat, made.turn, name) in replay.substituted:
         return "a substitute's, not the policy's own"
@@ -205,12 +238,27 @@ def _row(made: MadeDecision, replay: Replay, wanted: Wanted, *, exact: bool) -> 
     if len(completions) == 1:
         return f"the only action that {wanted.contract} can express"
     policy = replay.policies.get(made.seat)
+    kind, advised = made.kind, {}
+    if made.advice:
+        said = dict(zip(made.state.legal, made.advice, strict=True))
+        told = [said[action] for action in completions.values()]
+        taken = sum(each.probability for each in told)
+        if not taken:
+            return f"of which the teacher advises nothing that {wanted.contract} can express"
+        advised = {
+            "teacher": replay.teachers[made.seat],
+            "probabilities": tuple(round(each.probability / taken, 6) for each in told),
+            "values": tuple(each.value for each in told),
+            "played": completion,
+        }
+        completion, action = max(completions.items(), key=lambda one: (said[one[1]].probability, said[one[1]].value))
+        kind = action_kind(action, made.state)
     return Row(
         prompt=contract.prompt(made.state),
         completion=completion,
         legal=tuple(completions),
         complete=made.complete,
-        kind=made.kind,
+        kind=kind,
         battle=replay.id,
         turn=made.turn,
         side=made.seat,
@@ -218,6 +266,7 @@ def _row(made: MadeDecision, replay: Replay, wanted: Wanted, *, exact: bool) -> 
         source=f"{replay.source}:{policy}" if policy else replay.source,
         exact=exact,
         contract=wanted.contract,
+        **advised,
     )
 
 

@@ -55,7 +55,7 @@ class BattleSource:
     """What is opened at once: a file, or a battle in the store. Fit for pickle, since other processes read it."""
 
     reader: Callable[..., Iterator[Replay | Unusable]]
-    where: tuple[Path | str | int, ...]
+    where: tuple[Path | str | bytes | int, ...]
     """What the reader is called with."""
     weight: int = 8_000
     """About how many bytes there are to read."""
@@ -127,7 +127,7 @@ def _read_battle(store: str, matchup_id: str, index: int) -> Iterator[Replay | U
     name, matchups = f"{matchup_id}-{index:05d}", Matchups(Store(store))
     try:
         request = matchups.request(matchup_id)
-        yield replay_of(matchups.battle(matchup_id, index), name, {"p1": request.p1, "p2": request.p2})
+        yield replay_of(matchups.battle(matchup_id, index), name, request)
     except UnfitBattle as refused:
         yield Unusable(name, refused.reason)
     except (BrokenRecord, NotFound):

@@ -5,7 +5,7 @@ more, with the reason; then a substitute plays, and the decision says so. The mo
 `complete`, so that nothing here knows of networks.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,9 +15,11 @@ from shared.battle.contract import Contract
 from shared.battle.state import BattleState
 from shared.text import one_line
 
-__all__ = ["Advice", "Answer", "Ask", "AskRecord", "Complete", "Decision", "Outcome", "Reason", "decide"]
+__all__ = ["Advice", "Answer", "Ask", "AskRecord", "Complete", "Decision", "Outcome", "Reason", "decide", "fault_of"]
 
 ECHO_LIMIT = 80
+_SUM_TOLERANCE = 1e-3
+"""Probabilities are written with few digits."""
 
 
 class Outcome(StrEnum):
@@ -71,6 +73,16 @@ class Advice:
     """How often it would take it, from 0 to 1."""
     value: float
     """How likely its side wins after it, from 0 to 1."""
+
+
+def fault_of(probabilities: Sequence[float], values: Sequence[float], actions: int) -> str | None:
+    """Why these numbers are no advice on so many actions; None where they are."""
+    if not len(probabilities) == len(values) == actions:
+        return "not one number for each legal action"
+    # Not a number is neither.
+    if not all(0 <= number <= 1 for number in (*probabilities, *values)):
+        return "a number outside of 0 to 1"
+    return None if abs(sum(probabilities) - 1) <= _SUM_TOLERANCE else "probabilities that do not sum to 1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scraper.check import check, offers
-from services.scraper.datasets import Datasets, build, validation_groups
+from services.scraper.datasets import Datasets, build, sha256_of, validation_groups
 from services.scraper.replay import Replay, has_custom_rules
 from services.scraper.rows import Reader, Wanted
 from services.scraper.sources import find_sources
@@ -397,11 +397,37 @@ def test_what_is_wrong_is_found(
     dataset: tuple[DatasetCard, Path], tmp_path: Path, damage: Callable[[Path], None], finding: str
 ) -> None:
     copy = Path(shutil.copytree(dataset[1], tmp_path / "copy"))
-    assert check(copy).findings == {}
+    assert check(copy, quick=True).findings == {}
 
     damage(copy)
 
-    assert check(copy).findings[finding].examples
+    assert check(copy, quick=True).findings[finding].examples
+
+
+def test_a_planted_leak_is_found(dataset: tuple[DatasetCard, Path], tmp_path: Path) -> None:
+    card, folder = dataset
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    told = rows(copy, "train")
+    # What the opponent has in reserve, as it tells itself: in a line of the prompt that tells of the opponent.
+    ours = next(row for row in told if "switch" in row.completion)
+    theirs = next(row for row in told if row.battle == ours.battle and row.side != ours.side)
+    hidden = next(name for name in theirs.legal if name.startswith("switch ")).removeprefix("switch ")
+    leaked = ours.model_copy(update={"prompt": ours.prompt.replace("\n", f"\n{hidden} is in reserve\n", 1)})
+    mislabelled = told[0].model_copy(update={"completion": next(a for a in told[0].legal if a != told[0].completion)})
+    planted = [leaked if row == ours else mislabelled if row == told[0] else row for row in told]
+    (copy / "train.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in planted), "utf-8")
+    _edit(copy, files={**card.files, "train": sha256_of(copy / "train.jsonl")})
+
+    found = check(copy)
+
+    assert set(found.findings) == {"a row does not tell what its side was shown", "a row does not tell what was played"}
+    assert (
+        found.findings["a row does not tell what its side was shown"]
+        .examples[0]
+        .endswith(f"({ours.battle}, turn {ours.turn}, {ours.side})")
+    )
+    assert found.compared == sum(card.rows.values()) == check(folder).compared
+    assert check(folder).findings == {}
 
 
 def _edit(dataset: Path, **changes: Any) -> None:

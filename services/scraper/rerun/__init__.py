@@ -9,18 +9,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from services.scraper.rebuild.choices import Unknown
-from services.scraper.replay import BattleRead, MadeDecision, Replay, action_kind
-from shared.battle.action import Move, legal_actions, meant, needs_answer
+from services.scraper.replay import Advised, BattleRead, MadeDecision, Replay, action_kind
+from shared.battle.action import Action, Move, legal_actions, meant, needs_answer
+from shared.battle.decision import fault_of
 from shared.battle.protocol import SEATS, Seat, seen_by
 from shared.battle.tracker import Tracker
 from shared.errors import AlphaStralError, InputRefused, SimulatorError, UnknownFormat, UsageError
 from shared.policies import check_format
+from shared.records import ActionAdvice
 from shared.simulator.inputlog import InputLog, NotRun, parse_inputlog
 from shared.simulator.simulator import Simulator, Step
 
@@ -98,7 +101,7 @@ async def rerun(replay: Replay, simulators: Simulators) -> BattleRead:
     except SimulatorError as error:
         raise Differs(Why.BROKE, error.message) from error
     compare(replay.log, frames)
-    return _Walk(generation, played).through(frames)
+    return _Walk(generation, played, replay.advised).through(frames)
 
 
 def compare(log: Sequence[str], frames: Sequence[Step]) -> None:
@@ -143,8 +146,11 @@ def _uncovered(lines: Sequence[str]) -> Iterator[str]:
 class _Walk:
     """Follows a repetition from both seats, as the arena does a battle."""
 
-    def __init__(self, generation: int, played: InputLog) -> None:
+    def __init__(self, generation: int, played: InputLog, advised: Mapping[Seat, Sequence[Advised]]) -> None:
         self._played = played
+        self._advised = {seat: iter(advised.get(seat, ())) for seat in SEATS}
+        self._parted: set[Seat] = set()
+        """Whose recorded decisions are not those of the input log: nothing that was said of them is believed."""
         self._names: dict[Seat, str] = {}
         self._called: dict[str, Seat] = {}
         for kind, seat, *rest in played.inputs:
@@ -177,7 +183,8 @@ class _Walk:
                     self._asked[asked] = request
                 else:
                     self._asked.pop(asked, None)
-        return BattleRead(tuple(self._made), self._unknown, self._names, self._winner)
+        made = (replace(each, advice=()) if each.seat in self._parted else each for each in self._made)
+        return BattleRead(tuple(made), self._unknown, self._names, self._winner)
 
     def _decide(self) -> None:
         for seat in SEATS:
@@ -186,6 +193,7 @@ class _Walk:
                 continue
             legal = legal_actions(request)
             action = meant(choice, legal)
+            advice = self._said(seat, action, legal)
             if action is None:
                 self._unknown[Unknown.CONTRADICTED] += 1
             elif isinstance(action, Move) and action.id in ("struggle", "recharge"):
@@ -195,7 +203,18 @@ class _Walk:
             else:
                 state = self._trackers[seat].state()
                 kind = action_kind(action, state)
-                self._made.append(MadeDecision(state.turn, seat, state, action, kind, block=self._block, complete=True))
+                self._made.append(MadeDecision(state.turn, seat, state, action, kind, self._block, True, advice))
+
+    def _said(self, seat: Seat, action: Action | None, legal: Sequence[Action]) -> tuple[ActionAdvice, ...]:
+        """What was said of the next choice of that seat, of each of the legal actions."""
+        recorded = next(self._advised[seat], None)
+        if recorded is None or action is None or meant(recorded.order, legal) != action:
+            self._parted.add(seat)
+            return ()
+        by_action = {meant(said.order, legal): said for said in recorded.advice}
+        advice = tuple(by_action[each] for each in legal if each in by_action)
+        fault = fault_of([each.probability for each in advice], [each.value for each in advice], len(legal))
+        return () if fault else advice
 
     def _hear(self, lines: Sequence[str]) -> None:
         for tracker in self._trackers.values():
