@@ -191,7 +191,7 @@ def check(
         list[Path] | None, typer.Option(help="A further build of the simulator, for replays of its commit.")
     ] = None,
 ) -> None:
-    """Look for what no side could know, duplicates, leaks between the splits, long prompts, impossible labels and advice.
+    """Look for what no side could know, duplicates, leaks between the splits, long prompts, impossible labels, advice.
 
     Exit code 1 when something is wrong.
     """

@@ -418,7 +418,7 @@ def test_a_planted_leak_is_found(dataset: tuple[DatasetCard, Path], tmp_path: Pa
     (copy / "train.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in planted), "utf-8")
     _edit(copy, files={**card.files, "train": sha256_of(copy / "train.jsonl")})
 
-    found = check(copy)
+    found, untouched = check(copy), check(folder)
 
     assert set(found.findings) == {"a row does not tell what its side was shown", "a row does not tell what was played"}
     assert (
@@ -426,8 +426,8 @@ def test_a_planted_leak_is_found(dataset: tuple[DatasetCard, Path], tmp_path: Pa
         .examples[0]
         .endswith(f"({ours.battle}, turn {ours.turn}, {ours.side})")
     )
-    assert found.compared == sum(card.rows.values()) == check(folder).compared
-    assert check(folder).findings == {}
+    assert found.compared == sum(card.rows.values()) == untouched.compared
+    assert untouched.findings == {}
 
 
 def _edit(dataset: Path, **changes: Any) -> None:

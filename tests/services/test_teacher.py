@@ -281,7 +281,7 @@ def test_broken_advice_is_found(dataset: Path, tmp_path: Path, damage: str) -> N
     lines = [json.dumps(row) for row in ({**first, **changes(first)}, *rest)]
     (copy / "train.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
-    assert check(copy).findings[finding].examples
+    assert check(copy, quick=True).findings[finding].examples
 
 
 def test_a_run_with_advice_is_verified_and_advice_on_other_actions_is_found(taught: Sequence[BattleRecord]) -> None:
