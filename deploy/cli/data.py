@@ -207,10 +207,12 @@ def check(
     rows = ", ".join(f"{count:,} {split}" for split, count in checked.rows.items())
     verdict = "" if checked.findings else ", and nothing is wrong with them."
     out.print(f"{escape(str(folder))}: {rows} rows{verdict}")
-    out.print(
-        f"  {checked.compared:,} of them were made again from the logs of their battles, as their sides saw them"
-        + ("." if checked.compared else ": what a side could not know may stand in them.")
-    )
+    if checked.compared:
+        out.print(
+            f"  {checked.compared:,} of them were made again from the logs of their battles, as their sides saw them."
+        )
+    else:
+        out.print("  They were not made again from logs: whether one tells what its side could not know is not known.")
     if told := AdviceFigures.of(checked.advice):
         out.print(f"  {told}")
     for what, finding in checked.findings.items():
