@@ -211,7 +211,12 @@ KINDS: Mapping[str, Kind] = {
         Kind("max-damage", "the move of most base power (poke-env's MaxBasePowerPlayer)"),
         Kind("typed", "the move of most power, times accuracy, same-type bonus and effectiveness"),
         Kind("heuristic", "type matchups, hazards, boosts and switches (poke-env's SimpleHeuristicsPlayer)"),
-        Kind("search", "one turn ahead in a few guesses at what is hidden, as a game that both play", needs_value=True, advises=True),
+        Kind(
+            "search",
+            "one turn ahead in a few guesses at what is hidden, as a game that both play",
+            needs_value=True,
+            advises=True,
+        ),
         Kind("mistral", "a model of Mistral's API; MISTRAL_API_KEY", "model", "mistral:mistral-large-latest"),
         Kind(
             "tgi",
