@@ -192,7 +192,7 @@ def _has_status(blow: Blow) -> bool:
 
 
 _POWER: Mapping[str, Callable[[Blow], float]] = {
-    "acrobatics": _times(2, lambda blow: blow.user.pokemon.item == ""),
+    "acrobatics": _times(2, lambda blow: blow.item in ("", "flyinggem")),
     "barbbarrage": _times(2, _is_poisoned),
     "boltbeak": _times(2, lambda blow: blow.is_first is True),
     "brine": _times(2, lambda blow: 2 * blow.target.hp <= blow.target.stats["hp"]),

@@ -28,14 +28,21 @@ _UNKNOWN = frozenset(
 """Their damage is decided on use, or by what is not known."""
 
 
-def fighter(dex: Pokedex, pokemon: PokemonState, side: Side | None = None) -> Fighter:
-    """A Pokémon with its stats: its own where they are told, else those that all have in random battles."""
+def fighter(
+    dex: Pokedex, pokemon: PokemonState, side: Side | None = None, facing: PokemonState | None = None
+) -> Fighter:
+    """A Pokémon with its stats: its own where they are told, else those that all have in random battles.
+
+    One that is transformed has those of what it copied, which is `facing` it as a rule.
+    """
     forme = pokemon.transformed_into or pokemon.species
     species = dex.species(forme)
     told = pokemon.stats if not pokemon.transformed_into else {}
     stats = told or _assumed(dex, forme, pokemon.level)
-    if "hp" in pokemon.stats and stats is not told:
-        stats = {**stats, "hp": pokemon.stats["hp"]}
+    if pokemon.transformed_into:
+        if facing is not None and facing.species == forme:
+            stats = facing.stats or _assumed(dex, forme, facing.level)
+        stats = {**stats, "hp": (pokemon.stats or _assumed(dex, pokemon.species, pokemon.level))["hp"]}
     if pokemon.effects and "dynamax" in pokemon.effects and not pokemon.stats:
         stats = {**stats, "hp": 2 * stats["hp"]}
     weight, evolves = dex.body(forme)
@@ -77,7 +84,7 @@ class Calculator:
         """
         facts = self._dex.move(move)
         move_id = to_id(facts.name) if facts else ""
-        if facts is None or facts.category == "Status" or move_id in _UNKNOWN:
+        if facts is None or facts.category == "Status" or move_id in _UNKNOWN or user.has("dynamax"):
             return None
         mechanics = self._dex.mechanics(move)
         blow = self._blow(move_id, facts.type, facts.category, power or facts.power, user, target, screens)
@@ -218,6 +225,8 @@ class Calculator:
         assert facts is not None
         if blow.ability == "normalize":
             return "Normal"
+        if blow.move in ("judgment", "multiattack") and blow.user.own_types:
+            return blow.user.own_types[0]
         if blow.ability == "liquidvoice" and "sound" in blow.traits:
             return "Water"
         if blow.move == "terrainpulse" and is_grounded(blow.user, blow.ability, blow.around):

@@ -173,6 +173,9 @@ def _same_type_bonus(blow: Blow) -> int:
     if user.terastallized and blow.type == user.tera_type and blow.type in blow.user.own_types:
         return 9216 if blow.ability == "adaptability" else 8192
     if not is_own:
-        return 6144 if blow.ability in ("protean", "libero") and not user.terastallized else ONE
+        # In generation 9 these change its type once, and what has another type than its species has used that up.
+        fresh = blow.dex.generation < 9 or user.types == blow.dex.types(user.transformed_into or user.species)
+        changes = blow.ability in ("protean", "libero") and not user.terastallized and fresh
+        return 6144 if changes else ONE
     adapted = blow.ability == "adaptability" and (not user.terastallized or blow.type == user.tera_type)
     return 8192 if adapted else 6144

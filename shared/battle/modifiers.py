@@ -49,17 +49,18 @@ _RESIST_BERRIES: Mapping[str, str] = {
         "kasib": "Ghost", "chilan": "Normal", "haban": "Dragon", "colbur": "Dark", "babiri": "Steel", "roseli": "Fairy",
     }.items()
 }  # fmt: skip
-_KEEPS_ITS_ITEM = (
-    "Arceus",
-    "Silvally",
-    "Genesect",
-    "Giratina",
-    "Dialga",
-    "Palkia",
-    "Ogerpon",
-    "Zacian",
-    "Zamazenta",
-)
+_KEEPS_ITS_ITEM: Mapping[str, str] = {
+    "Arceus": "plate",
+    "Dialga": "adamant",
+    "Genesect": "drive",
+    "Giratina": "griseous",
+    "Ogerpon": "mask",
+    "Palkia": "lustrous",
+    "Silvally": "memory",
+    "Zacian": "rusted",
+    "Zamazenta": "rusted",
+}
+"""Species, and what the names of the items hold that cannot be knocked off it."""
 
 _When = Callable[[Blow], bool]
 
@@ -195,7 +196,8 @@ def _power_of_moves(blow: Blow) -> Iterator[int]:
     match blow.move:
         case "knockoff" if blow.dex.generation > 5 and blow.target_item != "":
             # Of an item that is not known yet: nearly every Pokémon holds one.
-            if not blow.target.pokemon.species.startswith(_KEEPS_ITS_ITEM):
+            kept = _KEEPS_ITS_ITEM.get(blow.target.pokemon.species.split("-")[0])
+            if kept is None or kept not in (blow.target_item or kept):
                 yield 6144
         case "expandingforce" if blow.on("psychic", blow.user, ability=blow.ability):
             yield 6144

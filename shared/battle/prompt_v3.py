@@ -39,8 +39,8 @@ class _Figures:
         self._state, self._dex = state, dex
         self.calculator = Calculator(dex, state.weather, state.fields)
         own, foe = state.own.active, state.foe.active
-        self.own = fighter(dex, own, state.own) if own is not None and not own.fainted else None
-        self.foe = fighter(dex, foe, state.foe) if foe is not None and not foe.fainted else None
+        self.own = fighter(dex, own, state.own, foe) if own is not None and not own.fainted else None
+        self.foe = fighter(dex, foe, state.foe, own) if foe is not None and not foe.fainted else None
 
     def of_move(self, move: str, user: Fighter, power: int | None = None) -> Damage | None:
         """What a move of one's own does to the opponent."""

@@ -47,13 +47,16 @@ class Attack:
 
     @property
     def is_plain(self) -> bool:
-        return not self.critical and self.hits == 1
+        """Whether it hit once, without a critical hit, and was neither a Max Move nor of a type that no log tells."""
+        of_its_own = self.move != "Hidden Power" and not self.user.effects.count("dynamax")
+        return not self.critical and self.hits == 1 and of_its_own
 
     def within(self, damage: Damage | None) -> bool:
         """Whether that is in the range of rolls."""
         if damage is None:
             return False
-        return min(damage.least, self.hp) <= self.taken <= min(damage.most, self.hp)
+        left = self.hp - damage.leaves_one
+        return min(damage.least, left) <= self.taken <= min(damage.most, left)
 
 
 def attacks(format_id: str, battles: int, first: int = 0) -> list[Attack]:
@@ -118,7 +121,9 @@ class _Watcher:
         said = [line.split("|") for line in lines]
         for at, line in enumerate(said):
             kind = line[1] if len(line) > 1 else ""
-            if kind == "move" and len(line) > 4 and (seat := seat_of(line[2])) and seat_of(line[4]) == other(seat):
+            seat = seat_of(line[2]) if kind == "move" and len(line) > 4 else None
+            # One in disguise is met under a name of another.
+            if seat and seat_of(line[4]) == other(seat) and name_of(line[4]) in self._hp:
                 yield from self._attack(seat, line, said[at + 1 :])
             for tracker in self.trackers.values():
                 tracker.hear(["|".join(line)])
@@ -148,9 +153,9 @@ class _Watcher:
             return
         weather, fields = self.field()
         calculator = Calculator(self._dex, weather, fields)
-        user, screens = fighter(self._dex, own[0], own[1]), seen.conditions
-        truth = calculator.damage(move, user, fighter(self._dex, foe[0], foe[1]), screens)
-        known = calculator.damage(move, user, fighter(self._dex, seen.active, seen), screens)
+        user, screens = fighter(self._dex, own[0], own[1], foe[0]), seen.conditions
+        truth = calculator.damage(move, user, fighter(self._dex, foe[0], foe[1], own[0]), screens)
+        known = calculator.damage(move, user, fighter(self._dex, seen.active, seen, own[0]), screens)
         yield Attack(move, taken, hp, critical, hits, own[0], foe[0], truth, known)
 
     def field(self) -> tuple[str | None, Mapping[str, int]]:
@@ -168,7 +173,11 @@ class _Watcher:
         if shown is None or request is None or ident is None:
             return None
         mine = next((each for each in request["side"]["pokemon"] if each["ident"] == name_of(ident.ident)), None)
-        if mine is None or read_details(mine["details"])[0].split("-")[0] != shown.species.split("-")[0]:
+        if any("illusion" in (each["baseAbility"], each.get("ability")) for each in request["side"]["pokemon"]):
+            # What is seen of its side may be somebody in disguise.
+            return None
+        if mine is None or read_details(mine["details"])[0] != shown.species:
+            # It changed its forme since, and with it its stats.
             return None
         item = shown.item if shown.item is not None else mine["item"]
         ability = shown.ability or mine.get("ability") or mine["baseAbility"]

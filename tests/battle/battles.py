@@ -108,6 +108,9 @@ def _answer(
         states[seat] = trackers[seat].state()
         chosen[seat] = _choose(rng, legal_actions(request))
         for version, contract in CONTRACTS.items():
+            if version == "v3" and len(played.told["v2"]) % 4:
+                # It takes ten times as long to write; every fourth meets all there is.
+                continue
             told = Told(states[seat].legal, contract.prompt(states[seat]), contract.completions(states[seat]))
             played.told[version].append(told)
     if played.keeps_states:

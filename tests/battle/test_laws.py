@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.xdist_group("battles"), pytest.mark.timeout(900)]
 TOKENIZER = Path(__file__).parent / "data" / "smollm2_tokenizer.json"
 SYSTEM_TEXT = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 TOKEN_LIMIT = 512
-AVERAGE_TOKENS = 300
+AVERAGE_TOKENS = {"v2": 300, "v3": 350}
 
 
 def all_told(played: list[Played], version: str) -> Iterator[Told]:
@@ -87,21 +87,30 @@ def test_v2_names_every_action_in_the_prompt(played: list[Played]) -> None:
             assert any(line.endswith(text) or (f" {base}" in line and flag in line) for line in lines), (text, lines)
 
 
-def test_v2_fits_512_tokens_and_300_on_average(played: list[Played]) -> None:
+def test_v3_gives_every_action_a_line_of_its_own(played: list[Played]) -> None:
+    for told in all_told(played, "v3"):
+        lines = told.prompt.partition("\nChoose:\n")[2].split("\n")
+        assert len(lines) == len(told.completions)
+        for line, text in zip(lines, told.completions, strict=True):
+            assert line == text or line.endswith(f": {text}")
+
+
+@pytest.mark.parametrize("version", AVERAGE_TOKENS)
+def test_prompts_fit_512_tokens_and_are_shorter_on_average(played: list[Played], version: str) -> None:
     tokenizer = Tokenizer.from_file(str(TOKENIZER))
 
     def count(*texts: str) -> int:
         # <|im_start|> and <|im_end|> of three messages are six tokens, the newline behind each <|im_end|> three.
         return 9 + sum(len(encoded.ids) for encoded in tokenizer.encode_batch_fast(list(texts)))
 
-    choices = [told for told in all_told(played, "v2") if len(told.legal) > 1]
+    choices = [told for told in all_told(played, version) if len(told.legal) > 1]
     lengths = [
         count(f"system\n{SYSTEM_TEXT}", f"user\n{told.prompt}", f"assistant\n{max(told.completions, key=len)}")
         for told in choices
     ]
 
     assert sum(length <= TOKEN_LIMIT for length in lengths) >= 0.99 * len(lengths)
-    assert mean(lengths) <= AVERAGE_TOKENS
+    assert mean(lengths) <= AVERAGE_TOKENS[version]
 
 
 @pytest.mark.parametrize("version", CONTRACTS)
