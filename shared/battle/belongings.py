@@ -13,15 +13,6 @@ _OF_ITS_OWN = frozenset({"move: Sleep Talk", "Sleep Talk", "Pursuit", "ability: 
 _GIVES_ABILITY = frozenset({"trace", "roleplay", "entrainment", "doodle"})
 """Whose `[of]` has the ability that is told."""
 _TAKES_ITEM = frozenset({"thief", "covet", "magician", "pickpocket", "bestow", "bugbite", "pluck"})
-_PRESSED = frozenset(
-    {
-        *("chillyreception", "courtchange", "electricterrain", "fairylock", "flowershield", "grassyterrain", "gravity"),
-        *("hail", "haze", "imprison", "iondeluge", "magicroom", "mistyterrain", "mudsport", "perishsong"),
-        *("psychicterrain", "raindance", "rototiller", "sandstorm", "snatch", "snowscape", "spikes", "stealthrock"),
-        *("sunnyday", "teatime", "toxicspikes", "trickroom", "watersport", "wonderroom"),
-    }
-)
-"""Moves that Pressure makes dearer though they are aimed at nobody."""
 
 
 # ── moves ───────────────────────────────────────────────────────────────────────────────────────────
@@ -43,7 +34,8 @@ def _move(memory: Memory, line: Line) -> None:
         return
     # What was prepared is paid for, but in generation 1.
     if memory.generation == 1 if strikes else source is None and not pokemon.is_locked:
-        _spend(memory, pokemon, line, to_id(name))
+        _change_pp(pokemon, to_id(name), -1)
+    _press(memory, pokemon, line, to_id(name))
     if name == "Rage" and memory.generation == 1:
         # It goes on for ever, once it hit.
         pokemon.effects["rage"] = None
@@ -59,14 +51,16 @@ def _miss(memory: Memory, line: Line) -> None:
         pokemon.effects.pop("rage", None)
 
 
-def _spend(memory: Memory, pokemon: Remembered, line: Line, move: str) -> None:
-    aimed = (len(line) > 4 and seat_of(line[4]) not in (None, seat_of(line[2]))) or move in _PRESSED
-    _change_pp(pokemon, move, -2 if aimed and _is_pressed(memory, line) else -1)
-
-
-def _is_pressed(memory: Memory, line: Line) -> bool:
+def _press(memory: Memory, pokemon: Remembered, line: Line, move: str) -> None:
+    """Take what the opponent's Pressure makes a move dearer; of one that another move called, that one."""
     facing = memory.facing(line[2])
-    return facing is not None and facing.ability == "pressure" and facing.hp_percent > 0
+    if facing is None or not facing.hp_percent or not memory.works(facing, "pressure"):
+        return
+    source = to_id(bare(called_by(line) or ""))
+    # Whom a line names says little: nobody where the move fails, its user where it is for all.
+    curses = move == "curse" and len(line) > 4 and seat_of(line[4]) not in (None, seat_of(line[2]))
+    if (memory.dex.is_pressed(move) or curses) and (not source or memory.generation > 3):
+        _change_pp(pokemon, source or move, -1)
 
 
 def _change_pp(pokemon: Remembered, move: str, by: int) -> None:
@@ -93,9 +87,6 @@ def _prepare(memory: Memory, line: Line) -> None:
     if memory.generation == 1:
         # There, it costs PP when it strikes.
         _change_pp(pokemon, move, 1)
-    elif move != "geomancy" and _is_pressed(memory, line):
-        # The line of the move itself does not say at whom it is aimed.
-        _change_pp(pokemon, move, -1)
 
 
 def _mimic(memory: Memory, line: Line, pokemon: Remembered) -> None:
@@ -164,10 +155,6 @@ def _show_item(memory: Memory, line: Line, pokemon: Remembered) -> None:
 def _ability(memory: Memory, line: Line) -> None:
     pokemon = memory.of(line[2])
     ability = to_id(line[3])
-    if (pokemon.ability or "").startswith("asone") and ability in ("unnerve", "chillingneigh", "grimneigh"):
-        return
-    if ability == "asone":
-        return
     source = next((part[6:].strip() for part in line[4:] if part.startswith("[from]")), None)
     if source is None or "[fail]" in line:
         pokemon.now_has(ability)

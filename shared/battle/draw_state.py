@@ -148,8 +148,9 @@ def foe_side(memory: Memory, turns: TurnTracker) -> Side:
 def _foe(shown: InSight, known: Remembered, dex: Pokedex, *, sure: bool) -> PokemonState:
     """`sure` says that it can only have an ability of its species."""
     ability = known.ability
-    if ability is None and sure and not known.has_other_ability:
-        possible = dex.abilities(shown.species)
+    # Of As One, a log leaves out which of the two it is.
+    if sure and (ability == "asone" or (ability is None and not known.has_other_ability)):
+        possible = dex.abilities(shown.forme)
         ability = possible[0] if len(possible) == 1 else None
     moves = known.moves if known.copied is None else known.copied
     return PokemonState(

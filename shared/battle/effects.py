@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from shared.battle.memory import Memory, Remembered, bare
 from shared.battle.pokedex import to_id
-from shared.battle.protocol import Line, name_of, other, read_details, seat_of
+from shared.battle.protocol import SEATS, Line, name_of, other, read_details, seat_of
 
 _BINDING = (
     *("bind", "clamp", "fire spin", "infestation", "magma storm", "sand tomb", "snap trap", "thunder cage"),
@@ -42,6 +42,8 @@ _UNDONE_BY: Mapping[str, tuple[str, ...]] = {
     "smack down": ("magnet rise", "telekinesis", "preparing fly", "preparing bounce"),
     "gravity": ("magnet rise", "telekinesis", "preparing fly", "preparing bounce", "preparing skydrop"),
 }
+_GUARDS = ("crafty shield", "mat block", "quick guard", "wide guard")
+"""Conditions of a side that last until the turn ends."""
 _MOST_LAYERS: Mapping[str, int] = {"spikes": 3, "toxic spikes": 2}
 
 
@@ -84,9 +86,10 @@ def _faint(memory: Memory, line: Line) -> None:
 
 def _change_forme(memory: Memory, line: Line) -> None:
     pokemon, abilities = memory.of(line[2]), memory.dex.abilities(read_details(line[3])[0])
-    if len(abilities) == 1 and pokemon.hp_percent:
-        pokemon.has_other_ability = False
-        pokemon.now_has(abilities[0])
+    ability = abilities[0] if len(abilities) == 1 else None
+    # As it faints, it is again what it was at first.
+    if ability is not None or not pokemon.hp_percent:
+        pokemon.ability, pokemon.own_ability, pokemon.has_other_ability = ability, ability, False
 
 
 # ── effects ─────────────────────────────────────────────────────────────────────────────────────────
@@ -169,7 +172,24 @@ def _fall(memory: Memory, _: Line, pokemon: Remembered) -> None:
     _undo(pokemon, "gravity")
 
 
+def _single_turn(memory: Memory, line: Line) -> None:
+    guard = _field_words(line[3])
+    if guard in _GUARDS:
+        _side(memory, line[2]).setdefault(guard, memory.turn)
+
+
+def _break_guards(memory: Memory, line: Line, _: Remembered) -> None:
+    _end_guards(_side(memory, line[2]))
+
+
+def _end_guards(conditions: dict[str, int]) -> None:
+    for guard in _GUARDS:
+        conditions.pop(guard, None)
+
+
 def _turn_ends(memory: Memory, _: Line) -> None:
+    for conditions in memory.conditions.values():
+        _end_guards(conditions)
     for name in memory.active.values():
         effects = memory.pokemon[name].effects
         for effect, left in list(effects.items()):
@@ -209,7 +229,15 @@ def _side_end(memory: Memory, line: Line) -> None:
 
 
 def _swap_sides(memory: Memory, _: Line) -> None:
-    memory.conditions["p1"], memory.conditions["p2"] = memory.conditions["p2"], memory.conditions["p1"]
+    memory.conditions = {
+        seat: {
+            name: since
+            for owner in (other(seat), seat)
+            for name, since in memory.conditions[owner].items()
+            if (name in _GUARDS) == (owner == seat)
+        }
+        for seat in SEATS
+    }
 
 
 def _side(memory: Memory, ident: str) -> dict[str, int]:
@@ -246,6 +274,7 @@ ACTIVATIONS: Mapping[str, Callable[[Memory, Line, Remembered], None]] = {
     "lockon": _lock_on,
     "mindreader": _lock_on,
     "gravity": _fall,
+    **dict.fromkeys(("feint", "hyperspacefury", "hyperspacehole", "phantomforce", "shadowforce"), _break_guards),
 }
 
 HANDLERS: Mapping[str, Callable[[Memory, Line], None]] = {
@@ -256,6 +285,7 @@ HANDLERS: Mapping[str, Callable[[Memory, Line], None]] = {
     "-start": _start,
     "-end": _end,
     "-singlemove": _single_move,
+    "-singleturn": _single_turn,
     "-mustrecharge": _must_recharge,
     "-anim": _strike,
     "cant": _cannot,

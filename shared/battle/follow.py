@@ -13,7 +13,6 @@ _NOTHING_TO_REMEMBER = frozenset(
         *("-block", "-burst", "-candynamax", "-center", "-combine", "-crit", "-fail", "-formechange", "-hint"),
         *("-hitcount", "-immune", "-message", "-notarget", "-nothing", "-ohko", "-primal", "-resisted"),
         *(
-            "-singleturn",
             "-supereffective",
             "-terastallize",
             "-waiting",

@@ -16,7 +16,10 @@ def _health(memory: Memory, line: Line) -> None:
 
 
 def _status(memory: Memory, line: Line) -> None:
-    memory.of(line[2]).status = line[3]
+    pokemon = memory.of(line[2])
+    pokemon.status = line[3]
+    if memory.generation == 1 and line[3] == "slp":
+        pokemon.effects.pop("must recharge", None)
 
 
 def _cure(memory: Memory, line: Line) -> None:

@@ -11,6 +11,8 @@ from shared.battle.pokedex import Pokedex, pokedex, to_id
 from shared.battle.protocol import Seat, hp_percent, name_of, other, seat_of, status_of
 
 _UNTIL_THE_NEXT_MOVE = ("destiny bond", "glaive rush", "grudge", "must recharge", "rage")
+_AS_ONE = {"asone": "", "unnerve": "", "chillingneigh": "asoneglastrier", "grimneigh": "asonespectrier"}
+"""By what As One is shown → which of the two it then is."""
 _CRITICAL = ("dragon cheer", "focus energy", "laser focus")
 
 
@@ -43,6 +45,8 @@ class Remembered:
 
     def now_has(self, ability: str) -> None:
         """It is seen to have this ability."""
+        if (self.ability or "").startswith("asone"):
+            ability = _AS_ONE.get(ability, ability) or self.ability or ""
         self.ability = ability
         if not self.has_other_ability:
             self.own_ability = ability
@@ -132,6 +136,16 @@ class Memory:
         """The active Pokémon on the other side of the field."""
         seat = seat_of(ident)
         return self.pokemon.get(self.active.get(other(seat), "")) if seat else None
+
+    def works(self, pokemon: Remembered, ability: str) -> bool:
+        """Whether that Pokémon on the field is known to have this ability, and nothing suppresses it."""
+        if pokemon.ability != ability or "gastro acid" in pokemon.effects:
+            return False
+        others = (self.pokemon[name] for name in self.active.values())
+        return pokemon.item == "abilityshield" or not any(
+            each.ability == "neutralizinggas" and each.hp_percent and "gastro acid" not in each.effects
+            for each in others
+        )
 
     def end_what_came_from(self, name: str) -> None:
         """End what lasted only as long as that Pokémon was there."""

@@ -18,8 +18,10 @@ Category = Literal["Physical", "Special", "Status"]
 
 LATEST_GENERATION = 9
 SNAPSHOT = Path(__file__).parent / "data" / "pokedex.json"
-_ABILITIES = SNAPSHOT.with_name("abilities.json")
 _MECHANICS = SNAPSHOT.with_name("mechanics.json")
+# No facts of a contract's own: they say what can be known of what was not shown.
+_ABILITIES = SNAPSHOT.with_name("abilities.json")
+_UNPRESSED = SNAPSHOT.with_name("unpressed.json")
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9]+")
 
 
@@ -90,11 +92,11 @@ class Pokedex:
         self._cosmetic: Mapping[str, str] = snapshot["cosmetic"]
         self._abilities: Mapping[str, str] = snapshot["abilities"]
         self._items: Mapping[str, str] = snapshot["items"]
-        # No fact of a contract's own: it says what can be known of an ability that was not shown.
         self._abilities_of = _as_of(generation, json.loads(_ABILITIES.read_bytes()))
         mechanics = json.loads(_MECHANICS.read_bytes())
         self._mechanics = _as_of(generation, mechanics["moves"])
         self._bodies = _as_of(generation, mechanics["bodies"])
+        self._unpressed = frozenset(json.loads(_UNPRESSED.read_bytes())[str(generation)])
         self._species_met: dict[str, Species | None] = {}
         self._moves_met: dict[str, MoveFacts | None] = {}
 
@@ -140,6 +142,10 @@ class Pokedex:
         """The display name of a move's id; the id itself when unknown."""
         found = self.move(move)
         return found.name if found is not None else move
+
+    def is_pressed(self, move: str) -> bool:
+        """Whether the move of that id costs more PP against Pressure; not said of Curse, which does as a Ghost's."""
+        return move not in self._unpressed
 
     def multiplier(self, attacking: str, defending: Sequence[str]) -> float:
         """What the type chart makes of an attack of one type against these types: 0, 0.25, … 4."""

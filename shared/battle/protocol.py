@@ -129,7 +129,11 @@ class FieldTracker:
         """Take in one line, split at `|` (so that `fields[1]` is its kind). Most kinds change nothing."""
         if self._roosting and fields[1] in ("upkeep", "turn"):
             self._end_roosting()
-        if len(fields) < 4 or (seat := seat_of(fields[2])) is None:
+        if len(fields) < 3 or (seat := seat_of(fields[2])) is None:
+            return
+        if fields[1] == "faint":
+            self._faint(seat)
+        if len(fields) < 4:
             return
         kind, ident, what = fields[1:4]
         shown = self.active.get(seat)
@@ -141,7 +145,7 @@ class FieldTracker:
             entered = InSight(ident, species, level, self.pokedex.types(species), tera)
             self.active[seat] = self.met[name_of(ident)] = entered
             self._roosting.pop(seat, None)
-        elif shown is not None and shown.ident == ident:
+        elif shown is not None and ident in (shown.ident, name_of(shown.ident)):
             self.active[seat] = self._changed(seat, shown, kind, what, fields[4:])
 
     def _changed(self, seat: Seat, shown: InSight, kind: str, what: str, rest: Sequence[str]) -> InSight:
@@ -150,7 +154,9 @@ class FieldTracker:
                 return self._change_forme(shown, what, lasts=kind == "detailschange")
             case "-terastallize":
                 name = name_of(shown.ident)
-                self.met[name] = replace(self.met[name], tera_type=what)
+                # Morpeko stays in the forme that it has then.
+                species = shown.species if shown.species.startswith("Morpeko") else self.met[name].species
+                self.met[name] = replace(self.met[name], species=species, tera_type=what)
                 return replace(shown, tera_type=what, added_type=None)
             case "-transform" if (copied := seat_of(what)) and (target := self.active.get(copied)):
                 types = self._roosting.get(copied, target.own_types)
@@ -166,6 +172,13 @@ class FieldTracker:
                 left = tuple(each for each in shown.own_types if each != "Flying")
                 return replace(shown, own_types=left or ("Normal" if self.pokedex.generation > 4 else "???",))
         return shown
+
+    def _faint(self, seat: Seat) -> None:
+        # Whoever is revived is terastallized no more.
+        shown = self.active.get(seat)
+        if shown is not None and shown.tera_type is not None:
+            self.active[seat] = replace(shown, tera_type=None)
+            self.met[name_of(shown.ident)] = replace(self.met[name_of(shown.ident)], tera_type=None)
 
     def _end_roosting(self) -> None:
         for seat, types in self._roosting.items():

@@ -252,6 +252,51 @@ def test_weather_terrain_and_hazards_are_told() -> None:
     assert list(state.foe.conditions) == ["stealth rock"]
 
 
+GUARD = ("|-sidestart|p2: Blue|Reflect", "|-singleturn|p2a: Snorlax|Wide Guard")
+
+
+@pytest.mark.parametrize(
+    ("lines", "own", "foe"),
+    [
+        (GUARD, [], ["reflect", "wide guard"]),
+        ((*GUARD, "|upkeep"), [], ["reflect"]),
+        ((*GUARD, "|-swapsideconditions"), ["reflect"], ["wide guard"]),
+        ((*GUARD, "|-activate|p2a: Snorlax|move: Wide Guard"), [], ["reflect", "wide guard"]),
+        ((*GUARD, "|-activate|p2a: Snorlax|move: Feint"), [], ["reflect"]),
+        ((*GUARD, "|-activate|p2a: Snorlax|move: Phantom Force|[broken]"), [], ["reflect"]),
+    ],
+)
+def test_a_guard_of_a_side_stays_with_it_until_it_is_broken_or_the_turn_ends(
+    lines: Sequence[str], own: list[str], foe: list[str]
+) -> None:
+    tracker = a_tracker()
+    tracker.hear(("|switch|p2a: Snorlax|Snorlax, L80, M|100/100", *lines))
+    tracker.request(a_request(SNORLAX))
+    state = tracker.state()
+
+    assert (list(state.own.conditions), list(state.foe.conditions)) == (own, foe)
+
+
+@pytest.mark.parametrize(
+    ("tier", "species", "more", "ability"),
+    [
+        ("[Gen 9] Random Battle", "Calyrex-Shadow", (), "asonespectrier"),
+        ("[Gen 9] Custom Game", "Calyrex-Shadow", (), None),
+        ("[Gen 9] Custom Game", "Snorlax", ("|-ability|p2a: Calyrex|Chilling Neigh|boost",), "asoneglastrier"),
+    ],
+)
+def test_as_one_is_told_by_what_shows_which_of_the_two_it_is(
+    tier: str, species: str, more: Sequence[str], ability: str | None
+) -> None:
+    come = (
+        f"|switch|p2a: Calyrex|{species}, L80|100/100",
+        "|-ability|p2a: Calyrex|As One",
+        "|-ability|p2a: Calyrex|Unnerve",
+    )
+
+    assert foes((f"|tier|{tier}", *come, *more, *come))[species].ability == ability
+
+
 def test_team_preview_shows_the_opponents_team() -> None:
     tracker = a_tracker()
     tracker.hear(("|clearpoke", "|poke|p2|Urshifu-*, M|", "|poke|p2|Gengar, F|", "|teampreview"))

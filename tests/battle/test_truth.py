@@ -5,6 +5,7 @@ TRUTH_BATTLES=500 compares 500 ordinary and 500 odd battles in place of one of e
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from shared.battle.action import needs_answer
 from shared.battle.contract import CONTRACTS
 from shared.battle.protocol import SEATS, Seat
-from shared.battle.state import BattleState
+from shared.battle.state import BattleState, KnownMove, Question
 from shared.battle.tracker import Tracker
 from shared.simulator.simulator import SeatSetup, Simulator
 from tests.battle.truth import NAMES, battles, compare_all
@@ -44,6 +45,9 @@ class Case:
     seat: Seat
     says: tuple[str, ...] = ()
     not_said: tuple[str, ...] = ()
+    holds: Callable[[BattleState], bool] = lambda _: True
+    """What is true of the state beyond the prompt's words."""
+    asked: Question = "move"
     p2: str = BLISSEY
     format: str = "gen9customgame"
 
@@ -193,6 +197,134 @@ CASES = {
         says=("You: Alakazam-Mega", "Natural Cure"),
         format="gen6customgame",
     ),
+    "As One is neither of its halves": Case(
+        p1=member("Calyrex-Ice", "As One (Glastrier)", "Splash"),
+        p1_choices=("team 1",),
+        p2_choices=("team 12",),
+        turn=1,
+        seat="p2",
+        says=("Foe: Calyrex-Ice",),
+        not_said=("Unnerve",),
+    ),
+    "As One shows which of the two it is": Case(
+        p1=member("Calyrex-Ice", "As One (Glastrier)", "Glacial Lance"),
+        p2=f"{member('Bellsprout', 'Chlorophyll', 'Splash')}\n\n{SNORLAX}",
+        p1_choices=("team 1", "move 1"),
+        p2_choices=("team 12", "move 1", "switch 2"),
+        turn=2,
+        seat="p2",
+        says=("As One (Glastrier)", "atk+1"),
+    ),
+    "whoever is revived is terastallized no more": Case(
+        p1="\n\n".join(
+            (
+                member("Electrode", "Static", "Explosion", more="Tera Type: Fighting"),
+                member("Pawmot", "Natural Cure", "Revival Blessing"),
+            )
+        ),
+        p1_choices=("team 12", "move 1 terastallize", "switch 2", "move 1", "switch 2"),
+        p2_choices=("team 12", "move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        holds=lambda state: (
+            [(each.hp_percent, each.types, each.tera_type, each.terastallized) for each in state.foe.bench]
+            == [(50, ("Electric",), None, False)]
+        ),
+    ),
+    "whoever is revived has the ability of its first forme": Case(
+        p1="\n\n".join(
+            (
+                member(
+                    "Ogerpon-Wellspring", "Water Absorb", "Explosion", item="Wellspring Mask", more="Tera Type: Water"
+                ),
+                member("Pawmot", "Natural Cure", "Revival Blessing"),
+            )
+        ),
+        p2=member("Aggron", "Sturdy", "Splash"),
+        p1_choices=("team 12", "move 1 terastallize", "switch 2", "move 1", "switch 2"),
+        p2_choices=("team 1", "move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        holds=lambda state: (
+            [(each.species, each.types, each.ability) for each in state.foe.bench]
+            == [("Ogerpon-Wellspring", ("Grass", "Water"), "waterabsorb")]
+        ),
+    ),
+    "Morpeko stays in the forme that it terastallized in": Case(
+        p1=f"{member('Morpeko', 'Hunger Switch', 'Splash', more='Tera Type: Fire')}\n\n{SNORLAX}",
+        p1_choices=("team 12", "move 1", "move 1 terastallize", "switch 2"),
+        p2_choices=("team 12", "move 1", "move 1", "move 1"),
+        turn=4,
+        seat="p2",
+        holds=lambda state: state.foe.bench[0].species == "Morpeko-Hangry",
+    ),
+    "in generation 1, whoever is put to sleep needs not recharge": Case(
+        p1=member("Snorlax", "No Ability", "Hyper Beam"),
+        p2=member("Parasect", "No Ability", "Spore"),
+        p1_choices=("move 1",),
+        p2_choices=("move 1",),
+        turn=2,
+        seat="p2",
+        says=("Foe: Snorlax", "slp"),
+        not_said=("must recharge",),
+        format="gen1customgame",
+    ),
+    "Pressure takes PP of a move that fails": Case(
+        p1=f"{member('Onix', 'Sturdy', 'Venom Drench')}\n\n{SNORLAX}",
+        p2=member("Suicune", "Pressure", "Roar"),
+        p1_choices=("team 12", "move 1"),
+        p2_choices=("team 1", "move 1"),
+        turn=2,
+        seat="p1",
+        holds=lambda state: state.own.bench[0].moves == (KnownMove("Venom Drench", 30, 32),),
+        format="gen8customgame",
+    ),
+    "Pressure takes PP of the move that called another": Case(
+        p1=f"{member('Snorlax', 'Comatose', 'Sleep Talk', 'Tackle')}\n\n{SNORLAX.replace('Snorlax', 'Blissey')}",
+        p2=member("Suicune", "Pressure", "Roar"),
+        p1_choices=("team 12", "move 1"),
+        p2_choices=("team 1", "move 1"),
+        turn=2,
+        seat="p1",
+        holds=lambda state: state.own.bench[0].moves == (KnownMove("Sleep Talk", 14, 16), KnownMove("Tackle", 56, 56)),
+    ),
+    "what nobody is pressed by": Case(
+        p1=f"{member('Galvantula', 'Swarm', 'Sticky Web')}\n\n{SNORLAX}",
+        p2=member("Suicune", "Pressure", "Roar"),
+        p1_choices=("team 12", "move 1"),
+        p2_choices=("team 1", "move 1"),
+        turn=2,
+        seat="p1",
+        holds=lambda state: state.own.bench[0].moves == (KnownMove("Sticky Web", 31, 32),),
+    ),
+    "Pressure that is suppressed takes nothing": Case(
+        p1=f"{member('Weezing', 'Neutralizing Gas', 'Tackle')}\n\n{SNORLAX}",
+        p2=member("Suicune", "Pressure", "Roar"),
+        p1_choices=("team 12", "move 1"),
+        p2_choices=("team 1", "move 1"),
+        turn=2,
+        seat="p1",
+        holds=lambda state: state.own.bench[0].moves == (KnownMove("Tackle", 55, 56),),
+    ),
+    "a guard of a side stands until the turn ends": Case(
+        p1=f"{member('Persian', 'Technician', 'U-turn')}\n\n{SNORLAX}",
+        p2=member("Mienshao", "Inner Focus", "Wide Guard"),
+        p1_choices=("team 12", "move 1"),
+        p2_choices=("team 1", "move 1"),
+        turn=1,
+        seat="p1",
+        asked="switch",
+        says=("Foe side: wide guard",),
+    ),
+    "a guard of a side is over with the turn": Case(
+        p1=member("Persian", "Technician", "Splash"),
+        p2=member("Mienshao", "Inner Focus", "Wide Guard"),
+        p1_choices=("team 1", "move 1"),
+        p2_choices=("team 1", "move 1"),
+        turn=2,
+        seat="p1",
+        not_said=("wide guard",),
+    ),
 }
 
 
@@ -209,6 +341,7 @@ def test_a_prompt_tells_what_a_log_leaves_out(states: dict[str, BattleState], na
 
     assert [words for words in CASES[name].says if words not in prompt] == []
     assert [words for words in CASES[name].not_said if words in facts] == []
+    assert CASES[name].holds(states[name])
 
 
 async def play_all() -> dict[str, BattleState]:
@@ -226,7 +359,7 @@ async def play(simulator: Simulator, case: Case) -> BattleState:
     battle = await simulator.open(case.format, f"sodium,{3:032x}", setup)
     while True:
         step = await battle.step()
-        assert not step.errors
+        assert not step.errors, step.errors
         for tracker in trackers.values():
             tracker.hear(step.lines)
         turn = max([turn, *(int(line[6:]) for line in step.lines if line.startswith("|turn|"))])
@@ -235,9 +368,9 @@ async def play(simulator: Simulator, case: Case) -> BattleState:
             if not needs_answer(request):
                 continue
             trackers[seat].request(request)
-            if (seat, turn) == (case.seat, case.turn) and request.get("active"):
-                state = trackers[seat].state()
+            asked = "lead" if request.get("teamPreview") else "move" if request.get("active") else "switch"
+            if (seat, turn, asked) == (case.seat, case.turn, case.asked):
                 battle.close()
-                return state
+                return trackers[seat].state()
             orders[seat] = next(choices[seat], "default")
         battle.choose(orders)

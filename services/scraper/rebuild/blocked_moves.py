@@ -49,9 +49,10 @@ class BlockedMoves:
     """Of one Pokémon, from when it came in."""
 
     last_move: str = ""
-    """Id of the last move that it chose."""
+    """Id of the last move that it chose, or struggle: that frees a move which may not be used twice running."""
     first_move: str = ""
-    """Id of the first that it chose since it came in, or since its item changed: what a choice item would lock."""
+    """Id of the first that it chose, while its item worked, since it came in or since its item changed: what a choice
+    item would lock."""
     encore: str = ""
     disabled: str = ""
     ate_berry: bool = False
@@ -60,13 +61,14 @@ class BlockedMoves:
     held_by: set[str] = field(default_factory=set)
     """What keeps it from leaving."""
 
-    def see(self, line: Line) -> None:
+    def see(self, line: Line, *, item_works: bool) -> None:
         """Take in a line about this Pokémon."""
         kind = line[1]
         if kind == "move":
-            if called_by(line) is None and line[3] != "Struggle":
+            if called_by(line) is None:
                 self.last_move = to_id(line[3])
-                self.first_move = self.first_move or self.last_move
+                if item_works and self.last_move != "struggle":
+                    self.first_move = self.first_move or self.last_move
         elif kind in ("-start", "-end"):
             self._turn_on(line[3].removeprefix("move: "), line[4:], on=kind == "-start")
         elif kind == "-activate":
@@ -74,7 +76,9 @@ class BlockedMoves:
             if name == "trapped" or name in _BINDS:
                 self.held_by.add(name)
         elif kind in ("-item", "-enditem"):
-            self.first_move = ""
+            # Frisk and an item that announces itself change nothing.
+            if kind == "-enditem" or called_by(line) not in (None, "ability: Frisk"):
+                self.first_move = ""
             self.ate_berry |= "[eat]" in line
 
     def foe_left(self) -> None:

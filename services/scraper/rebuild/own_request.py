@@ -14,7 +14,7 @@ from services.scraper.rebuild.choices import RequestKind
 from services.scraper.rebuild.own_team import MAX_MOVES, OwnTeams, TeamMember
 from shared.battle.causes import called_by
 from shared.battle.pokedex import Pokedex, to_id
-from shared.battle.protocol import Line, Seat, name_of, other, seat_of
+from shared.battle.protocol import Line, Seat, name_of, seat_of
 
 _PP_OF_A_COPY = 5
 
@@ -49,7 +49,7 @@ class OwnRequest:
         self._copy: _PokemonNow | None = None
         """Whose moves the active Pokémon has, being transformed, with PP of their own."""
         self._foe: TeamMember | None = None
-        self._gravity = False
+        self._gravity = self._magic_room = False
         self._has_terastallized = False
 
     def see(self, index: int, line: Line) -> None:
@@ -58,6 +58,8 @@ class OwnRequest:
         if seat is None:
             if kind in ("-fieldstart", "-fieldend") and ident == "move: Gravity":
                 self._gravity = kind == "-fieldstart"
+            elif kind in ("-fieldstart", "-fieldend") and ident == "move: Magic Room":
+                self._magic_room = kind == "-fieldstart"
         elif seat != self._seat:
             if kind in ("switch", "drag"):
                 self._foe = self._known.teams[seat].get(name_of(ident))
@@ -91,7 +93,7 @@ class OwnRequest:
             return False
         if self._blocked.encore:
             return True
-        if self._blocked.first_move and pokemon.member.item(at) is None and pokemon.member.may_be_choice_locked(at):
+        if self._blocked.first_move and self._item(pokemon, at) is None and pokemon.member.may_be_choice_locked(at):
             return False
         return self._choice_locked(pokemon, at) or len((self._copy or pokemon).member.moves) >= MAX_MOVES
 
@@ -106,7 +108,7 @@ class OwnRequest:
     def trapped(self, at: int) -> bool:
         """Whether the active Pokémon may not be switched out."""
         pokemon = self._active
-        return pokemon is not None and self._blocked.trapped(self._types(pokemon), pokemon.member.item(at))
+        return pokemon is not None and self._blocked.trapped(self._types(pokemon), self._item(pokemon, at))
 
     # ── what was seen ───────────────────────────────────────────────────────────────────────────────────
 
@@ -130,7 +132,7 @@ class OwnRequest:
     def _see_own(self, pokemon: _PokemonNow, line: Line) -> None:
         kind = line[1]
         if pokemon is self._active:
-            self._blocked.see(line)
+            self._blocked.see(line, item_works=self._item_works(pokemon))
         match kind:
             case "-damage" | "-heal" | "-sethp":
                 pokemon.condition = line[3]
@@ -153,10 +155,9 @@ class OwnRequest:
         if called_by(line) is not None:
             return
         used = (self._copy or pokemon).used
-        foe_pressure = self._foe is not None and self._foe.ability == "pressure"
-        at_foe = len(line) > 4 and seat_of(line[4]) == other(self._seat)
         move = to_id(line[3])
-        used[move] = used.get(move, 0) + (2 if foe_pressure and at_foe else 1)
+        pressed = self._foe is not None and self._foe.ability == "pressure" and self._dex.is_pressed(move)
+        used[move] = used.get(move, 0) + (2 if pressed else 1)
 
     # ── what is asked ───────────────────────────────────────────────────────────────────────────────────
 
@@ -181,7 +182,7 @@ class OwnRequest:
         pokemon = self._active
         if pokemon is None:
             return {"moves": []}
-        item, locked = pokemon.member.item(at), self._choice_locked(pokemon, at)
+        item, locked = self._item(pokemon, at), self._choice_locked(pokemon, at)
         listed = []
         shown = self._copy or pokemon
         for move in shown.member.moves:
@@ -198,6 +199,8 @@ class OwnRequest:
                     "disabled": blocked or spent >= most,
                 }
             )
+        if self.moves_are_sure(at) and all(move["disabled"] for move in listed):
+            listed = [{"move": "Struggle", "id": "struggle"}]
         asked: dict[str, Any] = {"moves": listed}
         if self.trapped(at):
             asked["trapped"] = True
@@ -207,7 +210,14 @@ class OwnRequest:
 
     def _choice_locked(self, pokemon: _PokemonNow, at: int) -> bool:
         member = pokemon.member
-        return bool(member.item(at) and member.may_be_choice_locked(at) and self._blocked.first_move)
+        return bool(self._item(pokemon, at) and member.may_be_choice_locked(at) and self._blocked.first_move)
+
+    def _item_works(self, pokemon: _PokemonNow) -> bool:
+        return not self._magic_room and pokemon.member.ability != "klutz"
+
+    def _item(self, pokemon: _PokemonNow, at: int) -> str | None:
+        """What it holds, empty while that does nothing."""
+        return pokemon.member.item(at) if self._item_works(pokemon) else ""
 
     def _types(self, pokemon: _PokemonNow) -> Sequence[str]:
         return (pokemon.terastallized,) if pokemon.terastallized else self._dex.types(pokemon.details.split(",")[0])

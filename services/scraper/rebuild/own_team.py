@@ -117,7 +117,7 @@ def _read_teams(lines: Sequence[Line], doubtful: Sequence[Stint]) -> Mapping[Sea
     reader = _TeamReader(teams)
     disguised = {(index, stint.seat) for stint in doubtful for index in range(stint.start, stint.end)}
     for index, line in enumerate(lines):
-        if len(line) > 3 or line[1] == "faint":
+        if len(line) > 3 or line[1] in ("faint", "-fieldend"):
             reader.see(index, line, disguised=(index, seat_of(line[2])) in disguised)
     for seat in SEATS:
         for member in teams[seat].values():
@@ -138,6 +138,7 @@ class _TeamReader:
         """Whose moves a transformed Pokémon uses."""
         self._used: dict[Seat, set[str]] = {"p1": set(), "p2": set()}
         """Moves chosen since the active Pokémon came in or its item changed."""
+        self._magic_room = False
         self._swap_at = 0
         """Where two Pokémon last exchanged their items."""
 
@@ -147,6 +148,8 @@ class _TeamReader:
         seat = seat_of(ident)
         if seat is None:
             # The field's lines begin with what happened, and may name who did it.
+            if ident == "move: Magic Room":
+                self._magic_room = kind == "-fieldstart"
             self._sources(index, line)
             return
         if kind in ("switch", "drag"):
@@ -198,7 +201,7 @@ class _TeamReader:
         if line[3] == "Struggle" or source not in (None, "lockedmove", "move: Sleep Talk", "Sleep Talk"):
             return
         self._learn_move(seat, member, line[3])
-        if source is None:
+        if source is None and not self._magic_room:
             used = self._used[seat]
             used.add(line[3])
             member.free |= len(used) > 1 and not member.items

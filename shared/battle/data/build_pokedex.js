@@ -1,6 +1,6 @@
 /**
- * Writes pokedex.json, abilities.json and mechanics.json, the snapshot that shared/battle/pokedex.py reads, from the simulator's
- * own data.
+ * Writes pokedex.json, abilities.json, mechanics.json and unpressed.json, the snapshot that shared/battle/pokedex.py reads, from
+ * the simulator's own data.
  *
  *   node shared/battle/data/build_pokedex.js shared/simulator/node_modules/pokemon-showdown [FILE]
  *
@@ -84,6 +84,14 @@ function bodies(dex) {
 	return found;
 }
 
+const AIMED = ['all', 'allAdjacent', 'allAdjacentFoes', 'adjacentFoe', 'any', 'normal', 'randomNormal', 'scripted'];
+
+/** The moves that Pressure makes no dearer in a single battle; one whose target depends on its user is among them. */
+function unpressed(dex) {
+	const pressed = move => (AIMED.includes(move.target) && !move.nonGhostTarget) || move.flags.mustpressure;
+	return dex.moves.all().filter(move => official(move) && move.gen <= dex.gen && !pressed(move)).map(move => move.id).sort();
+}
+
 function chart(dex) {
 	const found = {};
 	const types = dex.types.all().filter(type => !type.isNonstandard);
@@ -139,6 +147,7 @@ const snapshot = {
 };
 const file = process.argv[3] || path.join(__dirname, 'pokedex.json');
 fs.writeFileSync(file, write(snapshot, 3) + '\n');
-fs.writeFileSync(path.join(path.dirname(file), 'abilities.json'), write(byGeneration(abilities), 2) + '\n');
-fs.writeFileSync(path.join(path.dirname(file), 'mechanics.json'),
-	write({ moves: byGeneration(mechanics), bodies: byGeneration(bodies) }, 3) + '\n');
+const beside = (name, value, depth) => fs.writeFileSync(path.join(path.dirname(file), name), write(value, depth) + '\n');
+beside('abilities.json', byGeneration(abilities), 2);
+beside('unpressed.json', Object.fromEntries(GENERATIONS.map(generation => [generation, unpressed(Dex.forGen(generation))])), 1);
+beside('mechanics.json', { moves: byGeneration(mechanics), bodies: byGeneration(bodies) }, 3);
