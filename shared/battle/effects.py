@@ -178,18 +178,14 @@ def _single_turn(memory: Memory, line: Line) -> None:
         _side(memory, line[2]).setdefault(guard, memory.turn)
 
 
-def _break_guards(memory: Memory, line: Line, _: Remembered) -> None:
-    _end_guards(_side(memory, line[2]))
-
-
-def _end_guards(conditions: dict[str, int]) -> None:
+def _break_guards(memory: Memory, line: Line, *_: Remembered) -> None:
     for guard in _GUARDS:
-        conditions.pop(guard, None)
+        _side(memory, line[2]).pop(guard, None)
 
 
 def _turn_ends(memory: Memory, _: Line) -> None:
-    for conditions in memory.conditions.values():
-        _end_guards(conditions)
+    for seat in SEATS:
+        _break_guards(memory, ["", "upkeep", seat])
     for name in memory.active.values():
         effects = memory.pokemon[name].effects
         for effect, left in list(effects.items()):

@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from shared.battle.action import Request
 from shared.battle.pokedex import Pokedex, pokedex, to_id
@@ -166,6 +167,7 @@ class Memory:
             pokemon.item, facing.item = item, ""
 
 
+@lru_cache(4096)
 def own_move(move: str) -> str:
     """A request's id of a move without its type and power: `hiddenpowerfire60`, `return102`."""
     return next((each for each in ("hiddenpower", "return", "frustration") if move.startswith(each)), move)

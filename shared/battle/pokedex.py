@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ _UNPRESSED = SNAPSHOT.with_name("unpressed.json")
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9]+")
 
 
+@lru_cache(4096)
 def to_id(name: str) -> str:
     """Showdown's id of a name: `Rotom-Wash` → `rotomwash`."""
     return _NOT_IN_AN_ID.sub("", name.lower())

@@ -7,6 +7,7 @@ what is true: a Pokémon under Illusion is seen as its disguise until that break
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from shared.battle.pokedex import Pokedex, pokedex
@@ -52,6 +53,7 @@ def name_of(ident: str) -> str:
     return ident if ident[2:3] == ":" else ident[:2] + ident[3:]
 
 
+@lru_cache(4096)
 def read_details(details: str) -> tuple[str, int, str | None]:
     """Species, level and shown tera type of `Rotom-Wash, L83, shiny, tera:Water`."""
     species, *rest = (part.strip() for part in details.split(","))
@@ -59,6 +61,7 @@ def read_details(details: str) -> tuple[str, int, str | None]:
     return species, level, next((part[5:] for part in rest if part.startswith("tera:")), None)
 
 
+@lru_cache(4096)
 def hp_percent(condition: str) -> int:
     """Remaining HP of a condition (`201/264 par`, `24/48y`, `0 fnt`) in percent, rounded up: 0 only when fainted."""
     amount = condition.split(" ", 1)[0]
@@ -129,13 +132,9 @@ class FieldTracker:
         """Take in one line, split at `|` (so that `fields[1]` is its kind). Most kinds change nothing."""
         if self._roosting and fields[1] in ("upkeep", "turn"):
             self._end_roosting()
-        if len(fields) < 3 or (seat := seat_of(fields[2])) is None:
+        if len(fields) < (3 if fields[1] == "faint" else 4) or (seat := seat_of(fields[2])) is None:
             return
-        if fields[1] == "faint":
-            self._faint(seat)
-        if len(fields) < 4:
-            return
-        kind, ident, what = fields[1:4]
+        kind, ident, what = (*fields[1:4], "")[:3]
         shown = self.active.get(seat)
         if kind in ("switch", "drag") or (kind == "replace" and (shown is None or shown.ident != ident)):
             species, level, tera = read_details(what)
@@ -152,12 +151,13 @@ class FieldTracker:
         match kind:
             case "detailschange" | "-formechange":
                 return self._change_forme(shown, what, lasts=kind == "detailschange")
-            case "-terastallize":
-                name = name_of(shown.ident)
-                # Morpeko stays in the forme that it has then.
-                species = shown.species if shown.species.startswith("Morpeko") else self.met[name].species
-                self.met[name] = replace(self.met[name], species=species, tera_type=what)
-                return replace(shown, tera_type=what, added_type=None)
+            case "-terastallize" | "faint":
+                # Fainting ends it, should somebody revive it. Morpeko stays in the forme that it terastallizes in.
+                name, tera_type = name_of(shown.ident), what or None
+                stays = tera_type is not None and shown.species.startswith("Morpeko")
+                species = shown.species if stays else self.met[name].species
+                self.met[name] = replace(self.met[name], species=species, tera_type=tera_type)
+                return replace(shown, tera_type=tera_type, added_type=None)
             case "-transform" if (copied := seat_of(what)) and (target := self.active.get(copied)):
                 types = self._roosting.get(copied, target.own_types)
                 return replace(shown, transformed_into=target.forme, own_types=types, added_type=target.added_type)
@@ -172,13 +172,6 @@ class FieldTracker:
                 left = tuple(each for each in shown.own_types if each != "Flying")
                 return replace(shown, own_types=left or ("Normal" if self.pokedex.generation > 4 else "???",))
         return shown
-
-    def _faint(self, seat: Seat) -> None:
-        # Whoever is revived is terastallized no more.
-        shown = self.active.get(seat)
-        if shown is not None and shown.tera_type is not None:
-            self.active[seat] = replace(shown, tera_type=None)
-            self.met[name_of(shown.ident)] = replace(self.met[name_of(shown.ident)], tera_type=None)
 
     def _end_roosting(self) -> None:
         for seat, types in self._roosting.items():
