@@ -13,21 +13,10 @@ import typer
 from deploy.cli import COMMANDS, app, said
 from shared.records import BattleRecord, read_run
 from shared.settings import child_environment
-from tests.flows.conftest import eventually
+from tests.flows.conftest import alphastral, eventually
 
+ROOT = str(Path(__file__).parents[2])
 COMMAND = [sys.executable, "-c", "from deploy.cli import main; main()"]
-
-
-def alphastral(*arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=child_environment(PYTHONPATH=str(Path(__file__).parents[2]), **environment),
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -46,9 +35,8 @@ def test_what_cannot_be_played_is_told_with_its_option(tmp_path: Path, arguments
 
     ended = alphastral("battle", *arguments, folder=tmp_path)
 
-    assert (ended.returncode, ended.stdout) == (2, "")
+    assert (ended.status, ended.stdout) == (2, "")
     assert said in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -64,7 +52,7 @@ def test_a_setting_that_cannot_be_is_told_without_a_traceback(
 ) -> None:
     ended = alphastral(command, folder=tmp_path, **{variable: value})
 
-    assert ended.returncode == 2
+    assert ended.status == 2
     assert ended.stderr.startswith("error: ")
     assert variable in ended.stderr
 
@@ -72,38 +60,38 @@ def test_a_setting_that_cannot_be_is_told_without_a_traceback(
 def test_a_matchup_leaves_its_run_and_its_report(tmp_path: Path) -> None:
     ended = alphastral("battle", "--n", "2", "--seed", "7", folder=tmp_path)
 
-    assert ended.returncode == 0, ended.stderr
+    assert ended.status == 0, ended.stderr
     assert "won" in ended.stdout
     assert len(list((tmp_path / "runs").glob("random_vs_random_n2_*.json"))) == 1
     assert len(list((tmp_path / "reports").glob("random_vs_random_n2_*.html"))) == 1
 
 
 def test_a_battle_that_was_killed_or_hung_up_goes_on_with_the_same_call(tmp_path: Path) -> None:
-    call = [*COMMAND, "battle", "--p1", "heuristic", "--n", "60", "--concurrency", "2"]
-    environment = child_environment(PYTHONPATH=str(Path(__file__).parents[2]))
+    call = [*COMMAND, "battle", "--p1", "heuristic", "--n", "40", "--concurrency", "2"]
+    environment = child_environment(PYTHONPATH=ROOT)
     kept: dict[str, bytes] = {}
 
     def played() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in tmp_path.glob("var/battle/matchups/*/battles/*.gz")}
 
     # A terminal that is closed ends a command as being told to end does.
-    for sent, ended_by, after in ((signal.SIGKILL, signal.SIGKILL, 18), (signal.SIGHUP, signal.SIGTERM, 30)):
+    for sent, ended_by, after in ((signal.SIGKILL, signal.SIGKILL, 8), (signal.SIGHUP, signal.SIGTERM, 16)):
         battle = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
         eventually(lambda least=after: len(played()) >= least)  # type: ignore[misc]
         battle.send_signal(sent)
         assert battle.wait() == -ended_by
         before, kept = kept, played()
-        assert len(kept) < 60 and before.items() <= kept.items()
+        assert len(kept) < 40 and before.items() <= kept.items()
     (folder,) = (tmp_path / "var/battle/matchups").iterdir()
 
     again = alphastral(*call[len(COMMAND) :], folder=tmp_path)
 
-    assert again.returncode == 0
+    assert again.status == 0
     assert f"An earlier call was interrupted after {len(kept)} of them; this one goes on from there." in again.stderr
     (path,) = (tmp_path / "runs").iterdir()
     run = read_run(path)
-    assert path.stem.endswith(f"_n60_{folder.name}") and run.summary.n_games == 60
-    assert [battle.game_id for battle in run.battles] == list(range(1, 61))
+    assert path.stem.endswith(f"_n40_{folder.name}") and run.summary.n_games == 40
+    assert [battle.game_id for battle in run.battles] == list(range(1, 41))
     # What was played before was not played again: its clock says when.
     told = {battle.index: battle.timestamp for battle in run.battles}
     records = {int(name[:5]): BattleRecord.model_validate_json(gzip.decompress(raw)) for name, raw in kept.items()}
@@ -114,7 +102,7 @@ def test_a_battle_that_was_killed_or_hung_up_goes_on_with_the_same_call(tmp_path
 def test_help_imports_no_large_library_and_tells_of_every_command(tmp_path: Path) -> None:
     """Their import is what help would cost: 1.6 s of CPU once, 0.2 s without."""
     code = "import sys; from deploy.cli import main\ntry: main()\nfinally: print(*sys.modules)"
-    environment = child_environment(PYTHONPATH=str(Path(__file__).parents[2]))
+    environment = child_environment(PYTHONPATH=ROOT)
 
     call = [sys.executable, "-c", code, "--help"]
     told = subprocess.run(call, env=environment, cwd=tmp_path, capture_output=True, text=True)
@@ -132,7 +120,7 @@ def test_the_version_and_the_completion_of_a_commands_name_cost_no_import(tmp_pa
 
     completing = {"COMP_WORDS": "alphastral mat", "COMP_CWORD": "1", "_ALPHASTRAL_COMPLETE": "complete_bash"}
     code = "import sys; sys.argv[0] = 'alphastral'; from deploy.cli import app; app(prog_name='alphastral')"
-    environment = child_environment(PYTHONPATH=str(Path(__file__).parents[2]), **completing)
+    environment = child_environment(PYTHONPATH=ROOT, **completing)
     completed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
     assert told("--version") == ["alphastral", version("alphastral")]

@@ -1,8 +1,6 @@
 """From battles played for data to a dataset on disk, through the command line."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +9,14 @@ import pytest
 
 from shared.datasets import DatasetCard, Row
 from shared.records import read_run
-from shared.settings import child_environment
+from tests.flows.conftest import alphastral as in_this_process
 from tests.standins.hub import hub
-
-ROOT = Path(__file__).parents[2]
 
 
 def alphastral(*arguments: object, folder: Path, status: int = 0, settings: Mapping[str, str] | None = None) -> str:
     """Run the command in `folder`; what it said on standard output, or on standard error where it failed."""
-    command = [sys.executable, "-c", "from deploy.cli import main; main()", *map(str, arguments)]
-    environment = child_environment(PYTHONPATH=str(ROOT), ALPHASTRAL_STORE=str(folder / "store"), **(settings or {}))
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
+    done = in_this_process(*arguments, folder=folder, ALPHASTRAL_STORE=str(folder / "store"), **(settings or {}))
+    assert done.status == status, done.stderr
     return done.stderr if status else done.stdout
 
 

