@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
 
 import pytest
 import redis
@@ -30,6 +32,8 @@ os.environ["ALPHASTRAL_LUCK"] = "false"
 settings.register_profile("ours", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
 
+MOST_DATABASES = 4096
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,19 +58,19 @@ def logs_end_with_their_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def contained_redis() -> Iterator[str | None]:
-    """The URL of a Redis in a container, one for each test process; None where no engine answers."""
-    with redis_in_container() as url:
-        yield url
+def redis_databases() -> Iterator[Iterator[str]]:
+    """Each time the URL of an empty database, of a Redis that is started once for each test process."""
+    with redis_in_container() as contained, ExitStack() as started:
+        if contained is None:
+            url, _ = started.enter_context(private_redis("--databases", str(MOST_DATABASES)))
+            # One of its own for each test: what an earlier one left running may still write to that one's.
+            yield (f"{url}?db={number}" for number in range(MOST_DATABASES))
+            return
+        with redis.Redis.from_url(contained) as connection:
+            yield (contained for _ in count() if connection.flushall())
 
 
 @pytest.fixture
-def redis_url(contained_redis: str | None) -> Iterator[str]:
+def redis_url(redis_databases: Iterator[str]) -> str:
     """An empty, real Redis: in a container where an engine answers, else a process of this machine."""
-    if contained_redis is not None:
-        with redis.Redis.from_url(contained_redis) as connection:
-            connection.flushall()
-        yield contained_redis
-        return
-    with private_redis() as (url, _):
-        yield url
+    return next(redis_databases)
