@@ -61,8 +61,17 @@ function copyValue(value, seen) {
 		}
 		return copy;
 	}
-	if (SHARED.has(prototype.constructor.name)) return value;
-	return copyInstance(value, seen);
+	return SHARED.has(prototype.constructor.name) ? value : copyInstance(value, seen);
+}
+
+/** A move in use is of the class of the game's own moves, but changed by all that it meets; afterwards it is only read. */
+function copyMove(move, seen) {
+	const copy = Object.assign(Object.create(Object.getPrototypeOf(move)), move);
+	seen.set(move, copy);
+	for (const name in copy) {
+		const field = copy[name];
+		if (typeof field === 'object' && field !== null) copy[name] = copyValue(field, seen);
+	}
 }
 
 function copyInstance(value, seen) {
@@ -130,7 +139,8 @@ function copyWithout(battle, seen) {
 	const {send} = battle;
 	battle.send = silent;
 	try {
-		return copyInstance(battle, seen);
+		for (const {move} of [...battle.queue.list, {move: battle.activeMove}]) if (move && !seen.has(move)) copyMove(move, seen);
+		return copyValue(battle, seen);
 	} finally {
 		battle.send = send;
 	}
@@ -143,9 +153,11 @@ class Dice {
 	constructor(text) {
 		const digest = createHash('sha256').update(text).digest();
 		[this.a, this.b, this.c, this.count] = [0, 4, 8, 12].map(at => digest.readInt32LE(at));
+		this.thrown = false;
 	}
 
 	next() {
+		this.thrown = true;
 		const thrown = (this.a + this.b | 0) + this.count | 0;
 		this.count = this.count + 1 | 0;
 		this.a = this.b ^ this.b >>> 9;

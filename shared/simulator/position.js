@@ -6,8 +6,10 @@
  * trapped Pokémon), so that a position is worth the same before and after. FEATURES says what each number means.
  *
  * Damage is an estimate: the formula of the games with the average roll, accuracy, and the items, abilities and field
- * that matter most. It is worked out once for each pair of Pokémon as they are (a battle's `Estimates`), and what changes
- * from turn to turn (boosts, weather, screens) is put on top.
+ * that matter most. It is worked out once for each pair of Pokémon as they are (a battle's `Estimates`, which its copies
+ * share), and what changes from turn to turn (boosts, weather, screens) is put on top, only where there is any.
+ *
+ * Thousands of positions are looked at, so what runs for each pair makes no objects and looks up no names.
  */
 'use strict';
 
@@ -83,7 +85,6 @@ const HALVED = {
 };
 /** What a move without a fixed power has on average, where the table below does not work it out. */
 const UNKNOWN_POWER = 60;
-const NO_HIT = {move: null, damage: 0, physical: false, type: '', first: false};
 
 function stage(boost) {
 	return boost >= 0 ? STAGES[boost] : 1 / STAGES[-boost];
@@ -126,11 +127,60 @@ function grounded(pokemon) {
 	return !pokemon.types.includes('Flying') && pokemon.ability !== 'levitate' && pokemon.item !== 'airballoon';
 }
 
-/** What the Pokémon of one battle do to each other, worked out when first asked for. */
+/** A Pokémon with all that its damage hangs on, but for what changes from turn to turn. */
+class Kind {
+	constructor(id, pokemon, estimates) {
+		this.id = id;
+		this.species = pokemon.species.id;
+		this.ability = pokemon.ability;
+		this.item = pokemon.item;
+		this.types = [...pokemon.types];
+		this.terastallized = pokemon.terastallized || '';
+		this.attack = pokemon.storedStats.atk;
+		this.slots = pokemon.moveSlots.map(slot => slot.id);
+		const moves = this.slots.map(move => estimates.move(move));
+		this.recovers = moves.some(move => move.flags.heal && move.category === 'Status');
+		this.physical = moves.filter(move => move.category === 'Physical').length;
+		this.special = moves.filter(move => move.category === 'Special').length;
+		// What it does to each other kind, by that one's id.
+		this.hits = [];
+	}
+
+	is(pokemon) {
+		return this.item === pokemon.item && this.ability === pokemon.ability && this.attack === pokemon.storedStats.atk &&
+			this.species === pokemon.species.id && this.terastallized === (pokemon.terastallized || '') &&
+			sameTypes(this.types, pokemon.types) && sameSlots(this.slots, pokemon.moveSlots);
+	}
+}
+
+function sameTypes(types, others) {
+	if (types.length !== others.length) return false;
+	for (let at = 0; at < types.length; at++) if (types[at] !== others[at]) return false;
+	return true;
+}
+
+function sameSlots(moves, slots) {
+	if (moves.length !== slots.length) return false;
+	for (let at = 0; at < moves.length; at++) if (moves[at] !== slots[at].id) return false;
+	return true;
+}
+
+/** What one Pokémon does to another: its damaging moves, and the best where nothing is put on top. */
+class Hits {
+	constructor(hits) {
+		this.hits = hits;
+		this.plain = hits.every(hit => hit.share === '' || hit.share === 'fixed');
+		this.best = Math.max(0, ...hits.map(hit => hit.damage));
+		this.first = Math.max(0, ...hits.filter(hit => hit.first).map(hit => hit.damage));
+	}
+}
+
+/** What the Pokémon of one battle, and of its copies, do to each other, worked out when first asked for. */
 class Estimates {
 	constructor(dex) {
 		this.dex = dex;
-		this.found = new Map();
+		this.count = 0;
+		this.kinds = new Map();
 		this.factors = new Map();
 		this.moves = new Map();
 	}
@@ -152,21 +202,14 @@ class Estimates {
 		return move;
 	}
 
-	/** All that a Pokémon's damage hangs on, but for what changes from turn to turn. */
-	identity(pokemon) {
-		let text = `${pokemon.fullname}|${pokemon.species.id}|${pokemon.ability}|${pokemon.item}|${pokemon.types}|` +
-			`${pokemon.terastallized || ''}|${pokemon.storedStats.atk}`;
-		for (const slot of pokemon.moveSlots) text += `|${slot.id}`;
-		return text;
-	}
-
-	/** The hits of `attacker` on `defender`, one for each damaging move. */
-	hits(attacker, attackerIs, defender, defenderIs) {
-		let by = this.found.get(attackerIs);
-		if (!by) this.found.set(attackerIs, by = new Map());
-		let hits = by.get(defenderIs);
-		if (!hits) by.set(defenderIs, hits = this.estimate(attacker, defender));
-		return hits;
+	/** The kind that this Pokémon is of now; each Pokémon of a battle has kinds of its own. */
+	kind(pokemon) {
+		let kinds = this.kinds.get(pokemon.fullname);
+		if (!kinds) this.kinds.set(pokemon.fullname, kinds = []);
+		for (let at = 0; at < kinds.length; at++) if (kinds[at].is(pokemon)) return kinds[at];
+		const kind = new Kind(this.count++, pokemon, this);
+		kinds.push(kind);
+		return kind;
 	}
 
 	estimate(attacker, defender) {
@@ -175,7 +218,7 @@ class Estimates {
 			const hit = this.hit(this.move(slot.id), attacker, defender);
 			if (hit.damage > 0) found.push(hit);
 		}
-		return found;
+		return new Hits(found);
 	}
 
 	hit(move, attacker, defender) {
@@ -267,17 +310,27 @@ const FASTER_IN = {
 	chlorophyll: 'sunnyday', swiftswim: 'raindance', sandrush: 'sandstorm', slushrush: 'snowscape',
 };
 
-/** One side as the features need it: who lives, the active one first, with speeds and identities. */
+/** One side as the features need it: who lives, the active one first, with speeds and kinds. */
 class Team {
 	constructor(battle, side, estimates) {
 		this.side = side;
 		this.active = side.active[0] && !side.active[0].fainted && side.active[0].hp > 0 ? side.active[0] : null;
-		this.living = side.pokemon.filter(pokemon => pokemon.hp > 0 && pokemon !== this.active);
-		if (this.active) this.living.unshift(this.active);
+		this.living = this.active ? [this.active] : [];
+		for (const pokemon of side.pokemon) if (pokemon.hp > 0 && pokemon !== this.active) this.living.push(pokemon);
+		const count = this.count = this.living.length;
 		// Where in `living` the one stands that faces the opponent: the active one, or the best answer once that is known.
-		this.facing = this.living.length ? 0 : -1;
-		this.names = this.living.map(pokemon => estimates.identity(pokemon));
-		this.speeds = this.living.map(pokemon => this.speed(battle, pokemon));
+		this.facing = count ? 0 : -1;
+		this.kinds = [];
+		this.speeds = [];
+		this.hp = [];
+		this.whole = [];
+		for (let i = 0; i < count; i++) {
+			const pokemon = this.living[i];
+			this.kinds.push(estimates.kind(pokemon));
+			this.speeds.push(this.speed(battle, pokemon));
+			this.hp.push(pokemon.hp);
+			this.whole.push(pokemon.maxhp);
+		}
 	}
 
 	speed(battle, pokemon) {
@@ -298,44 +351,73 @@ function choiceLock({item, volatiles}) {
 	return item.startsWith('choice') ? volatiles.choicelock : undefined;
 }
 
-/** The damage of each own Pokémon's best move on each opponent, in HP, and whether a hit that goes first takes all. */
-function bestHits(battle, own, other, estimates) {
+/** All pairs of one side's living Pokémon with the other's, as that side sees them, row by row. */
+class Pairs {
+	constructor(room) {
+		// The damage of the own one's best move, in HP, and 1 where a hit that goes first takes all that is left.
+		this.most = new Float64Array(room);
+		this.quick = new Float64Array(room);
+		// Their duel: hits that it takes to win and to lose, who is first, who wins, and how clearly.
+		this.toWin = new Float64Array(room);
+		this.toLose = new Float64Array(room);
+		this.first = new Float64Array(room);
+		this.result = new Float64Array(room);
+		this.lead = new Float64Array(room);
+	}
+}
+/** One for each side, used again for each position. */
+let pairs = [new Pairs(36), new Pairs(36)];
+
+function roomFor(count) {
+	if (pairs[0].most.length < count) pairs = [new Pairs(count), new Pairs(count)];
+	return pairs;
+}
+
+/** Fills in the damage of each own Pokémon's best move on each opponent. */
+function bestHits(battle, own, other, seen, estimates) {
 	const {weather, terrain} = battle.field;
-	const inWeather = WEATHER[weather] || {}, onTerrain = TERRAIN[terrain];
+	const inWeather = WEATHER[weather], onTerrain = TERRAIN[terrain];
 	const {reflect, lightscreen, auroraveil} = other.side.sideConditions;
-	const most = [], quick = [];
-	for (let i = 0; i < own.living.length; i++) {
-		const attacker = own.living[i], isActive = attacker === own.active;
+	const changed = inWeather || onTerrain || reflect || lightscreen || auroraveil;
+	const rows = own.count, columns = other.count;
+	for (let i = 0, at = 0; i < rows; i++) {
+		const attacker = own.living[i], kind = own.kinds[i], isActive = attacker === own.active;
 		const burned = attacker.status === 'brn' && attacker.ability !== 'guts' ? 0.5 : 1;
 		const lock = isActive ? choiceLock(attacker) : undefined;
-		const row = [], first = [];
-		for (let j = 0; j < other.living.length; j++) {
-			const defender = other.living[j], met = defender === other.active;
+		const physicalBy = isActive ? stage(attacker.boosts.atk) : 1, specialBy = isActive ? stage(attacker.boosts.spa) : 1;
+		const rowChanged = changed || burned !== 1 || lock || physicalBy !== 1 || specialBy !== 1;
+		for (let j = 0; j < columns; j++, at++) {
+			const defender = other.living[j];
+			const hits = kind.hits[other.kinds[j].id] ||= estimates.estimate(attacker, defender);
 			let best = 0, before = 0;
-			for (const hit of estimates.hits(attacker, own.names[i], defender, other.names[j])) {
-				if (lock && lock.move !== hit.move) continue;
-				let damage = hit.damage;
-				if (hit.share === 'half') {
-					damage *= defender.hp;
-				} else if (hit.share !== 'fixed') {
-					if (isActive) damage *= stage(attacker.boosts[hit.physical ? 'atk' : 'spa']);
-					if (met) damage /= stage(defender.boosts[hit.physical ? 'def' : 'spd']);
-					if (hit.physical) damage *= burned;
-					if ((hit.physical ? reflect : lightscreen) || auroraveil) damage /= 2;
-					if (inWeather[hit.type] !== undefined) damage *= inWeather[hit.type];
-					if (onTerrain === hit.type) damage *= 1.3;
-					if (hit.share === 'own hp') damage *= attacker.hp / attacker.maxhp;
+			const met = defender === other.active ? defender.boosts : null;
+			if (!rowChanged && hits.plain && (!met || (!met.def && !met.spd))) {
+				best = hits.best;
+				before = hits.first;
+			} else {
+				const defence = met ? stage(met.def) : 1, specialDefence = met ? stage(met.spd) : 1;
+				for (const hit of hits.hits) {
+					if (lock && lock.move !== hit.move) continue;
+					let damage = hit.damage;
+					if (hit.share === 'half') {
+						damage *= defender.hp;
+					} else if (hit.share !== 'fixed') {
+						damage *= hit.physical ? physicalBy : specialBy;
+						damage /= hit.physical ? defence : specialDefence;
+						if (hit.physical) damage *= burned;
+						if ((hit.physical ? reflect : lightscreen) || auroraveil) damage /= 2;
+						if (inWeather && inWeather[hit.type] !== undefined) damage *= inWeather[hit.type];
+						if (onTerrain === hit.type) damage *= 1.3;
+						if (hit.share === 'own hp') damage *= attacker.hp / attacker.maxhp;
+					}
+					if (damage > best) best = damage;
+					if (hit.first && damage > before) before = damage;
 				}
-				if (damage > best) best = damage;
-				if (hit.first && damage > before) before = damage;
 			}
-			row.push(best);
-			first.push(before >= defender.hp);
+			seen.most[at] = best;
+			seen.quick[at] = before >= defender.hp ? 1 : 0;
 		}
-		most.push(row);
-		quick.push(first);
 	}
-	return {most, quick};
 }
 
 const NEVER = 12;
@@ -363,29 +445,25 @@ function order(speed, other) {
 
 function teamFeatures(x, own, estimates) {
 	const {side, active} = own;
-	for (const pokemon of own.living) {
-		const share = pokemon.hp / pokemon.maxhp;
+	for (let i = 0; i < own.count; i++) {
+		const pokemon = own.living[i], kind = own.kinds[i], share = own.hp[i] / own.whole[i];
 		x[AT.hp] += share;
 		x[AT.living] += 1;
 		if (share > 0.5) x[AT.healthy] += 1;
 		if (pokemon.item) x[AT.items] += 1;
-		if (pokemon.moveSlots.some(slot => estimates.move(slot.id).flags.heal && estimates.move(slot.id).category === 'Status')) {
-			x[AT.recovery] += 1;
-		}
-		statusFeatures(x, pokemon, active, estimates);
+		if (kind.recovers) x[AT.recovery] += 1;
+		if (pokemon.status) statusFeatures(x, pokemon, pokemon === active, kind);
 		if (pokemon.canTerastallize) x[AT.tera_left] = 1;
 	}
 	const {sideConditions, slotConditions} = side;
-	const turns = name => sideConditions[name] ? sideConditions[name].duration || 1 : 0;
-	x[AT.reflect] = Math.max(turns('reflect'), turns('auroraveil'));
-	x[AT.light_screen] = Math.max(turns('lightscreen'), turns('auroraveil'));
-	x[AT.tailwind] = turns('tailwind');
+	x[AT.reflect] = Math.max(turnsLeft(sideConditions.reflect), turnsLeft(sideConditions.auroraveil));
+	x[AT.light_screen] = Math.max(turnsLeft(sideConditions.lightscreen), turnsLeft(sideConditions.auroraveil));
+	x[AT.tailwind] = turnsLeft(sideConditions.tailwind);
 	if (slotConditions[0] && slotConditions[0].wish) x[AT.wish] = 1;
 	hazardFeatures(x, own, estimates);
 	if (!active) return;
 	const {boosts, volatiles} = active;
-	const moves = active.moveSlots.map(slot => estimates.move(slot.id));
-	const physical = moves.some(move => move.category === 'Physical'), special = moves.some(move => move.category === 'Special');
+	const {physical, special} = own.kinds[0];
 	x[AT.attack_boost] = physical && special ? Math.max(boosts.atk, boosts.spa) : physical ? boosts.atk : special ? boosts.spa : 0;
 	x[AT.defence_boost] = (boosts.def + boosts.spd) / 2;
 	x[AT.speed_boost] = boosts.spe;
@@ -398,19 +476,21 @@ function teamFeatures(x, own, estimates) {
 	if (volatiles.yawn) x[AT.drowsy] = 1;
 }
 
-function statusFeatures(x, pokemon, active, estimates) {
+function turnsLeft(condition) {
+	return condition ? condition.duration || 1 : 0;
+}
+
+function statusFeatures(x, pokemon, isActive, kind) {
 	switch (pokemon.status) {
 	case 'slp': x[AT.asleep] += 1; break;
 	case 'frz': x[AT.frozen] += 1; break;
 	case 'par': x[AT.paralysed] += 1; break;
-	case 'brn': {
+	case 'brn':
 		x[AT.poisoned] += 1;
-		const physical = pokemon.moveSlots.filter(slot => estimates.move(slot.id).category === 'Physical').length;
-		x[AT.burned_attacker] += physical / Math.max(1, pokemon.moveSlots.length);
+		x[AT.burned_attacker] += kind.physical / Math.max(1, kind.slots.length);
 		break;
-	}
 	case 'psn': x[AT.poisoned] += 1; break;
-	case 'tox': x[AT.toxic] += pokemon === active ? 1 + (pokemon.statusState.stage || 0) : 1; break;
+	case 'tox': x[AT.toxic] += isActive ? 1 + (pokemon.statusState.stage || 0) : 1; break;
 	}
 }
 
@@ -430,161 +510,175 @@ function hazardFeatures(x, own, estimates) {
 	}
 }
 
-/** All duels of p1's living Pokémon with p2's, as p1 sees them, row by row. */
-class Duels {
-	constructor(teams, hits) {
-		const [rows, columns] = teams.map(team => team.living.length);
-		this.columns = columns;
-		for (const name of ['toWin', 'toLose', 'first', 'result', 'lead']) this[name] = new Float64Array(rows * columns);
-		for (let i = 0, at = 0; i < rows; i++) {
-			for (let j = 0; j < columns; j++, at++) {
-				let first = order(teams[0].speeds[i], teams[1].speeds[j]);
-				if (hits[0].quick[i][j]) first = hits[1].quick[j][i] ? first : 1;
-				else if (hits[1].quick[j][i]) first = 0;
-				const toWin = this.toWin[at] = hitsNeeded(teams[1].living[j].hp, hits[0].most[i][j]);
-				const toLose = this.toLose[at] = hitsNeeded(teams[0].living[i].hp, hits[1].most[j][i]);
-				this.first[at] = first;
-				this.result[at] = duelResult(toWin, toLose, first);
-				this.lead[at] = duelLead(toWin, toLose, first);
-			}
+/** Fills in how all duels go, as p1 sees them and as p2 does. */
+function duels([own, other], [mine, theirs]) {
+	const rows = own.count, columns = other.count;
+	for (let i = 0, at = 0; i < rows; i++) {
+		for (let j = 0; j < columns; j++, at++) {
+			const turned = j * rows + i;
+			let first = order(own.speeds[i], other.speeds[j]);
+			if (mine.quick[at]) first = theirs.quick[turned] ? first : 1;
+			else if (theirs.quick[turned]) first = 0;
+			const toWin = hitsNeeded(other.hp[j], mine.most[at]), toLose = hitsNeeded(own.hp[i], theirs.most[turned]);
+			mine.toWin[at] = theirs.toLose[turned] = toWin;
+			mine.toLose[at] = theirs.toWin[turned] = toLose;
+			mine.first[at] = first;
+			theirs.first[turned] = 1 - first;
+			theirs.result[turned] = 1 - (mine.result[at] = duelResult(toWin, toLose, first));
+			theirs.lead[turned] = -(mine.lead[at] = duelLead(toWin, toLose, first));
 		}
-	}
-
-	/** The same as seen from one side: its Pokémon `i` against the opponent's `j`. */
-	seen(s, i, j, into) {
-		const at = s ? j * this.columns + i : i * this.columns + j;
-		into.toWin = s ? this.toLose[at] : this.toWin[at];
-		into.toLose = s ? this.toWin[at] : this.toLose[at];
-		into.first = s ? 1 - this.first[at] : this.first[at];
-		into.result = s ? 1 - this.result[at] : this.result[at];
-		into.lead = s ? -this.lead[at] : this.lead[at];
-		return into;
 	}
 }
 
-function pairFeatures(x, s, own, other, hits, all) {
-	const rows = own.living.length, columns = other.living.length, pairs = rows * columns;
-	if (!pairs) return;
-	const best = new Float64Array(columns).fill(-1), pair = {};
-	let beaten = 0;
-	for (let i = 0; i < rows; i++) {
-		const pokemon = own.living[i];
+function pairFeatures(x, own, other, seen) {
+	const rows = own.count, columns = other.count, count = rows * columns;
+	if (!count) return;
+	const best = new Array(columns).fill(-1);
+	let oneHit = 0, twoHits = 0, faster = 0, won = 0, lead = 0, every = 0, bestBeats = 0, hpDamage = 0, beaten = 0;
+	for (let i = 0, at = 0; i < rows; i++) {
 		let wins = 0, damage = 0;
-		for (let j = 0; j < columns; j++) {
-			all.seen(s, i, j, pair);
-			damage += Math.min(1, hits.most[i][j] / other.living[j].maxhp);
-			if (pair.toWin <= 1) x[AT.one_hit] += 1 / pairs;
-			if (pair.toWin <= 2) x[AT.two_hits] += 1 / pairs;
-			x[AT.faster] += pair.first / pairs;
-			x[AT.duel] += pair.result / pairs;
-			x[AT.lead] += pair.lead / pairs;
-			wins += pair.result;
-			if (pair.lead > best[j]) best[j] = pair.lead;
-			if (pair.result > 0.5) beaten |= 1 << j;
+		for (let j = 0; j < columns; j++, at++) {
+			damage += Math.min(1, seen.most[at] / other.whole[j]);
+			if (seen.toWin[at] <= 1) oneHit++;
+			if (seen.toWin[at] <= 2) twoHits++;
+			faster += seen.first[at];
+			wins += seen.result[at];
+			lead += seen.lead[at];
+			if (seen.lead[at] > best[j]) best[j] = seen.lead[at];
+			if (seen.result[at] > 0.5) beaten |= 1 << j;
 		}
-		x[AT.damage] += damage / pairs;
-		x[AT.best_beats] = Math.max(x[AT.best_beats], wins / columns);
-		x[AT.hp_damage] += pokemon.hp / pokemon.maxhp * damage / columns;
+		won += wins;
+		every += damage;
+		bestBeats = Math.max(bestBeats, wins);
+		hpDamage += own.hp[i] / own.whole[i] * damage;
 	}
-	x[AT.worst_lead] = Math.min(...best);
-	for (let j = 0; j < columns; j++) if (beaten & 1 << j) x[AT.beaten] += 1 / columns;
+	x[AT.one_hit] = oneHit / count;
+	x[AT.two_hits] = twoHits / count;
+	x[AT.faster] = faster / count;
+	x[AT.duel] = won / count;
+	x[AT.lead] = lead / count;
+	x[AT.damage] = every / count;
+	x[AT.best_beats] = bestBeats / columns;
+	x[AT.hp_damage] = hpDamage / columns;
+	let worst = 1, beatenBy = 0;
+	for (let j = 0; j < columns; j++) {
+		worst = Math.min(worst, best[j]);
+		if (beaten & 1 << j) beatenBy++;
+	}
+	x[AT.worst_lead] = worst;
+	x[AT.beaten] = beatenBy / columns;
 }
 
-function activeFeatures(x, s, own, other, hits, others, all) {
+function activeFeatures(x, own, other, seen, turned) {
 	if (!own.active) x[AT.sends] = 1;
 	else if (own.active.switchFlag) x[AT.leaves] = 1;
-	if (!own.living.length || !other.living.length) return;
-	const at = own.facing, against = other.facing, pair = {};
+	const rows = own.count, columns = other.count;
+	if (!rows || !columns) return;
+	const against = other.facing;
 	let best = -1, answer = -1, safest = 1;
-	for (let i = 0; i < own.living.length; i++) {
-		all.seen(s, i, against, pair);
-		answer = Math.max(answer, pair.lead);
-		if (i === at) continue;
-		const pokemon = own.living[i], taken = others.most[against][i], left = pokemon.hp - taken;
-		safest = Math.min(safest, taken / pokemon.hp);
-		if (left > 0) best = Math.max(best, duelLead(pair.toWin, hitsNeeded(left, taken), pair.first));
+	for (let i = 0; i < rows; i++) {
+		const at = i * columns + against;
+		answer = Math.max(answer, seen.lead[at]);
+		if (i === own.facing) continue;
+		const taken = turned.most[against * rows + i], left = own.hp[i] - taken;
+		safest = Math.min(safest, taken / own.hp[i]);
+		if (left > 0) best = Math.max(best, duelLead(seen.toWin[at], hitsNeeded(left, taken), seen.first[at]));
 	}
 	x[AT.best_switch] = best;
 	x[AT.safest_switch] = safest;
 	x[AT.best_answer] = answer;
-	const waiting = other.living.length - 1;
-	for (let j = 0; j <= waiting; j++) if (j !== against) x[AT.active_on_bench] += all.seen(s, at, j, pair).lead / waiting;
-	const {result, lead, toWin, first} = all.seen(s, at, against, pair);
-	x[AT.active_damage] = Math.min(1, hits.most[at][against] / other.living[against].hp);
+	const row = own.facing * columns, at = row + against;
+	let onBench = 0;
+	for (let j = 0; j < columns; j++) if (j !== against) onBench += seen.lead[row + j];
+	if (columns > 1) x[AT.active_on_bench] = onBench / (columns - 1);
+	const toWin = seen.toWin[at], first = seen.first[at];
+	x[AT.active_damage] = Math.min(1, seen.most[at] / other.hp[against]);
 	if (toWin <= 1) x[AT.active_one_hit] = 1;
 	if (toWin <= 2) x[AT.active_two_hits] = 1;
 	x[AT.active_first] = first;
 	if (toWin <= 1) x[AT.active_kills_first] = first;
-	x[AT.active_duel] = result;
-	x[AT.active_lead] = lead;
+	x[AT.active_duel] = seen.result[at];
+	x[AT.active_lead] = seen.lead[at];
 }
 
-/** Who comes in where the active Pokémon has fainted: the one with the best lead over whom the other side has there. */
-function sendAnswers(teams, all) {
-	const pair = {}, found = teams.map((own, s) => {
-		if (own.active || !own.living.length || !teams[1 - s].living.length) return own.facing;
-		let best = 0, most = -2;
-		own.living.forEach((_, i) => {
-			const {lead} = all.seen(s, i, 0, pair);
-			if (lead > most) [best, most] = [i, lead];
-		});
-		return best;
-	});
-	found.forEach((at, s) => teams[s].facing = at);
+/** Who of a side without an active Pokémon comes in: the one with the best lead over whom the other side has there. */
+function sendsAnswer(own, other, seen) {
+	if (own.active || !own.count || !other.count) return own.facing;
+	let best = 0;
+	for (let i = 1; i < own.count; i++) if (seen.lead[i * other.count] > seen.lead[best * other.count]) best = i;
+	return best;
+}
+
+/** The one of `living` with the best lead over the opponent's `against`, of those that have anything left; -1 for none. */
+function bestAnswer(own, other, left, leftOther, against, seen, turned) {
+	let best = -1, most = -Infinity;
+	for (let i = 0; i < own.count; i++) {
+		if (left[i] <= 0) continue;
+		const toWin = hitsNeeded(leftOther[against], seen.most[i * other.count + against]);
+		const toLose = hitsNeeded(left[i], turned.most[against * own.count + i]);
+		const lead = duelLead(toWin, toLose, order(own.speeds[i], other.speeds[against]));
+		if (lead > most) {
+			most = lead;
+			best = i;
+		}
+	}
+	return best;
+}
+
+function firstLeft(left) {
+	for (let i = 0; i < left.length; i++) if (left[i] > 0) return i;
+	return -1;
 }
 
 /** Duel after duel until one side has nobody left; what is left of either. */
-function chain(teams, hits, speeds) {
-	const left = teams.map(team => team.living.map(pokemon => pokemon.hp));
-	const on = teams.map(team => team.active ? 0 : -1);
-	// A side without an active Pokémon sends its best answer; where both lack one, to the first that the other has.
-	const answer = (s, against) => {
-		let best = -1, most = -Infinity;
-		for (let i = 0; i < left[s].length; i++) {
-			if (left[s][i] <= 0) continue;
-			const toWin = hitsNeeded(left[1 - s][against], hits[s].most[i][against]);
-			const toLose = hitsNeeded(left[s][i], hits[1 - s].most[against][i]);
-			const lead = duelLead(toWin, toLose, order(speeds[s][i], speeds[1 - s][against]));
-			if (lead > most) [best, most] = [i, lead];
-		}
-		return best;
-	};
+function chain([own, other], [seen, turned]) {
+	const mine = own.hp.slice(), theirs = other.hp.slice();
+	let i = own.active ? 0 : -1, j = other.active ? 0 : -1;
 	for (;;) {
-		const facing = on.map((at, s) => at >= 0 ? at : left[s].findIndex(hp => hp > 0));
-		for (const s of [0, 1]) {
-			if (on[s] < 0) on[s] = facing[1 - s] < 0 ? facing[s] : answer(s, facing[1 - s]);
+		// A side without an active Pokémon sends its best answer; where both lack one, to the first that the other has.
+		const facing = i >= 0 ? i : firstLeft(mine), facingOther = j >= 0 ? j : firstLeft(theirs);
+		if (i < 0) i = facingOther < 0 ? facing : bestAnswer(own, other, mine, theirs, facingOther, seen, turned);
+		if (j < 0) j = facing < 0 ? facingOther : bestAnswer(other, own, theirs, mine, facing, turned, seen);
+		if (i < 0 || j < 0) break;
+		const toWin = hitsNeeded(theirs[j], seen.most[i * other.count + j]);
+		const toLose = hitsNeeded(mine[i], turned.most[j * own.count + i]);
+		const first = order(own.speeds[i], other.speeds[j]);
+		const won = toWin + (1 - first) / 2, lost = toLose + first / 2;
+		if (won === lost) mine[i] = theirs[j] = 0;
+		if (won < lost) {
+			theirs[j] = 0;
+			mine[i] *= Math.max(0.05, 1 - won / toLose);
+		} else if (won > lost) {
+			mine[i] = 0;
+			theirs[j] *= Math.max(0.05, 1 - lost / toWin);
 		}
-		if (on[0] < 0 || on[1] < 0) break;
-		const [i, j] = on;
-		const mine = hitsNeeded(left[1][j], hits[0].most[i][j]), theirs = hitsNeeded(left[0][i], hits[1].most[j][i]);
-		const first = order(speeds[0][i], speeds[1][j]);
-		const after = Math.min(mine + (1 - first) / 2, theirs + first / 2);
-		if (mine + (1 - first) / 2 === theirs + first / 2) {
-			left[0][i] = left[1][j] = 0;
-		} else if (after === mine + (1 - first) / 2) {
-			left[1][j] = 0;
-			left[0][i] *= Math.max(0.05, 1 - after / theirs);
-		} else {
-			left[0][i] = 0;
-			left[1][j] *= Math.max(0.05, 1 - after / mine);
-		}
-		for (const s of [0, 1]) if (left[s][on[s]] <= 0) on[s] = -1;
+		if (mine[i] <= 0) i = -1;
+		if (theirs[j] <= 0) j = -1;
 	}
-	return teams.map((team, s) => team.living.reduce((sum, pokemon, i) => sum + left[s][i] / pokemon.maxhp, 0));
+	return [leftOver(own, mine), leftOver(other, theirs)];
+}
+
+function leftOver(team, left) {
+	let sum = 0;
+	for (let i = 0; i < team.count; i++) sum += left[i] / team.whole[i];
+	return sum;
 }
 
 /** The features of both sides, each an array in the order of NAMES. */
 function features(battle, estimates) {
-	const teams = battle.sides.map(side => new Team(battle, side, estimates));
-	const hits = [bestHits(battle, teams[0], teams[1], estimates), bestHits(battle, teams[1], teams[0], estimates)];
-	const found = teams.map(() => new Float64Array(NAMES.length));
-	const left = chain(teams, hits, teams.map(team => team.speeds)), all = new Duels(teams, hits);
-	sendAnswers(teams, all);
-	for (const s of [0, 1]) {
+	const one = new Team(battle, battle.sides[0], estimates), two = new Team(battle, battle.sides[1], estimates);
+	const teams = [one, two], seen = roomFor(one.count * two.count);
+	bestHits(battle, one, two, seen[0], estimates);
+	bestHits(battle, two, one, seen[1], estimates);
+	duels(teams, seen);
+	const left = chain(teams, seen), facing = [sendsAnswer(one, two, seen[0]), sendsAnswer(two, one, seen[1])];
+	[one.facing, two.facing] = facing;
+	const found = [new Float64Array(NAMES.length), new Float64Array(NAMES.length)];
+	for (let s = 0; s < 2; s++) {
 		const x = found[s], own = teams[s], other = teams[1 - s];
 		teamFeatures(x, own, estimates);
-		pairFeatures(x, s, own, other, hits[s], all);
-		activeFeatures(x, s, own, other, hits[s], hits[1 - s], all);
+		pairFeatures(x, own, other, seen[s]);
+		activeFeatures(x, own, other, seen[s], seen[1 - s]);
 		x[AT.chain] = left[s];
 		if (left[s] > left[1 - s]) x[AT.chain_wins] = 1;
 	}

@@ -53,13 +53,15 @@ function outcome(battle) {
 	return battle.winner === names[0] ? 1 : battle.winner === names[1] ? 0 : 0.5;
 }
 
-/** Plays each step on copies with other dice; `worth` says what a position is worth to the caller. */
-function branching(command, battle, step, worth) {
+/** Plays a step on copies with other dice; `worth` says what a position is worth to the caller. */
+function branching(command, battle, step, worth, Thrown = Dice) {
 	const found = [];
 	for (let copy = 0; copy < command.copies; copy++) {
-		const branch = branchOf(battle, new Dice(`${command.dice}/${step}/${copy}`));
+		const dice = new Thrown(`${command.dice}/${step}/${copy}`), branch = branchOf(battle, dice);
 		branch.commitChoices();
 		found.push(worth(branch));
+		// Without a throw, as after most forced switches, all copies go the same way.
+		if (!dice.thrown) return new Array(command.copies).fill(found[0]);
 	}
 	return found;
 }
@@ -86,14 +88,17 @@ function positions(Battle, Dex, command) {
 	return {features: NAMES, outcome: walk(Battle, Dex, command, before, after), first, steps};
 }
 
-/** The value of the first position, and for each step its turn, who chose, the value after it, and its luck. */
-function review(Battle, Dex, command) {
+/**
+ * The value of the first position, and for each step its turn, who chose, the value after it, and its luck. `Thrown` are
+ * the copies' dice: any but `Dice` are there to show what goes wrong with them.
+ */
+function review(Battle, Dex, command, Thrown) {
 	checkCopies(command);
 	const value = new Value(command.value), steps = [];
 	let estimates, first = null, step = null;
 	const worth = battle => outcome(battle) ?? value.of(features(battle, estimates));
 	const before = battle => {
-		const found = branching(command, battle, steps.length, worth);
+		const found = branching(command, battle, steps.length, worth, Thrown);
 		const chose = SEATS.filter((seat, s) => battle.sides[s].choice.actions.length);
 		step = {turn: battle.turn, chose, expected: found.reduce((sum, each) => sum + each, 0) / found.length};
 	};

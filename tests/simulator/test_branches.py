@@ -36,7 +36,7 @@ CARD = ValueCard(
 def test_a_copy_prints_the_same_log_to_the_end(format: str) -> None:
     benchmark = ROOT / "benchmarks" / "branches.js"
     done = subprocess.run(
-        [str(find_node(None)), str(benchmark), "1", "7", format], capture_output=True, text=True, check=True
+        [str(find_node(None)), str(benchmark), "1", "17", format], capture_output=True, text=True, check=True
     )
 
     found = json.loads(done.stdout)
@@ -89,6 +89,47 @@ async def test_a_review_is_the_same_every_time_and_other_dice_find_other_luck(in
     assert [step["value"] for step in first["steps"]] == [step["value"] for step in others["steps"]]
     assert [step["luck"] for step in first["steps"]] != [step["luck"] for step in others["steps"]]
     assert first["steps"][-1]["value"] == first["outcome"]
+
+
+REUSED_DICE = """
+const [simulator] = process.argv.slice(1);
+const {Battle, Dex, PRNG} = require(`${simulator}/node_modules/pokemon-showdown`);
+const {NAMES} = require(`${simulator}/position.js`);
+const {review} = require(`${simulator}/review.js`);
+// Once a Pokémon that hits in 30 of 100 has hit, it has won. Every other position is worth a half.
+const team = (species, move) => [{species, moves: [move], level: 100, ability: 'No Ability', gender: 'F'}];
+const zeros = NAMES.map(() => 0), value = {features: NAMES, weights: zeros, scales: NAMES.map(() => 1), hidden: []};
+const mean = {ours: 0, reused: 0};
+for (let battle = 0; battle < 100; battle++) {
+	const seed = `sodium,${battle.toString(16).padStart(32, '0')}`;
+	const inputs = [
+		['player', 'p1', {name: 'one', team: team('Articuno', 'sheercold')}],
+		['player', 'p2', {name: 'two', team: team('Magikarp', 'splash')}],
+	];
+	const real = new Battle({formatid: 'gen9customgame', seed});
+	for (const [, seat, options] of inputs) real.setPlayer(seat, options);
+	while (!real.ended) {
+		for (const seat of ['p1', 'p2']) {
+			inputs.push(['choose', seat, real.requestState === 'teampreview' ? 'team 1' : 'move 1']);
+			real.choose(seat, inputs.at(-1)[2]);
+		}
+	}
+	const command = {start: {formatid: 'gen9customgame', seed}, inputs, value, copies: 1, dice: `fair/${battle}`};
+	const luck = dice => review(Battle, Dex, command, dice).steps.reduce((sum, step) => sum + step.luck, 0) / 100;
+	mean.ours += luck();
+	mean.reused += luck(class { constructor() { return new PRNG(seed).rng; } });
+}
+console.log(JSON.stringify(mean));
+"""
+
+
+def test_other_dice_give_no_luck_on_average_and_the_real_ones_thrown_again_do() -> None:
+    """A battle that still goes on has missed at first, so with its first dice every copy misses."""
+    command = [str(find_node(None)), "-e", REUSED_DICE, str(ROOT / "shared/simulator")]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert abs(found["ours"]) < 0.1
+    assert found["reused"] > 0.25
 
 
 async def test_what_p2_sees_is_one_less_what_p1_sees(input_log: Sequence[str]) -> None:
