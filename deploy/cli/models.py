@@ -41,6 +41,9 @@ def policies(
     out.print("options of policies that ask a model, as in mistral:mistral-small-latest?contract=v1&asks=3:")
     for name, option in OPTIONS.items():
         out.print(f"  {name:<12} {escape(option.meaning)}")
+    out.print("options of search, as in search?worlds=4:")
+    for name, meaning in KINDS["search"].options.items():
+        out.print(f"  {name:<12} {escape(meaning)}")
     for name, policy in read_policies(file).items():
         out.print(f"{escape(name):<12} {escape(policy)}")
     out.print(f"formats: {', '.join(FORMATS)}")

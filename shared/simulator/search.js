@@ -2,13 +2,11 @@
  * Looks one turn ahead: the value of each pair of own and opposing actions, in several worlds.
  *
  * Every world is a full position in keeping with what one player knows (worlds.js). A pair is played on in copies, each
- * with other dice, up to the next choice, and valued by the model. No two copies meet the same dice: an action that may
- * miss must not miss in all of its pairs at once. How many copies may be played is counted, not timed: the same question has the same
+ * with other dice, up to the next choice, and valued by the model. How many copies may be played is counted, not timed: the same question has the same
  * answer everywhere.
  */
 'use strict';
 
-const {check} = require('./again.js');
 const {Dice, branchOf} = require('./branch.js');
 const {Estimates, features} = require('./position.js');
 const {Value} = require('./value.js');
@@ -18,10 +16,30 @@ const MOST_WORLDS = 16;
 const MOST_DICE = 16;
 const MOST_COPIES = 100000;
 /** Own actions that are looked at twice, without the terastallized ones. */
-const MOST_ROWS = 5;
+const MOST_ROWS = 4;
 const TERA = ' terastallize';
 const WAIT = 'wait';
 const draws = new Map();
+
+/**
+ * What the opponent's Pokémon throws is the same whatever the own side does, so that own actions are compared under the
+ * same luck; what the own one throws is different in every pair, so that a move that may miss does not miss in all of them.
+ */
+class TwoHands {
+	constructor(own, foe) {
+		[this.own, this.foe] = [new Dice(own), new Dice(foe)];
+		this.battle = null;
+	}
+
+	next() {
+		const {activePokemon} = this.battle;
+		return (activePokemon && activePokemon.side.n === 0 ? this.own : this.foe).next();
+	}
+
+	getSeed() {
+		return this.own.getSeed();
+	}
+}
 
 /** One world as a game of two: rows are the own actions as asked for, columns the opponent's, as it has them there. */
 class Game {
@@ -48,10 +66,10 @@ class Game {
 
 	play(row, column, die) {
 		const [own, foe] = this.battle.sides;
-		for (const side of this.battle.sides) side.clearChoice();
-		check(own.choose(row), `an action that cannot be taken: ${row}: ${own.choice.error}`);
-		if (column !== WAIT) check(foe.choose(column), `an action that cannot be taken: ${column}`);
-		const branch = branchOf(this.battle, new Dice(`${this.dice}/${row}/${column}/${die}`));
+		check(can(own, row), `${row} cannot be chosen`);
+		if (column !== WAIT) check(can(foe, column), `${column} cannot be chosen`);
+		const dice = new TwoHands(`${this.dice}/${row}/${column}/${die}`, `${this.dice}/${column}/${die}`);
+		const branch = dice.battle = branchOf(this.battle, dice);
 		branch.commitChoices();
 		this.played += 1;
 		if (branch.ended) return branch.winner === 'own' ? 1 : branch.winner === 'foe' ? 0 : 0.5;
@@ -59,7 +77,23 @@ class Game {
 	}
 }
 
+function check(holds, what) {
+	if (!holds) throw new Error(`${what}, so nothing is searched`);
+}
+
+function can(side, choice) {
+	side.clearChoice();
+	return side.choose(choice);
+}
+
+/** What the opponent may do there, as it knows it. */
 function theirActions(battle) {
+	const found = listed(battle);
+	for (const kind of Object.keys(found)) found[kind] = found[kind].filter(name => name === WAIT || can(battle.sides[1], name));
+	return found;
+}
+
+function listed(battle) {
 	const side = battle.sides[1], request = side.activeRequest;
 	if (!request || request.wait) return {moves: [WAIT], tera: [], switches: []};
 	const bench = side.pokemon.map((pokemon, at) => [pokemon, at + 1]).filter(([pokemon]) => !pokemon.isActive && pokemon.hp > 0);
@@ -118,18 +152,15 @@ function explore(games, {rows, dice, copies, mid_turn: midTurn}) {
  */
 function search(Battle, Dex, Teams, command) {
 	const {known, value, worlds, dice, copies, text} = command;
-	check(Number.isInteger(worlds) && worlds >= 1 && worlds <= MOST_WORLDS, 'an odd number of worlds');
-	check(Number.isInteger(dice) && dice >= 1 && dice <= MOST_DICE, 'an odd number of dice');
-	check(Number.isInteger(copies) && copies >= 1 && copies <= MOST_COPIES, 'an odd number of copies');
+	check(Number.isInteger(worlds) && worlds >= 1 && worlds <= MOST_WORLDS, 'an odd number of worlds is asked for');
+	check(Number.isInteger(dice) && dice >= 1 && dice <= MOST_DICE, 'an odd number of dice is asked for');
+	check(Number.isInteger(copies) && copies >= 1 && copies <= MOST_COPIES, 'an odd number of copies is asked for');
 	if (!draws.has(known.format)) draws.set(known.format, new Draws(Teams, Dex, known.format));
 	const model = new Value(value), games = [], missing = [];
 	for (let at = 0; at < worlds; at++) {
 		const game = attempt(() => {
 			const game = new Game(world(Battle, draws.get(known.format), known, `${text}/${at}`), model, `${text}/${at}`);
-			for (const row of command.rows) {
-				game.battle.sides[0].clearChoice();
-				check(game.battle.sides[0].choose(row), `an action that cannot be taken: ${row}`);
-			}
+			for (const row of command.rows) check(can(game.battle.sides[0], row), `${row} cannot be chosen`);
 			return game;
 		}, missing);
 		if (game) games.push(game);
