@@ -17,6 +17,8 @@ const MOST_DICE = 16;
 const MOST_COPIES = 100000;
 /** Own actions that are looked at twice, without the terastallized ones. */
 const MOST_ROWS = 4;
+/** In the middle of one turn. */
+const MOST_SWITCHES = 4;
 const TERA = ' terastallize';
 const WAIT = 'wait';
 const draws = new Map();
@@ -51,6 +53,7 @@ class Game {
 		this.found = new Map();
 		this.columns = theirActions(battle);
 		this.columns.first = this.columns.moves.length ? this.columns.moves : this.columns.switches;
+		check(this.columns.first.length, 'the opponent can choose nothing');
 		this.chosen = [];
 		this.played = 0;
 	}
@@ -71,9 +74,31 @@ class Game {
 		const dice = new TwoHands(`${this.dice}/${row}/${column}/${die}`, `${this.dice}/${column}/${die}`);
 		const branch = dice.battle = branchOf(this.battle, dice);
 		branch.commitChoices();
+		this.finishTurn(branch);
 		this.played += 1;
 		if (branch.ended) return branch.winner === 'own' ? 1 : branch.winner === 'foe' ? 0 : 0.5;
 		return this.value.of(features(branch, this.estimates));
+	}
+
+	/** Whoever leaves in the middle of a turn is replaced by whom the damage speaks for, so that the other side acts, too. */
+	finishTurn(branch) {
+		for (let times = 0; branch.requestState === 'switch' && branch.queue.list.length && times < MOST_SWITCHES; times++) {
+			for (const side of branch.sides) {
+				const leaves = side.active[0].switchFlag;
+				side.activeRequest = leaves ? {forceSwitch: [true]} : {wait: true};
+				side.clearChoice();
+				if (leaves && !side.choose(`switch ${this.answerOf(side)}`)) return;
+			}
+			branch.commitChoices();
+		}
+	}
+
+	answerOf(side) {
+		const against = side.foe.active[0], most = (one, other) => Math.max(0, ...this.estimates.hits(
+			one, this.estimates.identity(one), other, this.estimates.identity(other)).map(hit => hit.damage)) / Math.max(1, other.hp);
+		const lead = pokemon => pokemon.hp > 0 ? Math.min(1, most(pokemon, against)) - Math.min(1, most(against, pokemon)) : -2;
+		const bench = side.pokemon.map((pokemon, at) => [pokemon.isActive ? -3 : lead(pokemon), at + 1]);
+		return bench.sort(([one], [other]) => other - one)[0][1];
 	}
 }
 

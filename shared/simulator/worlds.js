@@ -336,7 +336,8 @@ function ask(battle, known) {
 	battle.midTurn = true;
 	if (known.residual) battle.queue.addChoice({choice: 'residual'});
 	own.switchFlag = true;
-	if (foe.fainted) foe.switchFlag = true;
+	// Of one who fainted in the middle of a turn, the replacement comes at its end.
+	if (foe.fainted && own.fainted) foe.switchFlag = true;
 	battle.makeRequest('switch');
 }
 

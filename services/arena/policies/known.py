@@ -113,13 +113,13 @@ def known(view: View) -> dict[str, Any]:
     owns = [pokemon for pokemon in (state.own.active, *state.own.bench) if pokemon is not None]
     listed = request["side"]["pokemon"]
     forced = state.asked == "switch"
-    has_own = bool(owns and owns[0].hp_percent)
+    has_own, has_foe = (bool(side.active and side.active.hp_percent) for side in (state.own, state.foe))
     return {
         "format": view.tracker.format_id,
         "turn": max(1, state.turn),
         "asked": state.asked,
         # The own Pokémon leaves before the opponent has had its part of the turn.
-        "mid_turn": forced and has_own and not course.ended and foe_seat not in course.acted,
+        "mid_turn": forced and has_own and has_foe and not course.ended and foe_seat not in course.acted,
         "residual": forced and has_own and not course.ended,
         "own": {
             "pokemon": [_own(entry, pokemon, course, request) for entry, pokemon in zip(listed, owns, strict=False)],
