@@ -139,4 +139,5 @@ def solve(
 def _calmed(game: "NDArray[Any]") -> "NDArray[Any]":
     """The game with what is peculiar to each pair made smaller."""
     sums = game.mean(axis=1, keepdims=True) + game.mean(axis=0, keepdims=True) - game.mean()
-    return sums + _PECULIAR * (game - sums)
+    calmed: NDArray[Any] = sums + _PECULIAR * (game - sums)
+    return calmed
