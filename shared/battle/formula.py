@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.battle.blow import ONE, Blow, boosted, is_grounded, power_of
+from shared.battle.blow import ONE, RAIN, SUN, Blow, boosted, is_grounded, power_of
 from shared.battle.modifiers import (
     attack_modifiers,
     defense_modifiers,
     final_modifiers,
     modified,
     power_modifiers,
-    weather_modifier,
 )
 from shared.battle.pokedex import Mechanics
 
@@ -132,7 +131,7 @@ def _rolls(blow: Blow, mechanics: Mechanics) -> tuple[int, int]:
     if blow.dex.generation < 5 and blow.move in ("explosion", "selfdestruct"):
         defense = max(1, defense // 2)
     base = (2 * user.pokemon.level // 5 + 2) * power * max(1, attack) // defense // 50 + 2
-    base = modified(base, (weather_modifier(blow),))
+    base = modified(base, (_weather_modifier(blow),))
     if blow.is_critical:
         base = base * 3 // 2 if blow.dex.generation > 5 else base * 2
     same_type = _same_type_bonus(blow)
@@ -179,3 +178,12 @@ def _same_type_bonus(blow: Blow) -> int:
         return 6144 if changes else ONE
     adapted = blow.ability == "adaptability" and (not user.terastallized or blow.type == user.tera_type)
     return 8192 if adapted else 6144
+
+
+def _weather_modifier(blow: Blow) -> int:
+    """Of the damage before the roll."""
+    if blow.around.weather in SUN and blow.type in ("Fire", "Water"):
+        return 6144 if blow.type == "Fire" or blow.move == "hydrosteam" else 2048
+    if blow.around.weather in RAIN and blow.type in ("Fire", "Water"):
+        return 6144 if blow.type == "Water" else 2048
+    return ONE

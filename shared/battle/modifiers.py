@@ -6,7 +6,7 @@ sim/battle-actions.ts of pokemon-showdown, MIT licence).
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from shared.battle.blow import ONE, RAIN, SNOW, SUN, Blow
+from shared.battle.blow import ONE, SNOW, SUN, Blow, Fighter
 
 _TYPE_ITEMS: Mapping[str, str] = {
     item: type_name
@@ -65,6 +65,10 @@ _KEEPS_ITS_ITEM: Mapping[str, str] = {
 _When = Callable[[Blow], bool]
 
 
+def _soul_dew_of_old(blow: Blow, holder: Fighter) -> bool:
+    return blow.dex.generation < 7 and holder.pokemon.species.startswith("Lati")
+
+
 def _trait(name: str) -> _When:
     return lambda blow: name in blow.traits
 
@@ -119,6 +123,7 @@ _ATTACK_BY_ITEM: Mapping[str, tuple[int, _When]] = {
     "choiceband": (6144, lambda blow: blow.is_physical),
     "choicespecs": (6144, lambda blow: not blow.is_physical),
     "deepseatooth": (8192, lambda blow: not blow.is_physical and blow.user.pokemon.species == "Clamperl"),
+    "souldew": (6144, lambda blow: _soul_dew_of_old(blow, blow.user) and not blow.is_physical),
     "lightball": (8192, lambda blow: blow.user.pokemon.species.startswith("Pikachu")),
     "thickclub": (
         8192,
@@ -133,6 +138,7 @@ _DEFENSE_BY_ABILITY: Mapping[str, tuple[int, _When]] = {
 _DEFENSE_BY_ITEM: Mapping[str, tuple[int, _When]] = {
     "assaultvest": (6144, lambda blow: not blow.hits_defense),
     "deepseascale": (8192, lambda blow: not blow.hits_defense and blow.target.pokemon.species == "Clamperl"),
+    "souldew": (6144, lambda blow: _soul_dew_of_old(blow, blow.target) and not blow.hits_defense),
     "eviolite": (6144, lambda blow: blow.target.evolves),
     "metalpowder": (
         8192,
@@ -213,7 +219,7 @@ def _power_of_moves(blow: Blow) -> Iterator[int]:
 
 def _power_of_items(blow: Blow, species: str) -> Iterator[int]:
     item = blow.item or ""
-    orb = _ORBS.get(item)
+    orb = _ORBS.get(item) if item != "souldew" or blow.dex.generation > 6 else None
     if _TYPE_ITEMS.get(item) == blow.type:
         yield 4915 if blow.dex.generation > 3 else 4506
     elif item == f"{blow.type.lower()}gem":
@@ -257,15 +263,6 @@ def defense_modifiers(blow: Blow) -> Iterator[int]:
         yield 3072
     yield from _of(_DEFENSE_BY_ABILITY, blow.target_ability, blow)
     yield from _of(_DEFENSE_BY_ITEM, blow.target_item, blow)
-
-
-def weather_modifier(blow: Blow) -> int:
-    """Of the damage before the roll."""
-    if blow.around.weather in SUN and blow.type in ("Fire", "Water"):
-        return 6144 if blow.type == "Fire" or blow.move == "hydrosteam" else 2048
-    if blow.around.weather in RAIN and blow.type in ("Fire", "Water"):
-        return 6144 if blow.type == "Water" else 2048
-    return ONE
 
 
 def final_modifiers(blow: Blow) -> Iterator[int]:

@@ -44,12 +44,22 @@ class Attack:
     """By all that is so."""
     known: Damage | None
     """By what the attacker knew."""
+    hidden: str
+    """What it did not know of the target."""
+
+    @property
+    def kind(self) -> str:
+        """Why the range may not hold, or `plain`."""
+        if "dynamax" in self.user.effects:
+            return "Max Move"
+        if self.move == "Hidden Power":
+            return "of a type that no log tells"
+        return "critical" if self.critical else "several hits" if self.hits > 1 else "plain"
 
     @property
     def is_plain(self) -> bool:
-        """Whether it hit once, without a critical hit, and was neither a Max Move nor of a type that no log tells."""
-        of_its_own = self.move != "Hidden Power" and not self.user.effects.count("dynamax")
-        return not self.critical and self.hits == 1 and of_its_own
+        """Whether it hit once, without a critical hit, and was of a known type."""
+        return self.kind == "plain"
 
     def within(self, damage: Damage | None) -> bool:
         """Whether that is in the range of rolls."""
@@ -156,7 +166,9 @@ class _Watcher:
         user, screens = fighter(self._dex, own[0], own[1], foe[0]), seen.conditions
         truth = calculator.damage(move, user, fighter(self._dex, foe[0], foe[1], own[0]), screens)
         known = calculator.damage(move, user, fighter(self._dex, seen.active, seen, own[0]), screens)
-        yield Attack(move, taken, hp, critical, hits, own[0], foe[0], truth, known)
+        unknown = [what for what in ("item", "ability") if getattr(seen.active, what) != getattr(foe[0], what)]
+        hidden = " and ".join(unknown) or "stats"
+        yield Attack(move, taken, hp, critical, hits, own[0], foe[0], truth, known, hidden)
 
     def field(self) -> tuple[str | None, Mapping[str, int]]:
         tracker = self.trackers["p1"]
@@ -193,26 +205,20 @@ def main() -> None:
     battles = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     format_id = sys.argv[2] if len(sys.argv) > 2 else "gen9randombattle"
     found = attacks(format_id, battles)
+    for kind, count in Counter(attack.kind for attack in found).most_common():
+        some = [attack for attack in found if attack.kind == kind]
+        truth = sum(attack.within(attack.truth) for attack in some) / count
+        known = sum(attack.within(attack.known) for attack in some) / count
+        print(f"{kind}: {count:,}, in range by the truth {truth:.2%}, by what the attacker knew {known:.2%}")
     plain = [attack for attack in found if attack.is_plain]
-    print(f"{len(found)} attacks, {len(plain)} plain")
-    for name, some in (
-        ("plain", plain),
-        ("critical", [attack for attack in found if attack.critical and attack.hits == 1]),
-        ("several hits", [attack for attack in found if attack.hits > 1 and not attack.critical]),
-    ):
-        if some:
-            truth = sum(attack.within(attack.truth) for attack in some) / len(some)
-            known = sum(attack.within(attack.known) for attack in some) / len(some)
-            print(f"{name}: {len(some)}, in range by the truth {truth:.2%}, by what the attacker knew {known:.2%}")
     wrong = [attack for attack in plain if not attack.within(attack.truth)]
-    print(Counter(attack.move for attack in wrong).most_common(30))
-    for attack in wrong[:60]:
-        print(
-            attack.move, attack.taken, "of", attack.hp, attack.truth, "|", attack.user.species, attack.user.ability,
-            attack.user.item, attack.user.types, dict(attack.user.boosts), attack.user.effects, attack.user.status, "|",
-            attack.target.species, attack.target.ability, attack.target.item, attack.target.types,
-            dict(attack.target.boosts), attack.target.effects,
-        )  # fmt: skip
+    print("plain, and out of range by the truth:")
+    for move, count in Counter(attack.move for attack in wrong).most_common():
+        off = [f"{one.taken} of {one.hp}, not {one.truth and (one.truth.least, one.truth.most)}" for one in wrong]
+        print(f"  {move}: {count}, as {off[[one.move for one in wrong].index(move)]}")
+    print("plain, and out of range for what the attacker did not know of the target:")
+    missed = Counter(attack.hidden for attack in plain if attack not in wrong and not attack.within(attack.known))
+    print("".join(f"  {hidden}: {count}\n" for hidden, count in missed.most_common()))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,14 @@ def test_the_plain_rule_takes_most_power_times_effectiveness() -> None:
     assert most_power(row("move Knock Off", LEGAL)) == "move Liquidation"
 
 
+def test_by_v3_the_plain_rule_takes_most_damage() -> None:
+    prompt = "Choose:\ndark hits 30 first: move Knock Off\ntera water hits 100 KO first: move Liquidation tera"
+    told = row("move Knock Off", LEGAL, prompt=prompt).model_copy(update={"contract": "v3"})
+
+    assert most_power(told) == "move Liquidation tera"
+    assert set(yardsticks([told])) == {"a uniform guess", "most damage"}
+
+
 def test_where_no_move_is_offered_the_rule_takes_the_first_switch() -> None:
     offered = ("switch Reuniclus", "switch Mudsdale")
 
