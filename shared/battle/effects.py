@@ -184,8 +184,9 @@ def _break_guards(memory: Memory, line: Line, *_: Remembered) -> None:
 
 
 def _turn_ends(memory: Memory, _: Line) -> None:
-    for seat in SEATS:
-        _break_guards(memory, ["", "upkeep", seat])
+    for conditions in memory.conditions.values():
+        for guard in _GUARDS:
+            conditions.pop(guard, None)
     for name in memory.active.values():
         effects = memory.pokemon[name].effects
         for effect, left in list(effects.items()):

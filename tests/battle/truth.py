@@ -165,6 +165,7 @@ class _Look:
             ("effects", _seen(shown.effects), _effects(real)),
             ("terastallized", (shown.terastallized and shown.tera_type) or "", real["terastallized"]),
         ]
+        # A log gives one in disguise the level of whom it looks like.
         if own or not real["illusion"]:
             facts.append(("level", shown.level, real["level"]))
         if not (own is False and (real["illusion"] or seat in self.disguised)):
@@ -203,26 +204,14 @@ class _Look:
             if refused is not True and not str(refused).startswith("[Unavailable choice]"):
                 yield Difference("offered", asks, refused, *self._where())
         offered = {order(action, {"teamPreview": self.state.asked == "lead"}) for action in self.state.legal}
-        # Of one that is locked into a move the simulator reads no more than that, and no words of other generations.
+        # Of one that is locked into a move, or is dynamaxed, the simulator reads no more than the move.
         locked = sum(asks.startswith("move") for asks in offered) == 1
         own = self.state.own.active
-        words = (
-            () if locked or (own is not None and "dynamax" in own.effects) else _GIMMICKS.get(self.state.generation, ())
-        )
-        answers = {asks: answer for asks, answer in answers.items() if asks.count(" ") < 2 or asks.split()[2] in words}
-        if locked:
-            answers = {asks: answer for asks, answer in answers.items() if not asks.startswith("move")}
+        plain = locked or (own is not None and "dynamax" in own.effects)
         for asks, answer in answers.items():
-            if answer is True and asks not in offered:
+            unread = (locked and asks.startswith("move")) or (plain and asks.count(" ") > 1)
+            if answer is True and not unread and asks not in offered:
                 yield Difference("not offered", asks, True, *self._where())
-
-
-_GIMMICKS: Mapping[int, tuple[str, ...]] = {
-    6: ("mega", "megax", "megay"),
-    7: ("mega", "megax", "megay", "ultra", "zmove"),
-    8: ("dynamax",),
-    9: ("mega", "megax", "megay", "terastallize"),
-}
 
 
 def _seen(effects: Iterable[str]) -> set[str]:

@@ -10,7 +10,11 @@ const path = require('path');
 const real = require(path.resolve(__dirname, '../../../shared/simulator/node_modules/pokemon-showdown'));
 const {Dex, PRNG} = real;
 
-const GIMMICKS = ['', ' terastallize', ' mega', ' megax', ' megay', ' ultra', ' zmove', ' dynamax'];
+/** What may stand behind a move, by generation. */
+const GIMMICKS = {
+	6: [' mega', ' megax', ' megay'], 7: [' mega', ' megax', ' megay', ' ultra', ' zmove'], 8: [' dynamax'],
+	9: [' mega', ' megax', ' megay', ' terastallize'],
+};
 
 class Battle extends real.Battle {
 	setPlayer(seat, options) {
@@ -43,7 +47,9 @@ class Battle extends real.Battle {
 		if (!request || request.wait) return null;
 		const slots = side.pokemon.map((_, index) => index + 1);
 		const orders = request.teamPreview ? slots.map(slot => `team ${slot}`) : slots.map(slot => `switch ${slot}`);
-		if (request.active) for (const slot of [1, 2, 3, 4]) orders.push(...GIMMICKS.map(gimmick => `move ${slot}${gimmick}`));
+		if (request.active) for (const slot of [1, 2, 3, 4]) {
+			orders.push(...['', ...GIMMICKS[this.gen] || []].map(gimmick => `move ${slot}${gimmick}`));
+		}
 		const {send} = this;
 		const kept = JSON.stringify(request);
 		const flags = side.pokemon.map(({maybeDisabled, maybeLocked, switchFlag}) => ({maybeDisabled, maybeLocked, switchFlag}));
