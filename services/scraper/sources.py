@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from services.scraper.own_battles import read_record, read_run, replay_of
 from services.scraper.replay import (
     CUSTOM,
     MAX_ID_CHARACTERS,
@@ -28,9 +29,6 @@ from services.scraper.replay import (
     format_of,
     id_of,
     lines_of,
-    read_record,
-    read_run,
-    replay_of,
     whole,
 )
 from services.scraper.scrapes import StoredReplays
