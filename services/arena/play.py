@@ -297,10 +297,10 @@ async def _named(
                 raise type(error)(error.message, field=seat) from error
             if first is not None:
                 tell(f"{one_line(policy.spec.text, 120)}: {first.told(policy.price, battles, request.concurrency)}")
-    return lambda index: policies, _teachers(request, closing)
+    return lambda index: policies, teachers_of(request, closing)
 
 
-def _teachers(request: MatchupRequest, closing: AsyncExitStack) -> Teachers:
+def teachers_of(request: MatchupRequest, closing: AsyncExitStack) -> Teachers:
     """Who advises: the request's teacher, but no policy that is the same and says itself what it thinks."""
     if request.teacher is None:
         return {}

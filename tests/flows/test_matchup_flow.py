@@ -41,6 +41,11 @@ def random_battles(battles: int, *, seed: int = 1, concurrency: int = 8, move_de
     )
 
 
+TAUGHT = NewMatchup(
+    p1="max-damage", p2="max-damage", battles=2, seed=1, concurrency=1, teacher="search?worlds=1&dice=1&time=0.05"
+)
+
+
 def store_in(folder: Path) -> Store:
     return Store(str(folder / "store"))
 
@@ -149,19 +154,28 @@ def test_a_forbidden_team_fails_the_matchup_with_the_simulators_reasons(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "body"),
+    [
+        pytest.param(signal.SIGKILL, TAUGHT, id="killed while it is taught"),
+        pytest.param(signal.SIGTERM, random_battles(8, concurrency=1, move_delay=SLOWLY), id="told to stop"),
+    ],
+)
 def test_a_worker_ended_in_mid_shard_loses_nothing_but_the_battles_in_play(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, body: NewMatchup
 ) -> None:
     with make_stack(tmp_path, worker_grace_seconds=0.2) as stack, stack.client() as client:
-        asked = client.ask(MATCHUPS, random_battles(8, concurrency=1, move_delay=SLOWLY))
+        asked = client.ask(MATCHUPS, body)
         await_recorded(client, asked.id, 1)
         victim, family = worker_in_play(client)
         before = written_at(tmp_path, asked.id)
         os.kill(victim, number)
         eventually(lambda: not alive(family))
         ended = client.wait(MATCHUPS, asked.id)
-    all_played_once(tmp_path, ended)
+    decisions = [each for battle in all_played_once(tmp_path, ended) for each in battle.decisions]
+    advised = [len(each.advice) for each in decisions if each.legal_actions > 1]
+    wanted = [each.legal_actions if body.teacher else 0 for each in decisions if each.legal_actions > 1]
+    assert advised == wanted, "every choice is advised, and once"
     assert written_at(tmp_path, asked.id) | before == written_at(tmp_path, asked.id), "what was recorded stayed"
 
 

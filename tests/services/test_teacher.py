@@ -3,7 +3,9 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from itertools import cycle
 from math import nan
 from pathlib import Path
@@ -12,16 +14,22 @@ from typing import Any
 import pytest
 
 from deploy.cli.verify import verify
-from services.arena.play import play
+from services.arena.battlefields import BattleSetup, FoughtBattle
+from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.play import play, teachers_of
+from services.arena.player import Advisor, Player
 from services.arena.policies import View
+from services.arena.policies.search import Search
 from services.reporter.run import assemble
 from services.scraper.check import check
 from services.scraper.datasets import build
 from services.scraper.rows import NOT_ADVISED, Reader, Wanted
 from services.scraper.sources import find_sources
 from shared.battle.decision import Advice, Decision
+from shared.battle.protocol import Seat
 from shared.datasets import DatasetCard, Row
-from shared.errors import UnknownPolicy
+from shared.errors import BattleBroken, UnknownPolicy
+from shared.policies import parse_policy
 from shared.records import ActionAdvice, BattleRecord, DecisionRecord, MatchupRequest
 from shared.store import Store
 
@@ -132,6 +140,72 @@ def test_what_does_not_advise_is_no_teacher(teacher: str) -> None:
         asyncio.run(play(request, range(2), matchup_id="m", worker="w", on_record=print))
 
     assert refused.value.field == "teacher"
+
+
+def test_a_policy_that_teaches_itself_is_not_advised_twice() -> None:
+    request = ASKED.model_copy(update={"p1": "search?worlds=1&dice=3", "teacher": "search?dice=3&worlds=1"})
+
+    assert teachers_of(request, AsyncExitStack()).keys() == {"p2"}
+
+
+SPREAD = "||84,84,84,84,84,84||||82|,,,,,"
+OURS = "Lucario||lifeorb|innerfocus|rocksmash,quickattack,poisonjab,swordsdance" + SPREAD + "normal"
+SHOWN = "Milotic||leftovers|marvelscale|scald,icebeam,{}" + SPREAD + "{}"
+"""The opponent's lead: two of its moves and its Tera type do not show."""
+BENCH = (
+    "Garchomp||lifeorb|roughskin|earthquake,dragonclaw,stoneedge,firefang" + SPREAD + "ground",
+    "Gengar||choicespecs|cursedbody|shadowball,sludgewave,focusblast,trick" + SPREAD + "ghost",
+)
+
+
+class UpToTurn(list[str]):
+    """A log in which a turn never begins."""
+
+    def __init__(self, turn: int) -> None:
+        super().__init__()
+        self._last = f"|turn|{turn}"
+
+    def extend(self, lines: Iterable[str]) -> None:
+        super().extend(lines)
+        if self._last in self:
+            raise BattleBroken("that is enough")
+
+
+class Given(SimulatorBattlefield):
+    """A battle between given teams, of which the first turns are played."""
+
+    def __init__(self, theirs: Sequence[str]) -> None:
+        super().__init__()
+        self._teams: Mapping[Seat, str] = {"p1": "]".join([OURS, *BENCH]), "p2": "]".join(theirs)}
+
+    async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
+        return await super().fight(replace(setup, teams=self._teams), players, UpToTurn(4))
+
+
+def test_labels_hang_on_nothing_that_the_opponent_has_not_shown() -> None:
+    request = ASKED.model_copy(update={"p1": "max-damage", "p2": "max-damage", "battles": 1})
+    teacher = Search(parse_policy("search?worlds=2&dice=1&time=0.1"))
+    teachers: Mapping[Seat, Advisor] = {"p1": teacher, "p2": teacher}
+    one: list[BattleRecord] = []
+
+    async def against(*theirs: str) -> None:
+        field = Given(theirs)
+        await play(request, [0], matchup_id="m", worker="w", on_record=one.append, battlefield=field, teachers=teachers)
+
+    async def both() -> None:
+        await against(SHOWN.format("recover,haze", "water"), *BENCH)
+        await against(SHOWN.format("hypnosis,mirrorcoat", "steel"), *reversed(BENCH))
+        await teacher.aclose()
+
+    asyncio.run(both())
+    first, second = one
+
+    def of(record: BattleRecord, seat: Seat) -> list[Any]:
+        return [(each.turn, each.order, each.advice) for each in record.decisions if each.seat == seat]
+
+    assert {turn for turn, _, advice in of(first, "p1") if advice} == {1, 2, 3}
+    assert of(first, "p1") == of(second, "p1")
+    assert of(first, "p2") != of(second, "p2"), "the opponent itself knows better"
 
 
 # ── datasets ────────────────────────────────────────────────────────────────────────────────────────
