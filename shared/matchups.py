@@ -3,6 +3,7 @@
 matchups/ID/battles/NNNNN.json.gz   one file a battle, written once and never changed
 matchups/ID/sums/NNNNN.json         what SUMMED_TOGETHER battles from NNNNN on sum up to (shared/standings.py)
 matchups/ID/reviews/NNNNN.json      a battle looked back at: how likely a win was after each step, and the luck of it
+matchups/ID/choices/NNNNN.json.gz   what its decisions cost, where somebody asked for that
 matchups/ID/looks/NNNNN.json        what the first NNNNN battles say, where a matchup is played until decided
 matchups/ID/failures/NNNNN.txt      why the shard that begins at battle NNNNN failed; the report, after the last
 matchups/ID/run.json.gz, report.html
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 
 from shared import foreign
 from shared.asked import Asked
+from shared.choices import ChoiceReview
 from shared.errors import NotFound, Unreachable, broken
 from shared.records import BattleRecord, BattleReview, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
@@ -34,6 +36,7 @@ SUMMED_TOGETHER = 256
 _ENDING = ".json.gz"
 _BATTLE = "battles/{:05d}" + _ENDING
 _REVIEW = "reviews/{:05d}.json"
+_CHOICES = "choices/{:05d}.json.gz"
 
 
 class Matchups(Asked[MatchupRequest]):
@@ -106,6 +109,17 @@ class Matchups(Asked[MatchupRequest]):
         """Index → review."""
         found = ((index, self.review(id, index)) for index in sorted(self.reviewed(id)))
         return {index: review for index, review in found if review is not None}
+
+    def record_choices(self, id: str, choices: ChoiceReview) -> None:
+        """Store what a battle's decisions cost."""
+        self.files.write(self.path(id, _CHOICES.format(choices.index)), _packed(choices.model_dump_json()))
+
+    def choices(self, id: str, index: int) -> ChoiceReview | None:
+        """The same; None where nobody asked for it, or it cannot be read."""
+        with suppress(NotFound, ValueError):
+            raw = self.files.read(self.path(id, _CHOICES.format(index)), f"the choices of battle {index} are not there")
+            return ChoiceReview.model_validate_json(foreign.unpacked(raw, MAX_RECORD_BYTES))
+        return None
 
     def lucky(self, id: str, played: Mapping[int, Played]) -> dict[int, Played]:
         """The same battles with the luck of those that were reviewed."""

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
         ("deploy.cli.play", ("battle", "try")),
         ("deploy.cli.queue", ("enqueue", "matchups", "matchup", "cancel", "resume", "up", "demo")),
         ("deploy.cli.judge", ("report", "show", "verify", "skew", "ratings")),
+        ("deploy.cli.review", ("review",)),
         ("deploy.cli.export", ("export",)),
         ("deploy.cli.tournament", ("tournament",)),
         ("deploy.cli.bench", ("bench",)),

@@ -6,17 +6,19 @@ makes it again gets the same one.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from services.arena.tasks import go_on_with_matchup
-from shared.battle.protocol import Seat, other
-from shared.errors import AlphaStralError, InputRefused
+from shared.battle.protocol import SEATS, Seat, other
+from shared.choices import ChoiceReview, ChoicesAsked, Kind, OnField, Option, ReviewedDecision
+from shared.errors import AlphaStralError, InputRefused, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.routes import ReviewBattles
 from shared.matchups import Matchups
-from shared.records import BattleRecord, BattleReview, LuckAsked, MatchupRequest, ReviewStep
+from shared.records import BattleRecord, BattleReview, DecisionRecord, LuckAsked, MatchupRequest, ReviewStep
 from shared.simulator.inputlog import NotRun, parse_inputlog
 from shared.simulator.simulator import Simulator
 from shared.text import one_line
@@ -28,7 +30,10 @@ BATTLES_AT_ONCE = 2
 """One is worked out while the answer about another is read."""
 SECONDS_AT_MOST = 100.0
 """For one battle: a thousand turns take less."""
+SECONDS_FOR_CHOICES = 600.0
+"""A battle takes some seconds, and one of a thousand turns some minutes."""
 _DECIMALS = 5
+_MAX_REASONING_CHARACTERS = 1_500
 
 
 def review(payload: ReviewBattles, context: Context) -> None:
@@ -128,6 +133,89 @@ async def _review(
             )
             for step in found["steps"]
         ),
+    )
+
+
+# ── what decisions cost ─────────────────────────────────────────────────────────────────────────────
+
+
+def choices_asked(format: str, fresh: int) -> ChoicesAsked:
+    """How the choices of this format's battles are weighed. Raises UsageError where no value model comes with it."""
+    value = shipped_value(format)
+    if value is None:
+        raise UsageError(f"no value model of {format} comes with this version, so its battles cannot be reviewed")
+    return ChoicesAsked(value=value.hash, fresh=fresh)
+
+
+async def review_choices(
+    request: MatchupRequest,
+    asked: ChoicesAsked,
+    records: Iterable[BattleRecord],
+    keep: Callable[[ChoiceReview], None],
+    *,
+    processes: int = 1,
+    node: Path | None = None,
+) -> None:
+    """Weigh the decisions of these battles, in so many processes, giving those of each battle to `keep`."""
+    value, waiting = shipped_value(request.format), iter(records)
+    assert value is not None and value.hash == asked.value
+
+    async def in_turn() -> None:
+        async with Simulator(node, step_timeout_seconds=SECONDS_FOR_CHOICES) as simulator:
+            for record in waiting:
+                keep(await _choices(simulator, request, asked, value, record))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(processes):
+            group.create_task(in_turn())
+
+
+async def _choices(
+    simulator: Simulator, request: MatchupRequest, asked: ChoicesAsked, value: ValueModel, record: BattleRecord
+) -> ChoiceReview:
+    told = {"index": record.index, "tag": record.battle_tag, "winner": record.winner, "asked": asked}
+    dice = sha256(f"alphastral/{request.seed}/{record.index}/other choices".encode()).hexdigest()
+    how = asked.model_dump(exclude={"value"})
+    try:
+        found = await simulator.choices(parse_inputlog(record.input_log), value, dice=dice, **how)
+    except (NotRun, InputRefused) as error:
+        log.warning("The choices of battle %s cannot be weighed: %s", record.battle_tag, error)
+        return ChoiceReview(**told, refused=one_line(error))
+    policies: dict[Seat, Seat] = {record.p1_seat: "p1", other(record.p1_seat): "p2"}
+    made: dict[Seat, list[DecisionRecord]] = {
+        policy: [each for each in record.decisions if each.policy == policy and not each.refused_by_simulator]
+        for policy in SEATS
+    }
+    decisions = (_weighed(each, policies[each["seat"]], made) for each in found["decisions"])
+    return ChoiceReview(**told, decisions=tuple(decisions))
+
+
+def _weighed(found: Mapping[str, Any], policy: Seat, made: Mapping[Seat, Sequence[DecisionRecord]]) -> ReviewedDecision:
+    """What the host found, with what is recorded of the decision."""
+    own = SEATS.index(found["seat"])
+    recorded = dict(enumerate(made[policy])).get(found["number"])
+    is_it = recorded is not None and recorded.turn == found["turn"]
+    word, *rest = found["options"][0]["order"].split(" ")
+    kind: Kind = "tera" if len(rest) > 1 and word == "move" else "move" if word == "move" else "switch"
+    (loss, error), (hindsight, hindsight_error) = found["loss"], found["hindsight"]
+    return ReviewedDecision(
+        policy=policy,
+        number=found["number"],
+        turn=found["turn"],
+        kind="lead" if word == "team" else "forced switch" if found["request"] == "switch" else kind,
+        own=OnField(**found["position"][own]),
+        opposing=OnField(**found["position"][1 - own]),
+        options=tuple(
+            Option(**each | {name: round(each[name], _DECIMALS) for name in ("value", "hindsight")})
+            for each in found["options"]
+        ),
+        best=found["best"],
+        loss=round(loss, _DECIMALS),
+        error=round(error, _DECIMALS),
+        hindsight=round(hindsight, _DECIMALS),
+        hindsight_error=round(hindsight_error, _DECIMALS),
+        wins=found["wins"],
+        reasoning=(recorded.reasoning or "")[:_MAX_REASONING_CHARACTERS] or None if recorded and is_it else None,
     )
 
 

@@ -192,6 +192,15 @@ class Words:
         return self._names[seat] if seat else ident
 
 
+def on_field(name: str, hp_percent: int, status: str, boosts: Mapping[str, int]) -> str:
+    """`Gyarados (43 %, burned, +1 Attack)`."""
+    named = [f"{hp_percent}\u00a0%" if hp_percent else "fainted"]
+    if status and hp_percent:
+        named.append(_BECAME.get(status, status).removeprefix("was ").replace("fell asleep", "asleep"))
+    named += [f"{stages:+d} {_STATS.get(stat, stat)}" for stat, stages in boosts.items()]
+    return f"{name} ({', '.join(named)})"
+
+
 def _called(ident: str) -> str:
     """`p1a: Sparky` → `Sparky`."""
     return ident.partition(": ")[2] or ident if seat_of(ident) else ident

@@ -13,6 +13,7 @@
  *   {"review": ID, "start": {…}, "inputs": […], "value": {…}, "copies": 6, "dice": "…"}
  *   {"search": ID, "known": {…}, "rows": ["move 1", …], "value": {…}, "worlds": 4, "dice": 2, "copies": 400, "text": "…"}
  *                                                                                                see search.js
+ *   {"choices": ID, "start": {…}, "inputs": […], "value": {…}, "dice": "…", "table": 1, "fresh": 16, "least": 0.03}
  * Answers:
  *   {"hello": {"simulator": …, "node": …}}                 once
  *   {"battle": ID, "log": "lines", "p1": request, "p2": request, "private": […], "errors": […], "end": {…}}
@@ -22,7 +23,8 @@
  *   {"positions": ID, "features": […], "outcome": 1, "first": […], "steps": [{"after", "copies"}, …]}
  *   {"review": ID, "outcome": 1, "first": 0.5, "steps": [{"turn", "chose", "value", "luck"}, …]}
  *   {"search": ID, "worlds": [{"columns", "dice", "values"}, …], "glances": […], "missing": […], "played": 312}
- *   {"again": ID, "refused": "why"}                                                 and so for the three above
+ *   {"choices": ID, "outcome": 1, "first": 0.5, "decisions": [{"step", "seat", "options", "best", "loss", …}, …]}
+ *   {"again": ID, "refused": "why"}                                                 and so for the four above
  *
  * Battle objects are used directly, not through BattleStream: its text commands include `>eval`, and splitting the log
  * for five channels costs a tenth of the CPU. Requests are spliced into the answer as the text that the simulator made.
@@ -36,7 +38,7 @@ const build = process.argv[2] ? path.resolve(process.argv[2]) : 'pokemon-showdow
 const {Battle, Dex, TeamValidator, Teams} = require(build);
 const {version} = require(`${build}/package.json`);
 const {runAgain} = require('./again.js');
-const {positions, review} = require('./review.js');
+const {choices, positions, review} = require('./review.js');
 const {search} = require('./search.js');
 
 const SEATS = ['p1', 'p2'];
@@ -142,6 +144,7 @@ function validate(command) {
 const IN_ONE_GO = {
 	again: command => `"frames":${runAgain(Battle, Dex, command)}`,
 	positions: command => JSON.stringify(positions(Battle, Dex, command)).slice(1, -1),
+	choices: command => JSON.stringify(choices(Battle, Dex, command)).slice(1, -1),
 	review: command => JSON.stringify(review(Battle, Dex, command)).slice(1, -1),
 	search: command => JSON.stringify(search(Battle, Dex, Teams, command)).slice(1, -1),
 };

@@ -9,10 +9,12 @@
 
 const {INPUTS, MOST_INPUTS, SEATS, check, startOptions} = require('./again.js');
 const {Dice, branchOf} = require('./branch.js');
+const {decisionsAt} = require('./choices.js');
 const {Estimates, NAMES, features} = require('./position.js');
 const {Value} = require('./value.js');
 
 const MOST_COPIES = 64;
+const MOST_FRESH = 256;
 
 /** Walks a battle from its input log; `before` and `after` are called around each step, `after` at the start, too. */
 function walk(Battle, Dex, command, before, after) {
@@ -112,4 +114,25 @@ function review(Battle, Dex, command, Thrown) {
 	return {outcome: walk(Battle, Dex, command, before, after), first, steps};
 }
 
-module.exports = {positions, review};
+/** The value of the first position, and each decision with what the other choices would have been worth: see choices.js. */
+function choices(Battle, Dex, command) {
+	checkCopies({copies: command.table, dice: command.dice});
+	check(Number.isInteger(command.fresh) && command.fresh >= 2 && command.fresh <= MOST_FRESH, 'an odd number of dice');
+	check(command.least >= 0 && command.least <= 1, 'an odd difference');
+	const value = new Value(command.value), decisions = [];
+	const made = {p1: 0, p2: 0};
+	let estimates, first = null, step = 0;
+	const worth = battle => outcome(battle) ?? value.of(features(battle, estimates));
+	const before = battle => {
+		const chose = SEATS.filter((seat, s) => battle.sides[s].choice.actions.length);
+		for (const found of decisionsAt(battle, step++, command, worth)) decisions.push({...found, number: made[found.seat]});
+		for (const seat of chose) made[seat]++;
+	};
+	const after = battle => {
+		estimates ||= new Estimates(battle.dex);
+		first ??= worth(battle);
+	};
+	return {outcome: walk(Battle, Dex, command, before, after), first, decisions};
+}
+
+module.exports = {choices, positions, review};

@@ -303,6 +303,16 @@ class Simulator:
         """
         return await self._ask_in_one_go("search", known=known, rows=rows, value=value.formula, **how)
 
+    async def choices(
+        self, log: InputLog, value: ValueModel, *, table: int, fresh: int, least: float, dice: str
+    ) -> Mapping[str, Any]:
+        """What the other choices of both sides would have been worth at every step, their dice from a text.
+
+        See choices.js. Raises InputRefused and SimulatorError.
+        """
+        more = {"start": log.start, "inputs": log.inputs, "table": table, "fresh": fresh, "least": least, "dice": dice}
+        return await self._ask_in_one_go("choices", value=value.formula, **more)
+
     async def _ask_in_one_go(self, command: str, **more: object) -> Mapping[str, Any]:
         answer = await self._ask(command, **more)
         if "refused" in answer:
@@ -346,7 +356,7 @@ def _step(frame: Mapping[str, Any]) -> Step:
     )
 
 
-_ANSWERS = ("battle", "again", "validated", "positions", "review", "search")
+_ANSWERS = ("battle", "again", "validated", "positions", "review", "choices", "search")
 
 
 def _answers_to(frame: Mapping[str, Any]) -> int:
