@@ -1,7 +1,7 @@
-"""What a battle's decisions cost: each with what the other legal choices would have been worth (simulator/choices.js).
+"""What a battle's decisions cost: each with what the other legal choices would have been worth (choices.js).
 
-It is worked out where somebody asks for it, since it is far dearer than the luck of a battle, and is kept beside what it
-is about: of a stored matchup in matchups/ID/choices/NNNNN.json.gz, of a run file NAME.json in NAME.choices.jsonl.
+It is worked out where somebody asks for it, since it is far dearer than the luck of a battle, and is kept beside what
+it is about: of a stored matchup in matchups/ID/choices/NNNNN.json.gz, of a run file NAME.json in NAME.choices.jsonl.
 """
 
 from collections.abc import Iterable

@@ -54,8 +54,7 @@ class Matchups(Asked[MatchupRequest]):
 
     def recorded(self, id: str) -> frozenset[int]:
         """Indices of the battles that have a record."""
-        names = self.files.files(self.path(id, "battles"))
-        return frozenset(int(name[: -len(_ENDING)]) for name in names if name[0].isdigit() and name.endswith(_ENDING))
+        return self._packed_files(id, "battles")
 
     def battles_changed_ns(self, id: str) -> int | None:
         """When a battle was recorded or removed last, in nanoseconds; None where that cannot be told."""
@@ -113,6 +112,10 @@ class Matchups(Asked[MatchupRequest]):
     def record_choices(self, id: str, choices: ChoiceReview) -> None:
         """Store what a battle's decisions cost."""
         self.files.write(self.path(id, _CHOICES.format(choices.index)), _packed(choices.model_dump_json()))
+
+    def weighed(self, id: str) -> frozenset[int]:
+        """Indices of the battles of which that is known."""
+        return self._packed_files(id, "choices")
 
     def choices(self, id: str, index: int) -> ChoiceReview | None:
         """The same; None where nobody asked for it, or it cannot be read."""
@@ -198,6 +201,10 @@ class Matchups(Asked[MatchupRequest]):
 
     def _battle(self, id: str, index: int) -> str:
         return self.path(id, _BATTLE.format(index))
+
+    def _packed_files(self, id: str, folder: str) -> frozenset[int]:
+        names = self.files.files(self.path(id, folder))
+        return frozenset(int(name[: -len(_ENDING)]) for name in names if name[0].isdigit() and name.endswith(_ENDING))
 
     def _review(self, id: str, index: int) -> str:
         return self.path(id, _REVIEW.format(index))

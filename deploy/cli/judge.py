@@ -12,6 +12,7 @@ from rich.markup import escape
 from deploy.cli.show import out, print_rows
 from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
+from shared.choices import read_choices
 from shared.errors import UsageError
 from shared.records import Run, read_run
 from shared.text import configure_logging
@@ -32,7 +33,8 @@ def report(
     from services.reporter.report import render
 
     path = output or Path("reports") / f"{run_file.name.removesuffix('.gz').removesuffix('.json')}.html"
-    write_file(path, render(read_run(run_file)))
+    run = read_run(run_file)
+    write_file(path, render(run, read_choices(run_file, run.battles)))
     out.print(escape(str(path)))
 
 
@@ -48,7 +50,9 @@ def show(
 
     stem = run_file.name.removesuffix(".gz").removesuffix(".json")
     path = output or Path("reports") / f"{stem}-{battle}.html"
-    write_file(path, battle_page(of_run(read_run(run_file), battle)))
+    run = read_run(run_file)
+    choices = read_choices(run_file, run.battles).get(battle)
+    write_file(path, battle_page(of_run(run, battle, choices)))
     out.print(escape(str(path)))
 
 

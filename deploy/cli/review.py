@@ -23,7 +23,9 @@ from shared.text import configure_logging
 def review(
     run: Annotated[str, typer.Argument(help="A run file of ours, or the ID of a stored matchup.")],
     battle: Annotated[int | None, typer.Option(min=0, help="This battle alone, counted from 0.")] = None,
-    dice: Annotated[int, typer.Option(min=2, max=256, help="For each decision that seems to have cost something.")] = 16,
+    dice: Annotated[
+        int, typer.Option(min=2, max=256, help="For each decision that seems to have cost something.")
+    ] = 16,
     top: Annotated[int, typer.Option(min=1, max=100, help="How many decisions are shown.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -32,7 +34,7 @@ def review(
     What was found is kept beside the run and shown by `report` and `show`; the same call again takes no time.
     """
     from services.arena.reviews import choices_asked
-    from services.reporter.labels import sides
+    from services.reporter.labels import named
     from services.reporter.run import records_of
 
     configure_logging("ERROR")
@@ -48,7 +50,7 @@ def review(
     if stored is None:
         known = read_choices(path, found.battles)
     else:
-        kept = {each.index: stored.choices(run, each.index) for each in records}
+        kept = {index: stored.choices(run, index) for index in stored.weighed(run)}
         known = {index: each for index, each in kept.items() if each is not None}
     known = {index: each for index, each in known.items() if each.asked == asked}
 
@@ -59,10 +61,9 @@ def review(
     missing = [record for record in records if record.index not in known and record.winner is not None]
     with interrupts_told("interrupted; what was found so far is kept, and the same call goes on from there"):
         _weigh(found, asked, missing, keep, settings)
-    names = sides(found.summary.p1_agent, found.summary.p2_agent, found.request)
     wanted = {record.index for record in records}
     chosen = [each for each in found.battles if each.index in wanted]
-    points = of_battles({"p1": names[0], "p2": names[1]}, chosen, known)
+    points = of_battles(named(found.request), chosen, known)
     if stored is not None and missing:
         from services.reporter.report import write_results
 
@@ -118,7 +119,9 @@ def _tell(points: TurningPoints, top: int) -> None:
     for number, point in enumerate(points.worst(top), 1):
         decision = point.decision
         out.print()
-        where = f"{number}. Battle {point.battle}, turn {decision.turn}: {points.names[decision.policy]} ({point.result})"
+        where = (
+            f"{number}. Battle {point.battle}, turn {decision.turn}: {points.names[decision.policy]} ({point.result})"
+        )
         out.print(escape(f"{where}, {point.position}"))
         out.print(escape(f"   It chose {point.chosen}. Better: {point.better}. {point.says}.{point.doubt}"))
         if decision.reasoning:

@@ -41,7 +41,8 @@ def router(store: Store, settings: Settings) -> APIRouter:
         reviewed, who was likely to win.
         """
         record = matchups.battle(matchup_id, index)
-        return document(matchups.request(matchup_id), record, record.decisions, matchups.review(matchup_id, index))
+        found = matchups.review(matchup_id, index), matchups.choices(matchup_id, index)
+        return document(matchups.request(matchup_id), record, record.decisions, *found)
 
     @routes.get("/matchups/{matchup_id}/events")
     async def events(

@@ -3,15 +3,18 @@
 import base64
 import gzip
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import groupby
 from math import isfinite
 from typing import Any
 
+from services.reporter.turning import told_beside
 from shared.battle.decision import AskRecord
 from shared.battle.film import Film
 from shared.battle.protocol import Seat
+from shared.choices import ChoiceReview
 from shared.errors import NotFound, UsageError
 from shared.policies import check_format
 from shared.records import AnyBattle, AnyDecision, BattleReview, MatchupRequest, Run, RunBattle
@@ -43,6 +46,7 @@ def document(
     battle: AnyBattle,
     decisions: Iterable[AnyDecision],
     review: BattleReview | None = None,
+    choices: ChoiceReview | None = None,
 ) -> Document:
     """One battle as it can be shown. Raises NotFound where it has no log, or one that makes no sense."""
     if not battle.public_log:
@@ -62,7 +66,7 @@ def document(
         "broken": battle.broken,
         "pokemon": film.pokemon,
         "steps": film.steps,
-        "decisions": [told_decision(decision) for decision in decisions],
+        "decisions": _with_better(decisions, told_beside(choices)),
         "chances": chances(review),
         "log": list(battle.public_log),
     }
@@ -81,6 +85,20 @@ def chances(review: BattleReview | None) -> list[tuple[float, float, float]]:
         for number, step in enumerate(steps, 1):
             after = max(0, turn - 1 + number / len(steps))  # At team preview, nothing has begun.
             found.append((round(after, 2), round(step.value, 3), round(step.luck, 3)))
+    return found
+
+
+def _with_better(decisions: Iterable[AnyDecision], better: Mapping[tuple[Seat, int], dict[str, str]]) -> list[Document]:
+    """The decisions, with what would have been better beside those that cost something."""
+    made: Counter[str | None] = Counter()
+    found = []
+    for decision in decisions:
+        told = told_decision(decision)
+        if decision.policy and not decision.refused_by_simulator:
+            if beside := better.get((decision.policy, made[decision.policy])):
+                told["better"] = beside
+            made[decision.policy] += 1
+        found.append(told)
     return found
 
 
@@ -107,15 +125,15 @@ def _ask(ask: AskRecord) -> Document:
     }
 
 
-def of_run(run: Run, number: int) -> Document:
-    """Battle `number` of a run, counted from 0. Raises NotFound."""
+def of_run(run: Run, number: int, choices: ChoiceReview | None = None) -> Document:
+    """Battle `number` of a run, counted from 0, with what its decisions cost where that is known. Raises NotFound."""
     if run.request is None:
         raise NotFound("this run file names no format, so its battles cannot be shown")
     battle = next((battle for battle in run.battles if battle.index == number), None)
     if battle is None:
         raise NotFound(f"the run has no battle {number}")
     decisions = (stat for stat in run.turn_stats if stat.battle_tag == battle.battle_tag)
-    return document(run.request, battle, decisions, battle.review)
+    return document(run.request, battle, decisions, battle.review, choices)
 
 
 def packed(told: object) -> str:
@@ -138,7 +156,13 @@ class Openable:
         self._characters = 0
         self.left_out = 0
 
-    def add(self, request: MatchupRequest | None, battle: RunBattle, decisions: Iterable[AnyDecision]) -> None:
+    def add(
+        self,
+        request: MatchupRequest | None,
+        battle: RunBattle,
+        decisions: Iterable[AnyDecision],
+        choices: ChoiceReview | None = None,
+    ) -> None:
         """The next battle. One without a log, or of a run that names no format, cannot be opened."""
         if request is None or battle.index is None or not battle.public_log:
             return
@@ -146,7 +170,7 @@ class Openable:
             self.left_out += 1
             return
         try:
-            film = document(request, battle, decisions, battle.review)
+            film = document(request, battle, decisions, battle.review, choices)
         except (NotFound, UsageError):
             return
         if not film["steps"]:

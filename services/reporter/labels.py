@@ -10,6 +10,7 @@ The whole name stands once on a page, beside the label.
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from shared.battle.protocol import Seat
 from shared.errors import UnknownPolicy
 from shared.policies import KINDS, PolicySpec, parse_policy, person_behind
 from shared.records import MatchupRequest
@@ -34,6 +35,12 @@ def sides(p1: str, p2: str, request: MatchupRequest | None) -> tuple[str, str]:
     one = (request and request.name1) or found[p1]
     two = (request and request.name2) or found[p2]
     return (f"{_fit(one)} (p1)", f"{_fit(two)} (p2)") if one == two else (_fit(one), _fit(two))
+
+
+def named(request: MatchupRequest) -> dict[Seat, str]:
+    """The same, by seat, before anything was played."""
+    p1, p2 = sides(request.p1, request.p2, request)
+    return {"p1": p1, "p2": p2}
 
 
 def _fit(name: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import isfinite
+from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -23,10 +24,13 @@ from plotly.offline import get_plotlyjs
 from services.reporter.charts import charts
 from services.reporter.figures import MAX_CELLS, Figures, Gathered, Side
 from services.reporter.films import Document, Openable, chances, packed
+from services.reporter.labels import named
 from services.reporter.run import RunWriter, rows_of, told_of
 from services.reporter.sections import OUTCOME_NAMES, charted, model_table, policy_table
 from services.reporter.sums import RunSums
+from services.reporter.turning import TurningPoints, of_battles
 from services.reporter.verdict import verdict
+from shared.choices import ChoiceReview
 from shared.jobs import Context
 from shared.jobs.routes import LookAtMatchup, WriteReport
 from shared.matchups import Matchups
@@ -59,18 +63,23 @@ class _Curve:
     """Points of an SVG path."""
 
 
-def render(run: Run) -> str:
-    """The report of a run. The same run gives the same page, whatever the day."""
+def render(run: Run, choices: Mapping[int, ChoiceReview] = MappingProxyType({})) -> str:
+    """The report of a run, with what decisions cost where that is known of battles.
+
+    The same run gives the same page, whatever the day.
+    """
     decisions: dict[str, list[TurnStat]] = {}
     for stat in run.turn_stats:
         decisions.setdefault(stat.battle_tag, []).append(stat)
     openable = Openable()
     for battle in run.battles:
-        openable.add(run.request, battle, decisions.get(battle.battle_tag or "", ()))
-    return render_figures(Figures.of(run), openable)
+        weighed = choices.get(battle.index) if battle.index is not None else None
+        openable.add(run.request, battle, decisions.get(battle.battle_tag or "", ()), weighed)
+    figures = Figures.of(run)
+    return render_figures(figures, openable, of_battles(figures.names, run.battles, choices))
 
 
-def render_figures(figures: Figures, openable: Openable) -> str:
+def render_figures(figures: Figures, openable: Openable, turning: TurningPoints) -> str:
     """The same, of a run whose rows are nowhere in memory."""
     run, sections = figures.run, charted(figures)
     return page(
@@ -85,6 +94,7 @@ def render_figures(figures: Figures, openable: Openable) -> str:
         charts=_inside_a_script(charts(figures, [section.name for section in sections])),
         grid=[[_cell(battle, figures.names, openable) for battle in group] for group in figures.grid],
         curves=_curves(figures, openable),
+        turning=turning,
         openable=openable,
         few_cells=figures.battles <= _FEW_CELLS,
         cells_left_out=max(0, figures.battles - MAX_CELLS),
@@ -292,19 +302,22 @@ def write_results(matchups: Matchups, matchup_id: str) -> Run:
     request = matchups.request(matchup_id)
     told = told_of(matchups, matchup_id)
     sums, gathered, kept, openable = RunSums(request), Gathered(), KeepsSums(matchups, matchup_id), Openable()
+    turning, weighed = TurningPoints(named(request)), matchups.weighed(matchup_id)
     with RunWriter(matchups.files.on_disk(matchups.path(matchup_id, ""))) as writer:
         for record in matchups.battles(matchup_id):
             review = matchups.review(matchup_id, record.index) if request.luck else None
             battle, stats = rows_of(record, request, review)
             sums.add(record, review)
             gathered.add([battle], stats)
-            openable.add(request, battle, stats)
+            choices = matchups.choices(matchup_id, record.index) if record.index in weighed else None
+            openable.add(request, battle, stats, choices)
+            turning.add(choices, review)
             kept.add(record)
             writer.add(battle, stats)
         kept.end()
         run = sums.run(matchup_id, **told)
         matchups.write_run(matchup_id, writer.pieces(run))
-    matchups.write_report(matchup_id, render_figures(gathered.figures(run), openable))
+    matchups.write_report(matchup_id, render_figures(gathered.figures(run), openable, turning))
     return run
 
 

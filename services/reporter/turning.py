@@ -22,7 +22,7 @@ _EARLY, _MIDDLE = 5, 15
 """The last turns of the first two phases."""
 _PHASES = ("turns 1 to 5", "turns 6 to 15", "later turns")
 _KINDS = ("move", "switch", "tera", "forced switch", "lead")
-_WORTH_A_MARK = 0.05
+_WORTH_A_MARK = 0.1
 _MOST_KEPT = 100
 _FIRST = 3
 
@@ -70,7 +70,9 @@ class Point:
     @property
     def sure(self) -> bool:
         """Whether the dice of the review leave no doubt that it cost something."""
-        return self.decision.loss > 2 * self.decision.error and self.decision.hindsight > 2 * self.decision.hindsight_error
+        return (
+            self.decision.loss > 2 * self.decision.error and self.decision.hindsight > 2 * self.decision.hindsight_error
+        )
 
     @property
     def doubt(self) -> str:
@@ -124,7 +126,8 @@ class _Losses:
 class TurningPoints:
     """What the reviewed battles of a run say, gathered battle by battle."""
 
-    def __init__(self, names: Mapping[Seat, str]) -> None:
+    def __init__(self, names: Mapping[Any, str]) -> None:
+        """`names` are what p1 and p2 are called."""
         self.names = names
         self.battles = self.decisions = 0
         self.dice_lost: dict[Seat, int] = {"p1": 0, "p2": 0}
@@ -180,10 +183,8 @@ class TurningPoints:
         for seat in SEATS:
             dice, choices = self.dice_lost[seat], self.choices_lost[seat]
             if dice + choices:
-                yield (
-                    f"Of {count(dice + choices, 'battle')} that {self.names[seat]} lost, the dice took more of its chances "
-                    f"in {dice}, the choices of both sides in {choices}."
-                )
+                lost = f"{count(dice + choices, 'battle')} that {self.names[seat]} lost"
+                yield f"Of {lost}, the dice took more of its chances in {dice}, the choices of both sides in {choices}."
 
     def table(self) -> ReportTable:
         """Average loss a decision by kind and phase, the policies side by side."""
@@ -228,8 +229,8 @@ class TurningPoints:
 def ranked(choices: ChoiceReview) -> list[ReviewedDecision]:
     """A battle's decisions that cost something, the dearest first.
 
-    A battle that could have been won at once comes before all others, for there nothing is estimated: of each policy the
-    first such decision.
+    A battle that could have been won at once comes before all others, for there nothing is estimated: of each policy
+    the first such decision.
     """
     first = {each.policy: each.number for each in reversed(choices.decisions) if each.wins}
     found = [each for each in choices.decisions if each.best and (each.cost > 0 or each.wins)]
@@ -259,7 +260,7 @@ def told_beside(choices: ChoiceReview | None) -> dict[tuple[Seat, int], dict[str
 
 
 def of_battles(
-    names: Mapping[Seat, str], battles: Iterable[RunBattle], choices: Mapping[int, ChoiceReview]
+    names: Mapping[Any, str], battles: Iterable[RunBattle], choices: Mapping[int, ChoiceReview]
 ) -> TurningPoints:
     """Those of a run's battles."""
     found = TurningPoints(names)
