@@ -15,8 +15,10 @@ from services.reporter.charts import label
 from services.reporter.report import command_line, render, template_text
 from shared.battle.decision import Outcome, Reason
 from shared.battle.protocol import SEATS
+from shared.choices import ChoiceReview
 from shared.records import MatchupRequest, Run, parse_run, read_run
 from tests.services.made import battle, battles, move, run_of, switch
+from tests.services.test_turning import ASKED, decided
 
 OLD_RUN = Path(__file__).with_name("old_run.json")
 HOSTILE = (
@@ -133,6 +135,18 @@ def test_hostile_names_and_reasonings_are_text(hostile: str) -> None:
     assert {name for name, _ in read.attributes} == {name for name, _ in harmless.attributes}
     assert hostile.splitlines()[0].split("\u2028")[0] in read.text
     assert not any(character in read.text for character in "\x00\u202e")
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE, "{{ 7 * 7 }}"])
+def test_what_stands_at_turning_points_is_text(hostile: str) -> None:
+    def told(text: str) -> Page:
+        weighed = ChoiceReview(index=0, tag="m-00000", winner="p2", asked=ASKED, decisions=(decided(text),))
+        return Page(render(run_of(run_records(), p1=text), {0: weighed}))
+
+    read, harmless = told(hostile), told("a" * len(hostile))
+
+    assert read.tags == harmless.tags and "turning" in read.sections
+    assert hostile.split(" \u2028")[0] in read.text
 
 
 def run_records() -> list[Any]:
