@@ -137,7 +137,7 @@ async def test_every_legal_choice_is_weighed_and_the_battle_goes_on_as_recorded(
         orders = [option["order"] for option in each["options"]]
         assert len(orders) == len(set(orders)) >= 2
         values = [option["value"] for option in each["options"]]
-        assert 0 <= min(values) and max(values) <= 1
+        assert min(values) >= 0 and max(values) <= 1
         assert (each["best"] > 0) == (max(values[1:]) >= values[0])
         assert [orders[0]] in made or orders[0].split()[0] == "move"
     opening = first["decisions"][0]
