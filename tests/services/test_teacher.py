@@ -28,7 +28,7 @@ from services.scraper.sources import find_sources
 from shared.battle.decision import Advice, Decision
 from shared.battle.protocol import Seat
 from shared.datasets import DatasetCard, Row
-from shared.errors import BattleBroken, UnknownPolicy
+from shared.errors import BattleBroken, UnknownPolicy, UsageError
 from shared.policies import parse_policy
 from shared.records import ActionAdvice, BattleRecord, DecisionRecord, MatchupRequest
 from shared.store import Store
@@ -137,6 +137,15 @@ def test_what_does_not_advise_is_no_teacher(teacher: str) -> None:
     request = ASKED.model_copy(update={"teacher": teacher})
 
     with pytest.raises(UnknownPolicy) as refused:
+        asyncio.run(play(request, range(2), matchup_id="m", worker="w", on_record=print))
+
+    assert refused.value.field == "teacher"
+
+
+def test_a_format_that_the_teacher_cannot_judge_is_refused() -> None:
+    request = ASKED.model_copy(update={"format": "gen8randombattle", "teacher": "search"})
+
+    with pytest.raises(UsageError, match="gen8randombattle has none") as refused:
         asyncio.run(play(request, range(2), matchup_id="m", worker="w", on_record=print))
 
     assert refused.value.field == "teacher"
