@@ -458,7 +458,9 @@ def test_a_prompt_offers_what_its_lines_name(completion: str, offered: bool) -> 
     assert offers(prompt, completion) is offered
 
 
-@pytest.mark.parametrize(("completion", "offered"), [("move Surf tera", True), ("move Surf", True), ("move Dive", False)])
+@pytest.mark.parametrize(
+    ("completion", "offered"), [("move Surf tera", True), ("move Surf", True), ("move Dive", False)]
+)
 def test_a_prompt_of_v3_offers_what_its_lines_end_with(completion: str, offered: bool) -> None:
     prompt = "Gen 9 turn 1\nChoose:\nwater hits 40 first: move Surf\ntera water hits 60 first: move Surf tera"
 
