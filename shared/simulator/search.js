@@ -94,8 +94,12 @@ class Game {
 	}
 
 	answerOf(side) {
-		const against = side.foe.active[0], most = (one, other) => Math.max(0, ...this.estimates.hits(
-			one, this.estimates.identity(one), other, this.estimates.identity(other)).map(hit => hit.damage)) / Math.max(1, other.hp);
+		const against = side.foe.active[0], {estimates} = this;
+		const damage = (one, other, {id}) => {
+			const hit = estimates.hit(estimates.move(id), one, other);
+			return hit.share === 'half' ? hit.damage : hit.damage / Math.max(1, other.hp);
+		};
+		const most = (one, other) => Math.max(0, ...one.moveSlots.map(slot => damage(one, other, slot)));
 		const lead = pokemon => pokemon.hp > 0 ? Math.min(1, most(pokemon, against)) - Math.min(1, most(against, pokemon)) : -2;
 		const bench = side.pokemon.map((pokemon, at) => [pokemon.isActive ? -3 : lead(pokemon), at + 1]);
 		return bench.sort(([one], [other]) => other - one)[0][1];
