@@ -35,14 +35,11 @@ settings.load_profile("ours")
 MOST_DATABASES = 4096
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that share what is made once for their file run in one process: each would make it for itself."""
-    for item in items:
-        if isinstance(item, pytest.Function) and not item.get_closest_marker("xdist_group"):
-            known = (each for found in item._fixtureinfo.name2fixturedefs.values() for each in found)
-            if any(each.scope == "module" and each.func.__module__.startswith("tests.") for each in known):
-                item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    """Where there are several processes, files that take long begin first, so that none is left over at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        long = {item.path for item in items if any(map(item.get_closest_marker, ("slow", "timeout")))}
+        items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from shared.battle.protocol import SEATS, other
 from shared.battle.state import BattleState, PokemonState, from_json
 from tests.battle.battles import Met, Played, Told
 
-# One process plays the battles for all of these tests; a busy machine may take minutes over them.
-pytestmark = [pytest.mark.xdist_group("battles"), pytest.mark.timeout(900)]
+# A busy machine may take minutes over the battles.
+pytestmark = pytest.mark.timeout(900)
 
 # SmolLM2's own tokenizer (Apache-2.0), cut down to the pieces that Pokémon names and our prompts are made of. It counts
 # those exactly; a word from elsewhere has lost its merges and counts as more tokens, never as fewer.

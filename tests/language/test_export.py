@@ -80,7 +80,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Answer,
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("transformers")
 @pytest.mark.parametrize("name", ["plain", "llama3", "smollm2"])
 def test_a_published_model_has_the_same_logits_in_both_versions(
     both: Mapping[str, tuple[Answer, Answer]], name: str
@@ -94,7 +93,6 @@ def test_a_published_model_has_the_same_logits_in_both_versions(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("transformers")
 def test_without_those_fields_the_older_version_computes_something_else(
     both: Mapping[str, tuple[Answer, Answer]],
 ) -> None:
