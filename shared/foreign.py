@@ -10,7 +10,10 @@ import json
 import re
 import tomllib
 import zlib
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from io import BytesIO
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -86,6 +89,20 @@ def parse_toml(text: str) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file. Raises OSError, too."""
     return parse_toml(read_file(path, MAX_TOML_BYTES).decode())
+
+
+def retry_after_seconds(given: str | None) -> float | None:
+    """The header Retry-After as RFC 9110 has it: seconds, or a date. None where it is neither."""
+    try:
+        seconds = float(given or "nan")
+        return max(0.0, seconds) if isfinite(seconds) else None
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(given or "")
+    except ValueError:
+        return None
+    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
 
 
 def _begin_of(file: BinaryIO, most_bytes: int) -> bytes:

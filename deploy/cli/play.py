@@ -5,7 +5,6 @@ So each can be interrupted, by kill -9 too, and goes on where it was with the sa
 """
 
 import asyncio
-import fcntl
 import os
 import secrets
 import shutil
@@ -224,26 +223,24 @@ def _held(request: MatchupRequest, *, any_seed: bool) -> Iterator[str]:
     """The same matchup where an earlier call was interrupted, else a new one. No other process plays it meanwhile."""
     matchups = Matchups(Store(str(UNFINISHED)))
     same = [each for each in matchups.ids() if _is(matchups, each, request, any_seed=any_seed)]
-    for matchup_id in (*same, new_id()):
-        folder = UNFINISHED / "matchups" / matchup_id
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / "lock").open("w")
-        except OSError as error:
-            raise UsageError(f"cannot write to {folder.absolute()}: {error.strerror}") from error
-        with lock:
+    with ExitStack() as held:
+        for matchup_id in (*same, new_id()):
+            folder = UNFINISHED / "matchups" / matchup_id
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(alone_in(folder, "the same command"))
+            except OSError as error:
+                raise UsageError(f"cannot write to {folder.absolute()}: {error.strerror}") from error
+            except UsageError:
                 continue
-            if matchup_id not in same:
-                matchups.create(matchup_id, request)
-            try:
-                yield matchup_id
-            finally:
-                if not matchups.recorded(matchup_id):
-                    shutil.rmtree(folder, ignore_errors=True)
-            return
+            break
+        if matchup_id not in same:
+            matchups.create(matchup_id, request)
+        try:
+            yield matchup_id
+        finally:
+            if not matchups.recorded(matchup_id):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is(matchups: Matchups, matchup_id: str, request: MatchupRequest, *, any_seed: bool) -> bool:

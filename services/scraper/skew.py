@@ -16,6 +16,7 @@ from services.scraper.replay import MadeDecision, Replay, UnfitBattle
 from services.scraper.rerun import Differs, Simulators, rerun
 from shared.battle.action import Action, Move, Switch
 from shared.battle.contract import CONTRACTS
+from shared.battle.draw_state import SHOWN_AS_ANOTHER
 from shared.battle.protocol import SEATS, Event, Seat
 from shared.battle.state import BattleState, PokemonState
 from shared.records import BattleRecord
@@ -23,6 +24,7 @@ from shared.records import BattleRecord
 LEAST_IDENTICAL: Mapping[str, float] = {"v1": 0.98, "v2": 0.0, "v3": 0.0}
 """Of rebuilt prompts, by contract. What the others show beyond v1 is much that a public log cannot hold."""
 _CURES_ON_THE_BENCH = ("naturalcure", "regenerator")
+_SHOWN = {told: shown for (shown, _), told in SHOWN_AS_ANOTHER.items()}
 _OWN_FACTS = ("item", "ability", "tera_type", "stats")
 
 Served = Mapping[tuple[int, Seat], Sequence[BattleState]]
@@ -181,6 +183,8 @@ def _of_pokemon(rebuilt: PokemonState, served: PokemonState) -> Iterator[str]:
     for fact in _OWN_FACTS:
         if getattr(rebuilt, fact) != getattr(served, fact):
             yield f"own {fact.replace('_', ' ')} that never shows"
+    if rebuilt.species != served.species and _who(rebuilt) == _who(served):
+        yield "own forme that an ability alone tells"
     if rebuilt.hp_percent != served.hp_percent:
         yield "HP between 99 and 100 %"
     ours, theirs = ({move.name: move.pp for move in pokemon.moves} for pokemon in (rebuilt, served))
@@ -197,7 +201,7 @@ def _in_both(ours: Mapping[Any, object], theirs: Mapping[Any, object]) -> list[A
 
 
 def _who(pokemon: PokemonState) -> tuple[str, int]:
-    return pokemon.species, pokemon.level
+    return _SHOWN.get(pokemon.species, pokemon.species), pokemon.level
 
 
 def _offered(state: BattleState) -> frozenset[str]:
@@ -238,6 +242,7 @@ def _plain(pokemon: PokemonState, beside: PokemonState) -> PokemonState:
     cured = any((one.ability or "") in _CURES_ON_THE_BENCH for one in (pokemon, beside))
     return replace(
         pokemon,
+        species=_who(pokemon)[0],
         hp_percent=0 if close or cured else pokemon.hp_percent,
         status=None if cured else pokemon.status,
         item=None,

@@ -15,8 +15,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from itertools import count
 from typing import Self
@@ -29,6 +27,7 @@ from services.scraper.sources import parse_replay
 from services.scraper.views import LAST_PAGE, Cursor
 from shared.battle.pokedex import to_id
 from shared.errors import BrokenRecord, NotFound, Unreachable
+from shared.foreign import retry_after_seconds
 from shared.jobs.limits import Limiter
 from shared.settings import Settings
 from shared.text import one_line
@@ -129,7 +128,7 @@ class Website:
         if response.status_code == httpx2.codes.NOT_FOUND:
             raise NotFound(f"{self.url}{path} does not exist")
         if response.status_code in _BUSY:
-            after_seconds = _retry_after_seconds(response)
+            after_seconds = retry_after_seconds(response.headers.get("retry-after"))
             if after_seconds is not None:
                 if after_seconds > _LONGEST_WAIT_SECONDS:
                     raise Unreachable(f"{self.url} asks to come back in {after_seconds:.0f} s: come back then")
@@ -146,17 +145,6 @@ class Website:
             if len(body) > self._max_answer_bytes:
                 raise BrokenRecord(f"{self.url}{path} is larger than {self._max_answer_bytes} bytes")
         return bytes(body)
-
-
-def _retry_after_seconds(response: httpx2.Response) -> float | None:
-    """RFC 9110: seconds, or a date."""
-    given = response.headers.get("retry-after", "").strip()
-    if given.isascii() and given.isdigit():
-        return float(given[:9])
-    try:
-        return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 # ── the replay site ─────────────────────────────────────────────────────────────────────────────────

@@ -22,7 +22,7 @@ from shared.battle.protocol import (
 )
 from shared.battle.state import BattleState, KnownMove, PokemonState, Question, Side
 
-_SHOWN_AS_ANOTHER: Mapping[tuple[str, str], str] = {
+SHOWN_AS_ANOTHER: Mapping[tuple[str, str], str] = {
     ("Greninja", "battlebond"): "Greninja-Bond",
     ("Rockruff", "owntempo"): "Rockruff-Dusk",
 }
@@ -79,7 +79,7 @@ def _own(
     # Requests before generation 7 tell only the ability it began with, not one traced or given since.
     ability = pokemon.get("ability") or (known.ability if known.has_other_ability else pokemon["baseAbility"])
     return PokemonState(
-        species=_SHOWN_AS_ANOTHER.get((shown.species, pokemon["baseAbility"]), shown.species),
+        species=SHOWN_AS_ANOTHER.get((shown.species, pokemon["baseAbility"]), shown.species),
         level=level,
         hp_percent=hp_percent(pokemon["condition"]),
         types=shown.types,
@@ -154,7 +154,7 @@ def _foe(shown: InSight, known: Remembered, dex: Pokedex, *, sure: bool) -> Poke
         ability = possible[0] if len(possible) == 1 else None
     moves = known.moves if known.copied is None else known.copied
     return PokemonState(
-        species=_SHOWN_AS_ANOTHER.get((shown.species, known.own_ability or ""), shown.species),
+        species=SHOWN_AS_ANOTHER.get((shown.species, known.own_ability or ""), shown.species),
         level=shown.level,
         hp_percent=known.hp_percent,
         types=shown.types,

@@ -86,6 +86,15 @@ def with_active(state: BattleState, side: str, **facts: Any) -> BattleState:
     return replace(state, **changed)
 
 
+def test_a_forme_that_an_ability_alone_tells_is_hidden_where_the_ability_is() -> None:
+    rebuilt = with_active(a_state(), "own", species="Greninja", ability=None)
+    served = with_active(a_state(), "own", species="Greninja-Bond", ability="battlebond")
+
+    causes, is_all = causes_of(rebuilt, served, complete=True)
+
+    assert is_all and "own forme that an ability alone tells" in causes
+
+
 MISTAKES: Mapping[str, Callable[[BattleState], BattleState]] = {
     "turn": lambda state: replace(state, turn=state.turn + 1),
     "weather": lambda state: replace(state, weather="DeltaStream"),

@@ -105,7 +105,7 @@ def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Unreachable, match=f"cannot listen on 127.0.0.1, port {port}"):
-            make_stack(tmp_path, api_port=port).__enter__()
+            make_stack(tmp_path, arena_workers=0, api_port=port).__enter__()
 
 
 def test_whatever_dies_is_started_again_where_it_was(tmp_path: Path) -> None:

@@ -23,9 +23,6 @@ import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from random import random, uniform
 from time import monotonic
 from typing import Any
@@ -35,6 +32,7 @@ import httpx2
 from services.arena.backends import Reply
 from shared.battle.decision import Reason
 from shared.errors import Unreachable
+from shared.foreign import retry_after_seconds
 from shared.jobs.limits import Limiter
 from shared.settings import Endpoint
 from shared.text import one_line
@@ -306,7 +304,7 @@ def answered_with(status: int, headers: Mapping[str, str], body: str, *, key_sen
     words = words_of(body)
     detail = f"HTTP {status}: {words}" if words else f"HTTP {status}"
     if status in (429, 503) and "insufficient_quota" not in body:
-        return Busy(detail, _seconds(headers.get("retry-after")))
+        return Busy(detail, retry_after_seconds(headers.get("retry-after")))
     if status >= 500 or status in _PASSING:
         return Failing(detail)
     if status in _FOR_THIS_QUESTION:
@@ -334,20 +332,3 @@ def words_of(body: str) -> str:
         inner = found.get(name) if isinstance(found, dict) else None
         found = inner if isinstance(inner, str | dict) and inner else found
     return one_line((found if isinstance(found, str) else body).strip())
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After as RFC 9110 has it: seconds, or a date."""
-    if retry_after is None:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        pass
-    else:
-        return max(0.0, seconds) if isfinite(seconds) else None
-    try:
-        date = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
