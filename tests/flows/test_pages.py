@@ -170,7 +170,7 @@ def test_the_documentation_is_there_without_internet(stack: LocalStack, page: Pa
 
 
 def test_the_console_asks_for_the_token_once(tmp_path: Path, page: Page) -> None:
-    with make_stack(tmp_path, arena_workers=1, api_token=SecretStr("right horse")) as stack:
+    with make_stack(tmp_path, arena_workers=0, api_token=SecretStr("right horse")) as stack:
         page.goto(stack.url)
         page.get_by_label("This API wants its token").fill("wrong")
         page.get_by_role("button", name="Go on").click()

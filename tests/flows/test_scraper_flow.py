@@ -13,13 +13,15 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi.testclient import TestClient
 
+from deploy.api import build
 from services.scraper.replay import Replay
 from services.scraper.scrapes import StoredReplays
 from shared.datasets import DatasetCard
-from shared.settings import child_environment
+from shared.settings import Settings, child_environment
 from shared.store import Store
-from tests.flows.conftest import eventually, make_stack
+from tests.flows.conftest import alphastral, eventually, make_stack
 from tests.services.simulated import replays
 from tests.standins.replay_site import Site, document
 
@@ -118,14 +120,10 @@ def test_a_dataset_that_cannot_be_is_said_not_to_be(tmp_path: Path) -> None:
         ("/scrapes", {"url": "http://elsewhere"}),
     ],
 )
-def test_what_cannot_be_asked_is_refused(refusing: httpx2.Client, path: str, body: dict[str, Any]) -> None:
-    assert refusing.post(path, json=body).status_code == 422
-
-
-@pytest.fixture(scope="module")
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    with make_stack(tmp_path_factory.mktemp("api"), arena_workers=0) as stack:
-        yield httpx2.Client(base_url=stack.url, timeout=30)
+def test_what_cannot_be_asked_is_refused(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
+    settings = Settings(redis_url="redis://127.0.0.1:9", store=str(tmp_path), _env_file=None)
+    with TestClient(build(settings), base_url="http://127.0.0.1") as api:
+        assert api.post(path, json=body).status_code == 422
 
 
 def test_the_command_killed_and_given_again_fetches_the_rest(tmp_path: Path, played: list[Replay]) -> None:
@@ -133,22 +131,22 @@ def test_the_command_killed_and_given_again_fetches_the_rest(tmp_path: Path, pla
     # After forty requests it says nothing more, so that the command is killed in the middle.
     site.trouble = lambda path, times: 600.0 if site.asked.total() > 40 else None
     with up(site) as url:
-        environment = child_environment(
-            PYTHONPATH=str(ROOT),
-            ALPHASTRAL_STORE=str(tmp_path / "store"),
-            ALPHASTRAL_REPLAY_SITE_URL=url,
-            ALPHASTRAL_REPLAY_SITE_REQUESTS_PER_SECOND="100",
-        )
+        environment = {
+            "PYTHONPATH": str(ROOT),
+            "ALPHASTRAL_STORE": str(tmp_path / "store"),
+            "ALPHASTRAL_REPLAY_SITE_URL": url,
+            "ALPHASTRAL_REPLAY_SITE_REQUESTS_PER_SECOND": "100",
+        }
         command = [sys.executable, "-c", "from deploy.cli import main; main()", "scrape", "--max-replays", "500"]
-        first = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        first = subprocess.Popen(command, env=child_environment(**environment), cwd=tmp_path, stdout=subprocess.DEVNULL)
         eventually(lambda: len(stored(tmp_path)) > 20)
         first.kill()
-        first.communicate()
+        first.wait()
         site.trouble = lambda path, times: None
         assert len(stored(tmp_path)) < 124
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = alphastral(*command[3:], folder=tmp_path, **environment)
 
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     assert "fetched" in done.stdout
     assert stored(tmp_path) == set(site.documents)
     assert sum(site.served.values()) <= 124 + 4

@@ -1,4 +1,4 @@
-"""Jobs that behave badly in every way, and a worker for them: `python -m tests.jobs.errands REDIS STORE GRACE`."""
+"""Jobs that behave badly in every way, and a worker for them."""
 
 import asyncio
 import os
@@ -168,8 +168,11 @@ def restore(store: Store, queues: Queues) -> int:
     return queues.restore(Errand(name=name) for name in (todo.read_text().split() if todo.exists() else ()))
 
 
-if __name__ == "__main__":
-    url, folder, grace_seconds = sys.argv[1:]
+def work(url: str, folder: str, grace_seconds: float, environment: Mapping[str, str]) -> None:
+    """What a worker's process does."""
+    # Nothing catches its output: that belongs to the process that it was forked from.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    os.environ.update(environment)
     configure_logging("INFO")
-    settings = Settings(store=folder, worker_grace_seconds=float(grace_seconds))
+    settings = Settings(store=folder, worker_grace_seconds=grace_seconds)
     Worker("errands", connect(url), settings, ROUTES, restore).run()

@@ -239,12 +239,12 @@ def test_workers_outlive_a_redis_that_forgets_everything(tmp_path: Path) -> None
         eventually(lambda: len(yard.queues.workers()) == 2)
         yard.send("after")
         yard.await_line("after ends")
-        assert idle_later.poll() is None
-        assert busy.poll() is None
+        assert idle_later.exitcode is None
+        assert busy.exitcode is None
     finally:
         for worker in yard.workers:
             worker.kill()
-            worker.wait()
+            worker.join()
         server.kill()
         server.wait()
 

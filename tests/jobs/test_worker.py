@@ -1,10 +1,10 @@
 """What a worker guarantees, with a real Redis and real processes."""
 
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from math import log2
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from deploy.stack import private_redis
 from shared.jobs.leases import WORKER_SEEN_SECONDS
 from shared.jobs.worker import BEAT_SECONDS
-from tests.jobs.conftest import Yard, eventually, order
+from tests.jobs.conftest import Yard, eventually, order, tell
 from tests.jobs.errands import SICK
 
 
@@ -76,13 +76,13 @@ def test_a_job_that_plays_on_without_its_worker_ends_once_another_has_it(yard: Y
     yard.send("long", kind="tick")
     stopped = yard.start_worker()
     job = int(yard.await_line("long begins").rpartition(" ")[2])
-    stopped.send_signal(signal.SIGSTOP)
+    tell(stopped, signal.SIGSTOP)
     yard.let_leases_run_out()
     yard.start_worker()
     yard.await_line("long begins", times=2)
     eventually(lambda: not yard.journal[-1].endswith(f" {job}") and not is_running(job))
     told = sum(line.endswith(f" {job}") for line in yard.journal)
-    stopped.send_signal(signal.SIGCONT)
+    tell(stopped, signal.SIGCONT)
     (yard.folder / "enough").touch()
     yard.await_line("long ends")
     assert sum(line.endswith(f" {job}") for line in yard.journal) == told
@@ -122,7 +122,8 @@ def test_a_worker_waits_for_a_redis_that_refuses(tmp_path: Path) -> None:
         yard.send("after")
         yard.await_line("after ends")
         worker.terminate()
-        assert worker.wait(20) == 0
+        worker.join(20)
+        assert worker.exitcode == 0
 
 
 def test_a_job_that_nobody_could_do_is_given_up_at_once(yard: Yard) -> None:
@@ -181,7 +182,7 @@ def test_a_worker_that_is_killed_takes_its_processes_along_and_another_takes_its
     job = int(yard.await_line("family begins").rpartition(" ")[2])
     child = int(yard.await_line("family has child").rpartition(" ")[2])
     killed.kill()
-    killed.wait()
+    killed.join()
     eventually(lambda: not is_running(job) and not is_running(child))
     yard.start_worker()
     yard.await_line("family begins", times=2)
@@ -192,8 +193,9 @@ def test_told_to_stop_a_worker_lets_its_job_hand_itself_back(yard: Yard, told: s
     yard.send("kind", kind="polite")
     worker = yard.start_worker()
     yard.await_line("kind begins")
-    worker.send_signal(told)
-    assert worker.wait(20) == 0
+    tell(worker, told)
+    worker.join(20)
+    assert worker.exitcode == 0
     assert yard.waiting() == [b"errand-kind"]
     assert yard.queues.workers() == []
     yard.start_worker()
@@ -204,8 +206,9 @@ def test_told_to_stop_a_worker_takes_back_a_job_that_does_not_listen(yard: Yard)
     yard.send("deaf", kind="stubborn")
     worker = yard.start_worker(grace_seconds=0.5)
     yard.await_line("deaf begins")
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    tell(worker, signal.SIGTERM)
+    worker.join(20)
+    assert worker.exitcode == 0
     assert yard.waiting() == [b"errand-deaf"]
     assert yard.redis.hget("rq:job:errand-deaf", "retries_left") == b"1", "being told to stop is no failure"
 
@@ -215,24 +218,25 @@ def test_told_twice_a_worker_stops_at_once(yard: Yard, second: signal.Signals) -
     yard.send("deaf", kind="parent")
     worker = yard.start_worker(grace_seconds=600)
     child = int(yard.await_line("deaf has child").rpartition(" ")[2])
-    worker.send_signal(signal.SIGTERM)
+    tell(worker, signal.SIGTERM)
     eventually(lambda: ends_told_again(worker, second))
-    assert worker.returncode == 0
+    assert worker.exitcode == 0
     assert yard.waiting() == [b"errand-deaf"]
     eventually(lambda: not is_running(child))
 
 
-def ends_told_again(worker: "subprocess.Popen[bytes]", number: signal.Signals) -> bool:
+def ends_told_again(worker: ForkProcess, number: signal.Signals) -> bool:
     """Two equal signals that are sent one after the other may arrive as one, so one more is sent each time."""
-    with suppress(subprocess.TimeoutExpired):
-        worker.wait(0.05)
-    worker.send_signal(number)
-    return worker.poll() is not None
+    worker.join(0.05)
+    if worker.exitcode is None:
+        tell(worker, number)
+    return worker.exitcode is not None
 
 
 def test_an_idle_worker_stops_once_it_has_waited_for_a_job(yard: Yard) -> None:
     worker = yard.start_worker()
     eventually(lambda: len(yard.queues.workers()) == 1)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    tell(worker, signal.SIGTERM)
+    worker.join(20)
+    assert worker.exitcode == 0
     assert BEAT_SECONDS <= 1, "as long as it waits for a job, it does not look"
