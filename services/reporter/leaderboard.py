@@ -16,7 +16,7 @@ from shared.battle.protocol import Seat
 from shared.errors import UsageError
 from shared.jobs import Context
 from shared.jobs.routes import WriteLeaderboard
-from shared.records import Run, TurnStat
+from shared.records import MAX_BATTLES, Run, TurnStat
 from shared.text import count, milliseconds, one_line, percent, percent_range, together, usd
 from shared.tournaments import (
     DecisionTotals,
@@ -30,8 +30,9 @@ from shared.tournaments import (
     revision,
 )
 from shared.verdicts.intervals import EXPLAINED, WinRate, win_rate
+from shared.verdicts.luck import WithoutLuck, without_luck
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, RatingKnown, pairings_of, rate
-from shared.verdicts.scores import Scores, own_choices
+from shared.verdicts.scores import Played, Scores, Winner, own_choices
 
 _MAX_NOTE_CHARACTERS = 400
 HEADS = ("Own choices", "Win rate", "Battles", "Substituted", "A decision", "Tokens a battle", "Cost a battle", "Cost")
@@ -61,11 +62,15 @@ class RatedRun:
     link: str | None = None
     identity: str = ""
     """What makes it this result: another source of the same counts once."""
+    lucky: tuple[Played, ...] = ()
+    """Its battles with their luck, where that is known of all that were finished."""
 
     @classmethod
     def of(cls, run: Run, link: str | None = None) -> "RatedRun":
         """A run as a source."""
-        return cls(result_of(run), link, _identity(run))
+        finished = [battle for battle in run.battles if battle.winner is not None]
+        lucky = tuple(battle.review.played for battle in finished if battle.review)
+        return cls(result_of(run), link, _identity(run), lucky if len(lucky) == len(finished) else ())
 
     @property
     def rate(self) -> WinRate | None:
@@ -99,6 +104,8 @@ class Leaderboard:
     """Strongest first."""
     matrix: Mapping[tuple[str, str], WinRate]
     """(a, b) → a's win rate against b."""
+    without_luck: Mapping[tuple[str, str], WithoutLuck]
+    """The same with the luck taken out, where it is known of all battles of the two."""
     runs: tuple[RatedRun, ...]
     repeated: int
     """Runs that were given more than once, and count once."""
@@ -143,9 +150,29 @@ def table(
             for name, rating in ratings.items()
         ),
         matrix={pairing: found for pairing, scores in pairings.items() if (found := win_rate(scores))},
+        without_luck=_without_luck(chosen),
         runs=tuple(chosen),
         repeated=len(given) - len(once),
     )
+
+
+def _without_luck(sources: Sequence[RatedRun]) -> dict[tuple[str, str], WithoutLuck]:
+    battles: dict[tuple[str, str], list[Played]] = {}
+    unknown: set[tuple[str, str]] = set()
+    for number, source in enumerate(sources):
+        p1, p2 = source.result.p1, source.result.p2
+        if p1 == p2 or not source.result.as_played.battles:
+            continue
+        if not source.lucky:
+            unknown |= {(p1, p2), (p2, p1)}
+        for played in source.lucky:
+            pair = None if played.pair is None else number * MAX_BATTLES + played.pair  # Each run counts its own.
+            winner: Winner | None = "draw" if played.winner == "draw" else "p2" if played.winner == "p1" else "p1"
+            battles.setdefault((p1, p2), []).append(played._replace(pair=pair))
+            mirrored = Played(pair, winner, luck=-(played.luck or 0.0))
+            battles.setdefault((p2, p1), []).append(mirrored)
+    known = {pairing: without_luck(of) for pairing, of in battles.items() if pairing not in unknown}
+    return {pairing: found for pairing, found in known.items() if found is not None}
 
 
 def result_of(run: Run) -> MatchupResult:
@@ -231,7 +258,7 @@ def render_leaderboard(table: Leaderboard, notes: Iterable[Note] = ()) -> str:
         anchor_at=100 * (table.anchor_rating - first) / (last - first),
         told=told,
         places=places(table.lines),
-        cells={pairing: _cell(rate) for pairing, rate in table.matrix.items()},
+        cells={pairing: _cell(rate, table.without_luck.get(pairing)) for pairing, rate in table.matrix.items()},
         notes=[*notes, *_notes(table)],
         heads=HEADS,
         cells_of=cells_of,
@@ -313,11 +340,15 @@ def _span(rating: Rating, first: float, last: float) -> RatingSpan | None:
     return RatingSpan(at(rating.low, 0), at(rating.high, 100), estimate)
 
 
-def _cell(rate: WinRate) -> tuple[str, str, str]:
-    """What a cell of the matrix shows, what stands behind it, and whether it is clear."""
+def _cell(rate: WinRate, without: WithoutLuck | None) -> tuple[str, str, str, str]:
+    """What a cell of the matrix shows, what stands behind it, whether it is clear, and the same without luck."""
     low, high = rate.interval
     clear = "won" if low > 0.5 else "lost" if high < 0.5 else ""
-    return percent(rate.estimate), f"{percent_range(low, high)}, {rate.battles:,}", clear
+    # Without the luck a win rate may come out a little beyond its ends.
+    shown = (
+        without and f"without luck {percent(min(1.0, max(0.0, without.estimate)))}, {percent_range(*without.interval)}"
+    )
+    return percent(rate.estimate), f"{percent_range(low, high)}, {rate.battles:,}", clear, shown or ""
 
 
 def _notes(table: Leaderboard) -> Iterator[Note]:
@@ -335,6 +366,8 @@ def _notes(table: Leaderboard) -> Iterator[Note]:
     broken = sum(run.result.broken for run in table.runs)
     if broken:
         yield Note(f"{count(broken, 'battle')} broke and {'counts' if broken == 1 else 'count'} for neither.")
+    if table.without_luck:
+        yield Note("Ratings are as played; the luck is taken out of the win rates of pairs, below.", warns=False)
     if table.repeated:
         yield Note(f"Given more than once, and counted once: {count(table.repeated, 'run')}.", warns=False)
 

@@ -13,7 +13,8 @@
  *   {"review": ID, "start": {…}, "inputs": […], "value": {…}, "copies": 6, "dice": "…"}
  *   {"search": ID, "known": {…}, "rows": ["move 1", …], "value": {…}, "worlds": 4, "dice": 2, "copies": 400, "text": "…"}
  *                                                                                                see search.js
- *   {"choices": ID, "start": {…}, "inputs": […], "value": {…}, "dice": "…", "table": 1, "fresh": 16, "least": 0.03}
+ *   {"choices": ID, "start": {…}, "inputs": […], "value": {…}, "dice": "…", "table": 1, "fresh": 16, "least": 0.03,
+ *    "since": 0}
  * Answers:
  *   {"hello": {"simulator": …, "node": …}}                 once
  *   {"battle": ID, "log": "lines", "p1": request, "p2": request, "private": […], "errors": […], "end": {…}}

@@ -119,14 +119,17 @@ function choices(Battle, Dex, command) {
 	checkCopies({copies: command.table, dice: command.dice});
 	check(Number.isInteger(command.fresh) && command.fresh >= 2 && command.fresh <= MOST_FRESH, 'an odd number of dice');
 	check(command.least >= 0 && command.least <= 1, 'an odd difference');
+	check(Number.isInteger(command.since) && command.since >= 0, 'an odd turn');
 	const value = new Value(command.value), decisions = [];
 	const made = {p1: 0, p2: 0};
 	let estimates, first = null, step = 0;
 	const worth = battle => outcome(battle) ?? value.of(features(battle, estimates));
 	const before = battle => {
 		const chose = SEATS.filter((seat, s) => battle.sides[s].choice.actions.length);
-		for (const found of decisionsAt(battle, step++, command, worth)) decisions.push({...found, number: made[found.seat]});
+		const found = battle.turn < command.since ? [] : decisionsAt(battle, step, command, worth);
+		decisions.push(...found.map(each => ({...each, number: made[each.seat]})));
 		for (const seat of chose) made[seat]++;
+		step++;
 	};
 	const after = battle => {
 		estimates ||= new Estimates(battle.dex);

@@ -304,14 +304,14 @@ class Simulator:
         return await self._ask_in_one_go("search", known=known, rows=rows, value=value.formula, **how)
 
     async def choices(
-        self, log: InputLog, value: ValueModel, *, table: int, fresh: int, least: float, dice: str
+        self, log: InputLog, value: ValueModel, *, table: int, fresh: int, least: float, dice: str, since: int = 0
     ) -> Mapping[str, Any]:
-        """What the other choices of both sides would have been worth at every step, their dice from a text.
+        """What the other choices of both sides would have been worth from turn `since` on, their dice from a text.
 
         See choices.js. Raises InputRefused and SimulatorError.
         """
-        more = {"start": log.start, "inputs": log.inputs, "table": table, "fresh": fresh, "least": least, "dice": dice}
-        return await self._ask_in_one_go("choices", value=value.formula, **more)
+        how = {"table": table, "fresh": fresh, "least": least, "dice": dice, "since": since}
+        return await self._ask_in_one_go("choices", start=log.start, inputs=log.inputs, value=value.formula, **how)
 
     async def _ask_in_one_go(self, command: str, **more: object) -> Mapping[str, Any]:
         answer = await self._ask(command, **more)

@@ -14,10 +14,11 @@ from services.reporter.run import assemble
 from shared.battle.decision import Outcome
 from shared.errors import UsageError
 from shared.matchups import Matchups
-from shared.records import MatchupRequest, Run
+from shared.records import BattleReview, LuckAsked, MatchupRequest, ReviewStep, Run, RunBattle
 from shared.standings import Standings
 from shared.store import Store
 from shared.tournaments import DecisionTotals, MatchupResult
+from shared.verdicts.ratings import ANCHOR
 from shared.verdicts.scores import Winner
 from tests.services.made import battle, move
 from tests.services.test_model_matchups import played, plays_on, policy
@@ -171,6 +172,31 @@ def test_the_page_shows_ratings_intervals_ties_and_what_no_number_fits() -> None
     assert f"{rated.rating:,.0f} ({rated.low:,.0f} to {rated.high:,.0f})" in text
     assert "1=" in text
     assert re.search(r"inf|nan|None", text) is None
+
+
+def test_the_luck_is_taken_out_of_pairs_of_which_all_battles_were_reviewed() -> None:
+    asked = LuckAsked(value="0" * 16, copies=6, share=1.0)
+
+    def reviewed(run: Run, luck: float) -> Run:
+        def review(battle: RunBattle) -> BattleReview:
+            step = ReviewStep(turn=1, chose=("p1",), value=0.5, luck=luck)
+            told = dict(index=battle.index, pair=battle.pair, winner=battle.winner, asked=asked, steps=(step,))
+            return BattleReview.model_validate(told)
+
+        battles = tuple(battle.model_copy(update={"review": review(battle)}) for battle in run.battles)
+        return run.model_copy(update={"battles": battles})
+
+    there = run_of("a", ANCHOR, pairs(SPLIT), matchup_id="m1")
+    back = run_of(ANCHOR, "a", pairs(SPLIT), matchup_id="m2")
+    both = [RatedRun.of(reviewed(there, 0.1)), RatedRun.of(reviewed(back, -0.1))]
+    found = table(both)
+
+    assert found.without_luck["a", ANCHOR].estimate == pytest.approx(0.4)
+    assert found.without_luck[ANCHOR, "a"].estimate == pytest.approx(0.6)
+    assert found.without_luck["a", ANCHOR].battles == 4
+    page = render_leaderboard(found)
+    assert "without luck 40" in page and "Ratings are as played" in page
+    assert table([both[0], RatedRun.of(back)]).without_luck == {}
 
 
 def test_the_page_needs_nothing_beside_it_and_runs_nothing() -> None:
