@@ -15,7 +15,7 @@ from shared.errors import AlphaStralError
 from shared.records import AnyBattle
 from shared.verdicts.scores import Winner
 
-Kind = Literal["move", "switch", "tera", "forced switch", "lead"]
+DecisionKind = Literal["move", "switch", "tera", "forced switch", "lead"]
 """`tera` is a move with any gimmick; a forced switch follows a faint, or a move such as U-turn."""
 
 
@@ -48,7 +48,7 @@ class OnField(_Frozen):
     """Pokémon that have not fainted."""
 
 
-class Option(_Frozen):
+class LegalChoice(_Frozen):
     """A legal choice, and what it was worth to who had it: chances to win, from 0 to 1, by the table."""
 
     order: str
@@ -77,10 +77,10 @@ class ReviewedDecision(_Frozen):
     number: int
     """Which of the policy's choices in the battle, from 0 on; those that the simulator refused do not count."""
     turn: int
-    kind: Kind
+    kind: DecisionKind
     own: OnField
     opposing: OnField
-    options: tuple[Option, ...]
+    options: tuple[LegalChoice, ...]
     """The one made first."""
     best: int
     """The best other one, of `options`; 0 where none was clearly better."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from services.arena.tasks import go_on_with_matchup
 from shared.battle.protocol import SEATS, Seat, other
-from shared.choices import ChoiceReview, ChoicesAsked, Kind, OnField, Option, ReviewedDecision
+from shared.choices import ChoiceReview, ChoicesAsked, DecisionKind, LegalChoice, OnField, ReviewedDecision
 from shared.errors import AlphaStralError, InputRefused, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.routes import ReviewBattles
@@ -196,7 +196,7 @@ def _weighed(found: Mapping[str, Any], policy: Seat, made: Mapping[Seat, Sequenc
     recorded = dict(enumerate(made[policy])).get(found["number"])
     is_it = recorded is not None and recorded.turn == found["turn"]
     word, *rest = found["options"][0]["order"].split(" ")
-    kind: Kind = "tera" if len(rest) > 1 and word == "move" else "move" if word == "move" else "switch"
+    kind: DecisionKind = "tera" if len(rest) > 1 and word == "move" else "move" if word == "move" else "switch"
     (loss, error), (hindsight, hindsight_error) = found["loss"], found["hindsight"]
     return ReviewedDecision(
         policy=policy,
@@ -206,7 +206,7 @@ def _weighed(found: Mapping[str, Any], policy: Seat, made: Mapping[Seat, Sequenc
         own=OnField(**found["position"][own]),
         opposing=OnField(**found["position"][1 - own]),
         options=tuple(
-            Option(**each | {name: round(each[name], _DECIMALS) for name in ("value", "hindsight")})
+            LegalChoice(**each | {name: round(each[name], _DECIMALS) for name in ("value", "hindsight")})
             for each in found["options"]
         ),
         best=found["best"],

@@ -23,6 +23,7 @@ LONGER: dict[str, str] = {
     "services/arena/play.py": "a battle of a matchup, from its seeds to its record",
     "services/reporter/charts.py": "one function a chart",
     "services/reporter/leaderboard.py": "a table from its runs to its page, and a tournament's",
+    "services/reporter/report.py": "a report's page from its figures to its file, and the job that writes it",
     "services/reporter/figures.py": "the figures of a report, and one function for each",
     "services/scraper/datasets.py": "a dataset: what is asked for, what was collected, what is written of it",
     "services/trainer/sft.py": "a training, read from top to bottom, and whose folder and how far it is",

@@ -13,7 +13,15 @@ from services.arena.reviews import choices_asked
 from services.reporter.films import document
 from services.reporter.run import rows_of
 from services.reporter.turning import TurningPoints, dice_and_choices, ranked
-from shared.choices import ChoiceReview, ChoicesAsked, OnField, Option, ReviewedDecision, keep_choices, read_choices
+from shared.choices import (
+    ChoiceReview,
+    ChoicesAsked,
+    LegalChoice,
+    OnField,
+    ReviewedDecision,
+    keep_choices,
+    read_choices,
+)
 from shared.errors import InputRefused, UsageError
 from shared.matchups import Matchups
 from shared.records import BattleReview, LuckAsked, MatchupRequest, ReviewStep
@@ -33,7 +41,7 @@ def decided(text: str = "Surf", **told: Any) -> ReviewedDecision:
     """A decision that cost 10 points, all of its texts being `text`."""
     pokemon = OnField(name=text, hp=43, status="par", boosts={"atk": 1}, left=3)
     options = tuple(
-        Option(order=order, name=text, value=0.5, hindsight=0.5) for order in ("move a", "move b terastallize")
+        LegalChoice(order=order, name=text, value=0.5, hindsight=0.5) for order in ("move a", "move b terastallize")
     )
     made: dict[str, Any] = dict(policy="p1", number=0, turn=1, kind="move", best=1, wins=False, reasoning=text)
     losses = dict(loss=0.1, error=0.01, hindsight=0.2, hindsight_error=0.02)
