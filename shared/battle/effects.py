@@ -152,9 +152,7 @@ def _cannot(memory: Memory, line: Line) -> None:
     if line[-1].startswith("[of]"):
         return
     pokemon = memory.of(line[2])
-    # In generation 1, sleep and ice put off what is due.
-    if memory.generation > 1 or line[3] not in ("slp", "frz"):
-        pokemon.use_turn()
+    pokemon.lose_turn(line[3], memory.generation)
     if len(line) > 4 and not line[3].startswith("ability: "):
         memory.learn(pokemon, line[4])
 

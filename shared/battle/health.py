@@ -12,7 +12,7 @@ def _health(memory: Memory, line: Line) -> None:
     pokemon = memory.of(line[2])
     pokemon.health(line[3])
     if "[from] confusion" in line:
-        pokemon.use_turn()
+        pokemon.lose_turn("confusion", memory.generation)
 
 
 def _status(memory: Memory, line: Line) -> None:

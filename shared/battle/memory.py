@@ -12,6 +12,11 @@ from shared.battle.pokedex import Pokedex, pokedex, to_id
 from shared.battle.protocol import Seat, hp_percent, name_of, other, seat_of, status_of
 
 _UNTIL_THE_NEXT_MOVE = ("destiny bond", "glaive rush", "grudge", "must recharge", "rage")
+_ENDED_IN_GENERATION_1 = {
+    **dict.fromkeys(("par", "confusion"), ("preparing", "bide")),
+    **dict.fromkeys(("recharge", "flinch"), ("must recharge",)),
+}
+"""By why a turn was lost."""
 _AS_ONE = {"asone": "", "unnerve": "", "chillingneigh": "asoneglastrier", "grimneigh": "asonespectrier"}
 """By what As One is shown → which of the two it then is."""
 _CRITICAL = ("dragon cheer", "focus energy", "laser focus")
@@ -66,6 +71,13 @@ class Remembered:
         """It moves, or tries to: what lasts until then is over."""
         for effect in [each for each in self.effects if each in _UNTIL_THE_NEXT_MOVE or each.startswith("preparing")]:
             del self.effects[effect]
+
+    def lose_turn(self, why: str, generation: int) -> None:
+        """It tries to move and cannot. In generation 1 that ends little and puts off the rest."""
+        if generation > 1:
+            self.use_turn()
+        elif (ended := _ENDED_IN_GENERATION_1.get(why)) is not None:
+            self.effects = {effect: left for effect, left in self.effects.items() if not effect.startswith(ended)}
 
     def replace_move(self, old: str, new: str) -> None:
         """It has one move in another's place until it leaves."""
@@ -125,6 +137,9 @@ class Memory:
                 if "pp" in move and own_move(move["id"]) in active.moves:
                     active.pp[own_move(move["id"])] = [move["pp"], move["maxpp"]]
             active.is_locked = bool(listed) and "pp" not in listed[0]
+            if listed and listed[0]["id"] != "recharge":
+                # In generation 1, a flinch that comes too late to show ends it.
+                active.effects.pop("must recharge", None)
 
     def of(self, ident: str) -> Remembered:
         """The Pokémon of that name. Raises ValueError for a name of nobody's."""

@@ -269,6 +269,16 @@ CASES = {
         not_said=("must recharge",),
         format="gen1customgame",
     ),
+    "in generation 1, binding puts off what is prepared": Case(
+        p1=member("Aerodactyl", "No Ability", "Solar Beam"),
+        p2=member("Snorlax", "No Ability", "Wrap"),
+        p1_choices=("move 1", "move 1"),
+        p2_choices=("move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        says=("preparing solarbeam",),
+        format="gen1customgame",
+    ),
     "Pressure takes PP of a move that fails": Case(
         p1=f"{member('Onix', 'Sturdy', 'Venom Drench')}\n\n{SNORLAX}",
         p2=member("Suicune", "Pressure", "Roar"),

@@ -348,7 +348,10 @@ def _unknowable_pp(difference: Difference) -> bool:
 EXCUSED: Mapping[str, Callable[[Difference], bool]] = {
     "Regenerator and Natural Cure show when their holder is back": _hidden_on_the_bench,
     "team preview does not tell the forme": lambda each: (
-        each.what == "foe bench species" and str(each.truth).startswith(f"{each.ours}-")
+        each.what == "foe bench species"
+        and str(each.truth).startswith(f"{each.ours}-")
+        and each.shown is not None
+        and each.shown == PokemonState(str(each.ours), each.shown.level, 100, each.shown.types)
     ),
     "only its ability tells a Greninja-Bond from a Greninja, a Rockruff-Dusk from a Rockruff": lambda each: (
         each.what.endswith("species")
