@@ -119,6 +119,7 @@ def pace(base: str, device: str, steps: int, batch_size: int, *, learns: str) ->
                 disable_tqdm=True,
                 report_to=[],
                 seed=0,
+                data_seed=0,
             ),
             data_collator=partial(together, padding=tokenizer.pad_token_id) if sets else None,
             train_dataset=Dataset.from_dict(written.columns),

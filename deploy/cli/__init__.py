@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
         ("deploy.cli.export", ("export",)),
         ("deploy.cli.tournament", ("tournament",)),
         ("deploy.cli.bench", ("bench",)),
+        ("deploy.cli.ladder", ("ladder",)),
         ("deploy.cli.selfplay", ("selfplay",)),
         ("deploy.cli.data", ("scrape", "dataset", "pokedex")),
         ("deploy.cli.models", ("train", "evaluate", "models", "policies")),

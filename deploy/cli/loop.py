@@ -1,19 +1,22 @@
-"""`alphastral loop`: self-play, a dataset, a training, a server, and battles of what came of it, in one report.
+"""`alphastral loop`: battles with a teacher, a training, the student's own battles corrected, and one report.
 
 Everything is asked for as over the API, and its jobs are done in this process, over a store of the loop's own:
 
     DIR/loop.json        what was asked for
-    DIR/store/           matchups, dataset, training and model
+    DIR/sizes.json       what of it was chosen by this machine's pace, where hours were given
+    DIR/store/           matchups, datasets, trainings and models
     DIR/evaluation.json  decision accuracy on held-out battles
     DIR/report.html      the one report; DIR/report.json its figures
 
-Each step looks first whether its result is there, so that a loop that was interrupted goes on where it was.
+In the first round the teacher advises on battles of `players`, in later ones on those of what was trained so far, whose
+own mistakes are thereby corrected (DAgger: S. Ross, G. Gordon and D. Bagnell, AISTATS 2011). Each round learns from all
+battles so far, from the last adapter on. Each step looks first whether its result is there, so that a loop that was
+interrupted goes on where it was.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -23,27 +26,33 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
-from deploy.cli.play import drain
 from deploy.cli.selfplay import play_on_all_cores
 from deploy.cli.show import err, interrupts_told, out, training_bar
-from deploy.serving import resolve, served
+from deploy.cli.steps import Steps
+from deploy.serving import resolve
 from deploy.stack import alone_in
 from services.arena.matchups import MatchupWork
 from services.scraper.datasets import Datasets
 from services.scraper.views import NewDataset
 from services.trainer.trainings import NewTraining, TrainingWork
-from shared.errors import AlphaStralError, UsageError
-from shared.jobs.inline import Inline
+from shared.errors import UsageError
 from shared.records import NewMatchup
-from shared.settings import Settings, child_environment
+from shared.settings import Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging
-from shared.work import State, WorkKind, ask
 
 if TYPE_CHECKING:
     from services.trainer.recipes import Recipe
+    from services.trainer.trainings import TrainingStanding
 
 B = TypeVar("B", bound=BaseModel)
+
+TEACHER, RECIPE = "search?worlds=2", "cpu-smollm2-search"
+PILOT_BATTLES, PILOT_STEPS = 8, 10
+SHARES = {"learn from": 0.35, "train": 0.4, "fight": 0.2}
+"""Of the hours that a loop is given; the rest is for loading, evaluating and writing."""
+DECISIONS_A_BATTLE = 45
+"""About, of one side."""
 
 
 class Plan(BaseModel):
@@ -51,9 +60,20 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    selfplay_battles: int = Field(default=400, ge=4, le=100_000)
-    teacher: str = "heuristic"
-    recipe: str = "cpu-smollm2"
+    hours: float | None = Field(default=None, gt=0, le=1_000)
+    """By which rounds, battles and steps are chosen; None takes them as they stand here."""
+    rounds: int = Field(default=1, ge=1, le=100)
+    selfplay_battles: int = Field(default=48, ge=4, le=100_000)
+    """To learn from, in each round."""
+    steps: int | None = Field(default=None, ge=3, le=1_000_000)
+    """Of each round's training; the recipe's when not given."""
+    players: tuple[str, str] = ("heuristic", "heuristic")
+    """Who plays what the first round learns from."""
+    teacher: str | None = TEACHER
+    """Who advises on those battles; None: what was played is learned."""
+    opponents: tuple[str, ...] = ("random", "typed", "heuristic")
+    """Whom the tuned model meets in the end, beside its base, its teacher and its earlier self."""
+    recipe: str = RECIPE
     changes: dict[str, str] = Field(default_factory=dict)
     base: str = "smollm2"
     """What is tuned, and what the tuned model plays against."""
@@ -76,9 +96,15 @@ def loop(
     folder: Annotated[Path, typer.Option("--dir", help="Where everything goes; given again, it goes on.")] = Path(
         "var/loop"
     ),
-    selfplay: Annotated[int, typer.Option(help="Self-play battles to learn from.", min=4, max=100_000)] = 400,
+    hours: Annotated[
+        float | None, typer.Option(help="Choose rounds, battles and steps so that it takes so long here.", min=0.1)
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Of battles and training.", min=1, max=100)] = 1,
+    selfplay: Annotated[int, typer.Option(help="Battles to learn from, a round.", min=4, max=100_000)] = 48,
+    steps: Annotated[int | None, typer.Option(help="Of training, a round [default: the recipe's].", min=3)] = None,
+    teacher: Annotated[str, typer.Option(help="Who advises: a policy that searches; none: nobody does.")] = TEACHER,
     battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.", min=2, max=10_000)] = 24,
-    recipe: Annotated[str, typer.Option(help="A recipe for this machine.")] = "cpu-smollm2",
+    recipe: Annotated[str, typer.Option(help="A recipe for this machine.")] = RECIPE,
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe: max_steps=400.")] = None,
     dtype: Annotated[
         str, typer.Option(help="bfloat16 or float32; auto: whichever this machine is faster in.")
@@ -95,6 +121,10 @@ def loop(
     if dtype != "auto":
         changed = {"dtype": dtype, **changed}
     plan = Plan(
+        hours=hours,
+        rounds=rounds,
+        steps=steps,
+        teacher=None if teacher == "none" else teacher,
         selfplay_battles=selfplay,
         battles=battles,
         recipe=recipe,
@@ -118,31 +148,42 @@ def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:
     recipe = _recipe(plan, settings)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(plan, folder)
-    steps = _Steps(plan, recipe, folder, settings)
     with alone_in(folder, "a loop"):
-        dataset = steps.dataset(steps.finished(steps.matchups, _selfplay(plan), "selfplay", begin=steps.play))
-        model = f"{plan.name}@{steps.trained(dataset)}"
-        evaluation = steps.evaluated(dataset, model)
-        with steps.served(model):
-            ids = {
-                question: steps.finished(steps.matchups, asked, f"{question}-{asked.p1}", question)
-                for question, asked in questions(plan, model).items()
-            }
-        return steps.report(ids, evaluation, model)
+        steps = _Steps(plan if plan.hours is None else _sized(plan, recipe, folder, settings), recipe, folder, settings)
+        learned_from, versions, dataset = [], list[str](), ""
+        for number in range(1, steps.plan.rounds + 1):
+            learned_from.append(steps.advised(number, versions))
+            dataset = steps.dataset(number, learned_from)
+            versions.append(f"{plan.name}@{steps.trained(number, dataset, versions)}")
+        evaluation = steps.evaluated(dataset, versions[-1])
+        policies = [_asked(version, recipe.contract) for version in versions]
+        matchups = steps.fought(questions(steps.plan, policies, recipe.contract), (plan.base, *versions))
+        return steps.report(matchups, evaluation, policies)
 
 
-def questions(plan: Plan, model: str) -> dict[str, NewMatchup]:
-    """The matchups of the report by the question that each answers: what was asked, and the controls."""
-    tuned, base = f"tgi:{model}", f"tgi:{_base_name(plan)}"
+def questions(plan: Plan, rounds: Sequence[str], contract: str) -> dict[str, NewMatchup]:
+    """The matchups of the report by the question that each answers: what was asked, and the controls.
+
+    `rounds` are the policies that came of the rounds, in order.
+    """
+    tuned, base = rounds[-1], _asked(_base_name(plan), contract)
     players = {
         "tuned vs base": (tuned, base),
-        "tuned vs random": (tuned, "random"),
+        **{f"tuned vs {who}": (tuned, who) for who in dict.fromkeys((*plan.opponents, plan.teacher)) if who},
         "base vs random": (base, "random"),
-        f"tuned vs {plan.teacher}": (tuned, plan.teacher),
     }
+    if rounds[1:]:
+        players["tuned vs round 1"] = (tuned, rounds[0])
+    for number, policy in enumerate(rounds[:-1], start=1):
+        players[f"round {number} vs heuristic"] = (policy, "heuristic")
     # Never a battle that was learned from.
     how = dict(battles=plan.battles, seed=plan.seed + 1_000_003, pairs=True, concurrency=plan.concurrency)
     return {question: NewMatchup.model_validate(dict(p1=p1, p2=p2, **how)) for question, (p1, p2) in players.items()}
+
+
+def _asked(model: str, contract: str) -> str:
+    """The policy of a model that the built-in server has."""
+    return f"tgi:{model}" if contract == "v2" else f"tgi:{model}?contract={contract}"
 
 
 # ── the steps ───────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +193,7 @@ def _recipe(plan: Plan, settings: Settings) -> "Recipe":
     """The recipe of a plan. Raises UsageError where this machine or this loop cannot do with it."""
     from services.trainer.machine import check_device
 
-    recipe = _training(plan, "none").resolved(settings.recipes)
+    recipe = _training(plan, "none", None).resolved(settings.recipes)
     check_device(recipe)
     if recipe.merge or recipe.base != plan.base:
         raise UsageError(
@@ -163,8 +204,51 @@ def _recipe(plan: Plan, settings: Settings) -> "Recipe":
     return recipe
 
 
-def _training(plan: Plan, dataset: str) -> NewTraining:
-    return NewTraining(recipe=plan.recipe, dataset=dataset, name=plan.name, set=plan.changes)
+def _training(plan: Plan, dataset: str, begin_from: str | None) -> NewTraining:
+    changes = dict(plan.changes)
+    if plan.steps is not None:
+        every = str(max(1, plan.steps // 3))
+        changes |= {"max_steps": str(plan.steps), "evaluate_every": every, "save_every": every}
+    if begin_from is not None:
+        changes["begin_from"] = begin_from
+    return NewTraining(recipe=plan.recipe, dataset=dataset, name=plan.name, set=changes)
+
+
+def _sized(plan: Plan, recipe: "Recipe", folder: Path, settings: Settings) -> Plan:
+    """The plan with its sizes, chosen once, by the pace of a few battles and steps in a store that is thrown away."""
+    path = folder / "sizes.json"
+    if path.exists():
+        return plan.model_copy(update=json.loads(path.read_text()))
+    err.print(f"pace: {PILOT_BATTLES} battles and {PILOT_STEPS} steps …")
+    small = {
+        "selfplay_battles": PILOT_BATTLES,
+        "steps": PILOT_STEPS,
+        "changes": {**plan.changes, "scored_decisions": "4"},
+    }
+    with TemporaryDirectory(prefix="alphastral-pace-") as work:
+        pilot = _Steps(plan.model_copy(update=small), recipe, Path(work), settings)
+        battle = pilot.timed(lambda: pilot.advised(1, [])) / PILOT_BATTLES
+        pilot.trained(1, pilot.dataset(1, [pilot.advised(1, [])]), [])
+    times = [at for _, at in pilot.told]
+    sizes = sizes_for(plan, battle, (times[-1] - times[0]) / (len(times) - 1), recipe.batch_size)
+    replace_file(path, json.dumps(sizes, indent=1).encode())
+    return plan.model_copy(update=sizes)
+
+
+def sizes_for(plan: Plan, battle_seconds: float, step_seconds: float, batch_size: int) -> dict[str, int]:
+    """What goes into a plan's hours: rounds, battles and steps of each, and battles of each matchup in the end."""
+    assert plan.hours is not None
+    rounds = min(max(round(2 * plan.hours), 1), 6)
+    seconds = {share: of * plan.hours * 3600 for share, of in SHARES.items()}
+    # Of a training's step about a third is its forward; the other side's decisions are at most the teacher's.
+    model_battle = battle_seconds + DECISIONS_A_BATTLE * step_seconds / (3 * batch_size)
+    matchups = len(questions(plan, ["a model"] * rounds, "v2"))
+    return {
+        "rounds": rounds,
+        "selfplay_battles": max(4, round(seconds["learn from"] / rounds / battle_seconds)),
+        "steps": max(3, round(seconds["train"] / rounds / step_seconds)),
+        "battles": max(2, 2 * round(seconds["fight"] / matchups / model_battle / 2)),
+    }
 
 
 def _claim(plan: Plan, folder: Path) -> None:
@@ -180,63 +264,58 @@ def _claim(plan: Plan, folder: Path) -> None:
         raise UsageError(f"{folder} holds a loop that was asked for otherwise: choose another --dir", field="dir")
 
 
-def _selfplay(plan: Plan) -> NewMatchup:
-    return NewMatchup(
-        p1=plan.teacher,
-        p2=plan.teacher,
-        battles=plan.selfplay_battles,
-        pairs=False,
-        concurrency=8,
-        seed=plan.seed,
-        luck="off",
-    )
-
-
-class _Steps:
+class _Steps(Steps):
     """The steps of a loop, over a store of its own. Each is done once, and what failed before gets another try."""
 
     def __init__(self, plan: Plan, recipe: "Recipe", folder: Path, settings: Settings) -> None:
-        self.plan, self.recipe, self.folder = plan, recipe, folder
+        super().__init__(folder, settings, key=f"loop-{plan.digest}", serving=("--dtype", plan.dtype))
+        self.plan, self.recipe = plan, recipe
         self.began = monotonic()
+        self.told: list[tuple[int, float]] = []
+        """Steps of the latest training, and when each was done."""
         own = {"store": str((folder / "store").absolute()), "redis_url": None, "endpoints_file": None}
         self.settings = settings.model_copy(update=own)
         self.store = Store(self.settings.store)
         self.matchups = MatchupWork(self.store, self.settings)
 
-    def finished(
-        self,
-        kind: WorkKind[B, Any],
-        asked: B,
-        name: str | None,
-        label: str = "",
-        *,
-        begin: Callable[[str], object] = lambda id: None,
-        also: Callable[[Any], object] = lambda told: None,
-    ) -> str:
-        """Ask for work and do its jobs, after what `begin` does of them; its id.
+    def timed(self, step: Callable[[], object]) -> float:
+        """How many seconds a step takes."""
+        began = monotonic()
+        step()
+        return monotonic() - began
 
-        Raises AlphaStralError where it does not finish, and KeyboardInterrupt where Ctrl-C ended it.
-        """
-        key = name and f"loop-{self.plan.digest}-{name}"
-        id = ask(kind, asked, Inline(self.store, self.settings), key=key)
-        kind.asked.forget(id)
-        begin(id)
-        interrupted = drain(self.store, self.settings, kind.jobs(id), lambda *_: label, also=also)
-        if (state := kind.standing(id).state) is State.FINISHED:
-            return id
-        if interrupted:
-            raise KeyboardInterrupt
-        raise AlphaStralError(f"{kind.asked.noun} {id} has {state}: {'; '.join(kind.asked.failures(id).values())}")
+    def advised(self, number: int, versions: Sequence[str]) -> str:
+        """The matchup that a round learns from: the teacher advises on each decision."""
+        plan, student = self.plan, _asked(versions[-1], self.recipe.contract) if versions else None
+        p1, p2 = (student, plan.players[1]) if student else plan.players
+        asked = NewMatchup(
+            p1=p1,
+            p2=p2,
+            teacher=plan.teacher,
+            battles=plan.selfplay_battles,
+            pairs=False,
+            concurrency=8,
+            seed=plan.seed + 7_919 * (number - 1),
+            luck="off",
+        )
+        question = f"round {number}: battles to learn from"
+        if student:
+            return self.fought({question: asked}, (plan.base, versions[-1]))[question]
 
-    def play(self, matchup_id: str) -> None:
-        """Play a matchup's battles on all cores."""
-        play_on_all_cores(self.store, self.settings, matchup_id, "self-play")
+        def play(matchup_id: str) -> None:
+            play_on_all_cores(self.store, self.settings, matchup_id, question)
 
-    def dataset(self, matchup_id: str) -> str:
-        """The name of the self-play's dataset."""
-        sources = (f"store:matchups/{matchup_id}",)
+        return self.finished(self.matchups, asked, "selfplay", begin=play)
+
+    def dataset(self, number: int, matchup_ids: Sequence[str]) -> str:
+        """The name of the dataset of all that was played to learn from so far."""
         asked = NewDataset.model_validate(
-            dict(name=f"loop-{self.plan.digest}", sources=sources, contract=self.recipe.contract, val_fraction=0.1)
+            dict(
+                name=f"loop-{self.plan.digest}-{number}",
+                sources=[f"store:matchups/{id}" for id in matchup_ids],
+                contract=self.recipe.contract,
+                val_fraction=0.1,
+            )
         )
         err.print("dataset: running the battles again and writing what each side saw …")
         name = self.finished(Datasets(self.store), asked, None)
@@ -244,13 +323,20 @@ class _Steps:
             err.print(f"dataset: {card.rows['train']:,} samples to learn from, {card.rows['validation']:,} held out")
         return name
 
-    def trained(self, dataset: str) -> str:
-        """The version that the training became."""
+    def trained(self, number: int, dataset: str, versions: Sequence[str]) -> str:
+        """The version that a round's training became, begun from the last one."""
         work = TrainingWork(self.store, self.settings)
+        asked = _training(self.plan, dataset, versions[-1] if versions else None)
+        self.told.clear()
         with training_bar("training") as show:
-            id = self.finished(work, _training(self.plan, dataset), "training", also=show)
+
+            def also(standing: "TrainingStanding") -> None:
+                self.told.append((standing.step, monotonic()))
+                show(standing)
+
+            id = self.finished(work, asked, f"training-{number}", also=also)
         version = work.asked.version(id) or ""
-        err.print(escape(f"training: {self.plan.name}@{version}"))
+        err.print(escape(f"round {number}: {self.plan.name}@{version}"))
         return version
 
     def evaluated(self, name: str, model: str) -> dict[str, Any]:
@@ -285,28 +371,21 @@ class _Steps:
             },
             "legal_share": {who: each.legal.rate for who, each in measured.items()},
             "perplexity": {who: each.perplexity for who, each in measured.items()},
+            "cost": {who: each.cost for who, each in measured.items() if each.cost is not None},
             "dtype": loaded.dtype,
         }
         replace_file(path, json.dumps(found, indent=1).encode())
         return found
 
-    @contextmanager
-    def served(self, model: str) -> Iterator[None]:
-        """One built-in server with the tuned model and its base, while the context lasts."""
-        environment = child_environment(ALPHASTRAL_STORE=self.settings.store)
-        dtype = ("--dtype", self.plan.dtype)
-        with served(self.settings.served_folder, (self.plan.base, model), *dtype, environment=environment):
-            yield
-
-    def report(self, ids: dict[str, str], evaluation: dict[str, Any], model: str) -> Path:
+    def report(self, ids: Mapping[str, str], evaluation: dict[str, Any], rounds: Sequence[str]) -> Path:
         """Write it, say what it says, and give its path."""
         from services.reporter.loop import Loop, render_loop
 
         page = render_loop(
             Loop(
-                model=model,
+                model=rounds[-1].removeprefix("tgi:").partition("?")[0],
                 base=self.plan.base,
-                teacher=self.plan.teacher,
+                teacher=self.plan.teacher or " and ".join(dict.fromkeys(self.plan.players)),
                 recipe=self.plan.recipe,
                 runs={key: self.matchups.asked.run(matchup_id) for key, matchup_id in ids.items()},
                 accuracy={
@@ -315,6 +394,8 @@ class _Steps:
                 },
                 legal_share=evaluation["legal_share"],
                 perplexity=evaluation["perplexity"],
+                cost=evaluation["cost"],
+                rounds=tuple(rounds),
             )
         )
         path = self.folder / "report.html"

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.reporter.figures import Figures
+from services.reporter.ladder import Ladder, ladder
 from services.reporter.report import page, template_text
 from services.reporter.verdict import verdict
 from shared.records import Run
 from shared.text import percent, percent_range
 from shared.verdicts.intervals import EXPLAINED, Interval, WinRate
+from shared.verdicts.ratings import ANCHOR
 
 KINDS = ("all", "move", "voluntary switch", "forced switch", "tera")
 SHOWN = {"tuned": "the tuned model", "base": "its base"}
@@ -29,6 +31,10 @@ class Loop:
     """Who → kind of decision → hits, and of how many held-out decisions."""
     legal_share: Mapping[str, float]
     perplexity: Mapping[str, float]
+    cost: Mapping[str, float]
+    """Who → win probability that a decision gives away on average, by the teacher's values; empty without a teacher."""
+    rounds: tuple[str, ...]
+    """The policies that came of the rounds, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class LoopMatchup:
     question: str
     rate: WinRate
     """0 % to 100 % where no battle finished."""
+    without_luck: str
+    """The win rate with the luck taken out, and its interval; a dash where it was not."""
     sentence: str
     substitutions: str
 
@@ -54,6 +62,8 @@ class LoopPage:
 def render_loop(loop: Loop) -> LoopPage:
     """The report of a loop."""
     fought = [_fought(question, run) for question, run in loop.runs.items()]
+    names = {policy: f"round {number}" for number, policy in enumerate(loop.rounds, start=1)}
+    climbed = ladder(loop.runs.values(), names, _anchor(loop))
     counts = loop.accuracy["tuned"]
     heads = [f"{kind} ({counts[kind][1] if kind in counts else 0})" for kind in KINDS]
     rows = [
@@ -71,20 +81,29 @@ def render_loop(loop: Loop) -> LoopPage:
         heads=heads,
         rows=rows,
         shown=SHOWN,
+        ladder=climbed,
         interval=EXPLAINED,
         style=template_text("report.css") + template_text("leaderboard.css"),
     )
-    return LoopPage(html, _figures(loop, fought), tuple(_lines(loop, fought)))
+    return LoopPage(html, _figures(loop, fought, climbed), (*_lines(loop, fought), *climbed.lines))
+
+
+def _anchor(loop: Loop) -> str:
+    """Whom the scale is set by: the usual anchor where it played, else whoever was met first."""
+    met = [name for run in loop.runs.values() for name in (run.summary.p2_agent, run.summary.p1_agent)]
+    return ANCHOR if ANCHOR in met else met[0]
 
 
 def _fought(question: str, run: Run) -> LoopMatchup:
     figures = Figures.of(run)
     said = verdict(figures)
     rate = figures.rate or WinRate(0, 0.0, Interval(0.0, 1.0), None)
-    return LoopMatchup(question, rate, f"{said.result} {said.judgement}", said.substitutions)
+    luck = run.summary.luck
+    calm = f"{percent(luck.p1_win_rate, 1)} ({percent_range(*luck.p1_win_rate_interval, 1)})" if luck else "–"
+    return LoopMatchup(question, rate, calm, f"{said.result} {said.judgement}", said.substitutions)
 
 
-def _figures(loop: Loop, fought: list[LoopMatchup]) -> dict[str, Any]:
+def _figures(loop: Loop, fought: list[LoopMatchup], climbed: Ladder) -> dict[str, Any]:
     return {
         "model": loop.model,
         "recipe": loop.recipe,
@@ -93,6 +112,8 @@ def _figures(loop: Loop, fought: list[LoopMatchup]) -> dict[str, Any]:
                 "battles": each.rate.battles,
                 "win_rate": each.rate.estimate,
                 "interval": list(each.rate.interval),
+                "without_luck": None if (luck := loop.runs[each.question].summary.luck) is None else luck.p1_win_rate,
+                "interval_without_luck": None if luck is None else list(luck.p1_win_rate_interval),
             }
             for each in fought
         },
@@ -101,17 +122,23 @@ def _figures(loop: Loop, fought: list[LoopMatchup]) -> dict[str, Any]:
         },
         "legal_share_without_constraint": dict(loop.legal_share),
         "perplexity": dict(loop.perplexity),
+        "decision_cost": dict(loop.cost),
+        "ratings": climbed.figures,
     }
 
 
 def _lines(loop: Loop, fought: list[LoopMatchup]) -> list[str]:
     lines = [
-        f"{question}: {percent(rate.estimate, 1)} of {rate.battles} ({percent_range(*rate.interval, 1)})"
-        for question, rate in ((each.question, each.rate) for each in fought)
+        f"{each.question}: {percent(each.rate.estimate, 1)} of {each.rate.battles} "
+        f"({percent_range(*each.rate.interval, 1)}); without luck {each.without_luck}"
+        for each in fought
     ]
     for who, kinds in loop.accuracy.items():
         parts = ", ".join(f"{kind} {_share(kinds, kind):.3f}" for kind in KINDS if kind in kinds)
         lines.append(f"decision accuracy of {SHOWN.get(who, who)}: {parts}")
+    lines += [
+        f"a decision of {SHOWN[who]} loses {percent(lost, 1)} of win probability" for who, lost in loop.cost.items()
+    ]
     return lines
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import BitsAndBytesConfig
 
 from services.trainer.data import LegalSets, Tokens
 from services.trainer.recipes import Recipe
-from shared.errors import AlphaStralError
+from shared.errors import AlphaStralError, UsageError
 from shared.language.load import load, save
 
 TOLERANCE = 1e-3
@@ -37,6 +37,24 @@ def lora_config(recipe: Recipe, model: Any) -> LoraConfig:
         task_type="CAUSAL_LM",
         **options,
     )
+
+
+def adapted(recipe: Recipe, model: Any, adapter: Path | None = None) -> PeftModel:
+    """The model with a new adapter on it, or with the one in a folder, to be trained on.
+
+    Raises UsageError where that one is of another shape than the recipe's.
+    """
+    ours = lora_config(recipe, model)
+    if adapter is None:
+        return get_peft_model(model, ours)
+    begun = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    theirs = begun.peft_config["default"]
+    for part in ("r", "lora_alpha", "bias", "target_modules", "layers_to_transform"):
+        if getattr(theirs, part) != getattr(ours, part):
+            raise UsageError(
+                f"{recipe.begin_from} has another adapter than the recipe: its {part} differs", field="set"
+            )
+    return begun
 
 
 def four_bits(recipe: Recipe) -> BitsAndBytesConfig | None:

@@ -142,6 +142,8 @@ class Evaluation:
     """How often what it writes unconstrained, word by word, is a legal completion."""
     perplexity: float
     """Of a completion's token, its end included."""
+    cost: float | None
+    """`decision_cost`."""
 
 
 def evaluate(loaded: Loaded, rows: Sequence[Row], *, name: str, written: int) -> Evaluation:
@@ -151,6 +153,7 @@ def evaluate(loaded: Loaded, rows: Sequence[Row], *, name: str, written: int) ->
         accuracy={name: model_accuracy(rows, chosen), **yardsticks(rows)},
         legal=_legal_share(loaded, rows[:written]),
         perplexity=perplexity(chosen),
+        cost=decision_cost(rows, chosen),
     )
 
 

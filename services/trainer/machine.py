@@ -23,7 +23,6 @@ _ADAM_BYTES = 16
 """A trained parameter in float32, its gradient, and Adam's two moments."""
 _SAMPLE_BYTES = 200
 """About what a token of a batch keeps, per hidden unit and layer, until the gradients are taken."""
-CHECKPOINTS_KEPT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def check_room(recipe: Recipe, size: Size, folder: Path, *, memory: int | None =
             f"and {there / 1e9:.1f} GB are free: lower batch_size by --set",
             field="recipe",
         )
-    wanted = size.trained * _ADAM_BYTES * CHECKPOINTS_KEPT + (size.parameters * 2 if recipe.merge else 0)
+    wanted = size.trained * _ADAM_BYTES * (recipe.checkpoints + 1) + (size.parameters * 2 if recipe.merge else 0)
     free = shutil.disk_usage(folder).free if disk is None else disk
     if wanted > free:
         raise UsageError(

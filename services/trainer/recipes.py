@@ -63,6 +63,8 @@ class Recipe(_Frozen):
     weight: Literal["none", "cost"] = "none"
     """`cost` has a decision count as much as a wrong choice costs there: the teacher's best value less its mean."""
     lora: Lora
+    begin_from: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}@[\w.-]{1,100}$")
+    """NAME@VERSION of the registry, an adapter over this base that is trained on; a new one when not given."""
     quantization: Quantization | None = None
     max_steps: int = Field(ge=1, le=MAX_STEPS)
     learning_rate: float = Field(gt=0, le=1)
@@ -75,6 +77,8 @@ class Recipe(_Frozen):
     max_gradient_norm: float = Field(default=1.0, gt=0, le=1_000_000)
     evaluate_every: int = Field(ge=1, le=MAX_STEPS)
     save_every: int = Field(ge=1, le=MAX_STEPS)
+    checkpoints: int = Field(default=2, ge=2, le=1_000)
+    """How many are kept: the last ones, and the best. All that are kept can be laddered."""
     scored_decisions: int = Field(default=200, ge=1, le=1_000_000)
     """Of how many validation decisions the accuracy is taken at each evaluation, drawn once by the seed."""
     max_length: int = Field(ge=16, le=1 << 20)

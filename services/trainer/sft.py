@@ -24,17 +24,16 @@ from typing import Any, Literal
 
 from accelerate import PartialState
 from datasets import Dataset
-from peft import get_peft_model, prepare_model_for_kbit_training
+from peft import prepare_model_for_kbit_training
 from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTConfig
 
-from services.trainer.adapters import four_bits, lora_config, merge
+from services.trainer.adapters import adapted, four_bits, merge
 from services.trainer.data import LegalSets, Splits, Tokens, legal_sets, read_splits, tokens
 from services.trainer.evaluate import ALL, drawn, guess_accuracy
 from services.trainer.machine import (
-    CHECKPOINTS_KEPT,
     Size,
     check_base,
     check_device,
@@ -77,12 +76,15 @@ def train(
     dataset: Path,
     folder: Path,
     *,
+    adapter: Path | None = None,
     on_standing: Callable[[TrainingStanding], None] = lambda standing: None,
     tell: Callable[[str], None] = lambda sentence: None,
     stopping: Callable[[], bool] = lambda: False,
     given_up: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train in `folder`, from its last checkpoint on. In each of several processes it gives the same.
+
+    `adapter` is the folder of the one that is trained on.
 
     Raises UsageError for what cannot be done as asked, Conflict for a folder that holds another training, and
     HandedBack once `stopping`, with a checkpoint to go on from, and once it is `given_up`, wherever it is.
@@ -108,7 +110,7 @@ def train(
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     # What the adapter will say it belongs to; a folder in somebody's cache would mean nothing elsewhere.
     model.name_or_path = recipe.base
-    trainer_model = get_peft_model(model, lora_config(recipe, model))
+    trainer_model = adapted(recipe, model, adapter)
     size = Size.of(trainer_model)
     check_room(recipe, size, folder)
     say(
@@ -200,7 +202,7 @@ def _arguments(recipe: Recipe, folder: Path, *, valued: bool) -> SFTConfig:
         eval_steps=recipe.evaluate_every,
         save_strategy="steps",
         save_steps=recipe.save_every,
-        save_total_limit=CHECKPOINTS_KEPT - 1,
+        save_total_limit=recipe.checkpoints,
         load_best_model_at_end=True,
         # Where a teacher says what each action is worth, a near miss is none.
         metric_for_best_model="eval_decision_cost" if valued else "eval_decision_accuracy",

@@ -54,6 +54,7 @@ def train_model(payload: TrainModel, context: Context) -> None:
             trained = train(
                 recipe,
                 *_places(asked, trainings, id, Path(copy)),
+                adapter=_begun_from(recipe, Registry(Store(context.settings.store)), Path(copy)),
                 on_standing=tell,
                 tell=context.tell,
                 stopping=lambda: given_up() or context.stopping(),
@@ -100,6 +101,20 @@ def _publish(
         hub = Hub(context.settings.hub_url, context.settings.hf_token)
         where = push(registry, asked.name, version, hub, asked.push, private=not asked.public)
     trainings.finish(id, TrainingResult(version=version, metrics=trained.metrics, pushed_to=where))
+
+
+def _begun_from(recipe: Recipe, registry: Registry, copy: Path) -> Path | None:
+    """The folder of the adapter that is trained on. Raises UsageError where there is none over the recipe's base."""
+    if recipe.begin_from is None:
+        return None
+    name, _, version = recipe.begin_from.partition("@")
+    try:
+        card = registry.card(name, version)
+    except NotFound as error:
+        raise UsageError(error.message, field="set") from error
+    if (card.kind, card.base) != ("adapter", recipe.base):
+        raise UsageError(f"{recipe.begin_from} is no adapter over {recipe.base}", field="set")
+    return registry.fetch(name, version, copy)
 
 
 def _places(asked: TrainingRequest, trainings: Trainings, id: str, copy: Path) -> tuple[Path, Path]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.loop import Plan, run
+from deploy.cli.loop import Plan, run, sizes_for
 from deploy.client import ApiKind
 from deploy.stack import LocalStack
+from services.scraper.datasets import Datasets
 from services.trainer.sft import read_metrics
 from services.trainer.trainings import NewTraining, Trainings, TrainingStatus
 from shared.battle.pokedex import SNAPSHOT
@@ -23,6 +24,8 @@ from tests.language.tiny import tiny_model, tiny_tokenizer
 from tests.trainer.learned import dataset
 
 TRAININGS = ApiKind("trainings", ListOf[TrainingStatus], TrainingStatus)
+
+TEACHER = "search?worlds=1&dice=1&time=0.05"
 
 RECIPE = """
 base = "{base}"
@@ -74,7 +77,11 @@ def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_pa
     # Enough to learn that one attacks more often than one switches: otherwise battles would last for ever.
     settings = operator(tmp_path, steps=25, every=25)
     plan = Plan(
-        selfplay_battles=6,
+        rounds=2,
+        selfplay_battles=4,
+        steps=24,
+        teacher=TEACHER,
+        opponents=("random",),
         recipe="tiny",
         base=str(tmp_path / "tiny-base"),
         name="tiny-tuned",
@@ -87,12 +94,11 @@ def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_pa
     report = run(plan, tmp_path / "loop", settings)
 
     figures = json.loads((tmp_path / "loop" / "report.json").read_text())
-    assert {question: line["battles"] for question, line in figures["matchups"].items()} == {
-        "tuned vs base": 2,
-        "tuned vs random": 2,
-        "base vs random": 2,
-        "tuned vs heuristic": 2,
-    }
+    questions = ["tuned vs base", "tuned vs random", f"tuned vs {TEACHER}", "base vs random"]
+    questions += ["tuned vs round 1", "round 1 vs heuristic"]
+    assert {question: line["battles"] for question, line in figures["matchups"].items()} == dict.fromkeys(questions, 2)
+    assert {"round 1", "round 2", "heuristic"} <= figures["ratings"].keys()
+    assert figures["decision_cost"].keys() == {"tuned", "base"}
     assert {"tuned", "base", "a uniform guess", "most power times effectiveness"} <= figures["decision_accuracy"].keys()
     html = report.read_text()
     store = tmp_path / "loop" / "store"
@@ -100,7 +106,11 @@ def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_pa
     versions = Registry(Store(str(store))).versions("tiny-tuned")
     # As where it was interrupted before its last step, after a training that somebody's full disk had ended.
     report.unlink()
-    [training] = Trainings(Store(str(store))).ids()
+    first, training = Trainings(Store(str(store))).ids()
+    asked = [Trainings(Store(str(store))).request(id).changes for id in (first, training)]
+    assert sorted(changes.get("begin_from", "") for changes in asked) == ["", f"tiny-tuned@{versions[0]}"]
+    learned_from = [Datasets(Store(str(store))).request(id).sources for id in Datasets(Store(str(store))).ids()]
+    assert sorted(map(len, learned_from)) == [1, 2]
     Trainings(Store(str(store))).fail(training, "no space left on device")
 
     assert run(plan, tmp_path / "loop", settings).read_text() == html
@@ -114,6 +124,15 @@ def test_the_loop_goes_from_self_play_to_one_report_and_is_not_done_twice(tmp_pa
         with pytest.raises(UsageError):
             run(plan.model_copy(update={"changes": changes}), tmp_path / "refused", settings)
     assert not (tmp_path / "refused").exists()
+
+
+def test_hours_choose_rounds_battles_and_steps_by_the_pace() -> None:
+    half, two = (sizes_for(Plan(hours=hours), battle_seconds=10, step_seconds=2.5, batch_size=4) for hours in (0.5, 2))
+
+    assert (half["rounds"], two["rounds"]) == (1, 4)
+    assert half["selfplay_battles"] * 10 + half["steps"] * 2.5 <= 0.5 * 3600 * 0.8
+    for more in ("steps", "selfplay_battles", "battles"):
+        assert two["rounds"] * two[more] >= 2 * half[more]
 
 
 @pytest.mark.slow
