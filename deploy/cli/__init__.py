@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
         ("deploy.cli.data", ("scrape", "dataset", "pokedex")),
         ("deploy.cli.models", ("train", "evaluate", "models", "policies")),
         ("deploy.cli.value", ("value",)),
+        ("deploy.cli.doctor", ("doctor",)),
         ("deploy.cli.loop", ("loop",)),
         ("deploy.serving", ("serve",)),
     )
@@ -43,6 +44,13 @@ COMMANDS: Mapping[str, str] = {
 """Command → the module of its function, which is called as it is, but `try_`."""
 GROUPS = ("dataset", "models", "value")
 """Those with commands of their own: the module's `app`. Its callback is called as they are."""
+WITHOUT_JSON: Mapping[str, str] = {
+    "up": "it runs until it is stopped",
+    "serve": "it runs until it is stopped",
+    "dataset": "its commands have results, not itself",
+    "value": "its commands have results, not itself",
+}
+"""The commands that have no `--json`, and why."""
 
 
 class _Commands(Mapping[str, Any]):
@@ -57,10 +65,41 @@ class _Commands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         module = import_module(COMMANDS[name])
         if name in GROUPS:
-            return typer.main.get_command(module.app)
+            group: Any = typer.main.get_command(module.app)
+            for command in group.commands.values():
+                command.params.append(_json())
+            return _with_json(name, group)
         alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
         alone.command(name)(getattr(module, _function(name)))
-        return typer.main.get_command(alone)
+        return _with_json(name, typer.main.get_command(alone))
+
+
+def _with_json(name: str, command: Any) -> Any:
+    if name not in WITHOUT_JSON:
+        command.params.append(_json())
+    return command
+
+
+def _json() -> Any:
+    """The option that makes a command's result all of its standard output."""
+
+    def ask(context: Any, _: Any, value: bool) -> None:
+        from deploy.cli.show import out
+
+        # A group and its command share what is asked for.
+        out.stderr = context.meta["alphastral.json"] = value or context.meta.get("alphastral.json", False)
+
+    def command(
+        json: Annotated[
+            bool, typer.Option("--json", help="The result as JSON on standard output, all else on standard error.")
+        ] = False,
+    ) -> None: ...
+
+    alone = typer.Typer(add_completion=False)
+    alone.command()(command)
+    (option,) = typer.main.get_command(alone).params
+    option.callback, option.expose_value = ask, False
+    return option
 
 
 class _Group(TyperGroup):

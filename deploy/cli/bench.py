@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from deploy.cli.options import LogLevel, MaxCost, MaxTokens, policies_of, read_toml
 from deploy.cli.play import PLAYING, drain, tell
-from deploy.cli.show import out
+from deploy.cli.show import out, result
 from services.arena.checks import check_matchup, pinned
 from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
@@ -200,6 +200,11 @@ def play_suite(
     for line in table(suite, runs):
         out.print(escape(line))
     out.print(escape(f"Runs and reports: {folder / 'matchups'}"))
+    matchups_told = [
+        {"label": row.label, "matchup": row.matchup_id, "summary": run.summary}
+        for row, run in zip(suite.rows, runs, strict=True)
+    ]
+    result({"matchups": matchups_told, "folder": folder / "matchups"})
     return not any(run.summary.not_played or run.summary.played_by_substitutes for run in runs)
 
 

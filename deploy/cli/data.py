@@ -20,7 +20,7 @@ from rich.table import Table
 
 from deploy.cli.options import check_push, checked
 from deploy.cli.play import done_here
-from deploy.cli.show import err, interrupts_told, out, steps
+from deploy.cli.show import err, interrupts_told, out, result, steps
 from services.scraper.datasets import Datasets
 from services.scraper.pokeapi import URL, Compared, PokeApi, compare, written
 from services.scraper.scrapes import BROKEN, FETCHED, GONE, STORED, RangeProgress, Scrapes
@@ -81,6 +81,7 @@ def scrape(
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in told.items()) or "nothing found"
     out.print(f"{escape(format_name)}: {escape(counts)}")
     out.print(f"For a dataset: alphastral dataset build store:replays/{escape(format_name)} --out DIR")
+    result({"format": format_name, "replays": told})
 
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -147,6 +148,7 @@ def build(
         with done_here(Datasets(Store(str(UNFINISHED))), asked, settings, tell):
             card = DatasetCard.model_validate_json((folder / "card.json").read_bytes())
     print_card(card, folder)
+    address: str | None = None
     if push is not None:
         from shared.hub import Hub
 
@@ -156,6 +158,7 @@ def build(
         message = f"{sum(card.rows.values()):,} rows of contract {card.contract}"
         address = Hub(settings.hub_url, settings.hf_token).push(push, files, message, kind="dataset")
         out.print(f"Pushed: {escape(address)}")
+    result({"card": card, "folder": folder, "pushed_to": address})
 
 
 def print_card(card: DatasetCard, folder: Path) -> None:
@@ -204,6 +207,7 @@ def check(
         simulators=tuple(simulator or ()),
         node=Settings().node,
     )
+    result(checked)
     rows = ", ".join(f"{count:,} {split}" for split, count in checked.rows.items())
     verdict = "" if checked.findings else ", and nothing is wrong with them."
     out.print(f"{escape(str(folder))}: {rows} rows{verdict}")
@@ -246,6 +250,7 @@ def pokedex(
         _show(compared, rows)
         text = written(compared.snapshot)
     before = output.read_text(encoding="utf-8") if output.exists() else None
+    result({"file": output, "changed": text != before})
     if text == before:
         out.print(f"{escape(str(output))} is so already")
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from deploy.cli.show import out
+from deploy.cli.show import out, result
 from shared.errors import AlphaStralError, UsageError
 from shared.records import Run, read_run
 
@@ -30,6 +30,7 @@ def export(
     except OSError as error:
         raise AlphaStralError(f"cannot write {to}: {error.strerror}") from error
     out.print(escape(f"{len(rows):,} decisions in {to}"))
+    result({"decisions": len(rows), "file": to})
 
 
 def decisions(run: Run) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from deploy.cli.show import out, print_rows
+from deploy.cli.show import out, print_rows, result
 from shared.battle.protocol import Seat
 from shared.battle.state import BattleState
 from shared.choices import read_choices
@@ -36,6 +37,7 @@ def report(
     run = read_run(run_file)
     write_file(path, render(run, read_choices(run_file, run.battles)))
     out.print(escape(str(path)))
+    result({"report": path})
 
 
 def show(
@@ -54,6 +56,7 @@ def show(
     choices = read_choices(run_file, run.battles).get(battle)
     write_file(path, battle_page(of_run(run, battle, choices)))
     out.print(escape(str(path)))
+    result({"page": path})
 
 
 def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, played on the simulator.")]) -> None:
@@ -62,6 +65,7 @@ def verify(run_file: Annotated[Path, typer.Argument(help="A run file of ours, pl
 
     configure_logging("ERROR")
     found = verify_run(read_run(run_file))
+    result(found)
     if found.difference is None:
         out.print(
             f"{escape(str(run_file))}: {found.battles} battles played again; {found.log_lines:,} log lines, "
@@ -86,6 +90,7 @@ def skew(run_file: Annotated[Path, typer.Argument(help="A run file of ours, play
     configure_logging("ERROR")
     found = asyncio.run(measured(read_run(run_file)))
     tell(found, lambda sentence: out.print(escape(sentence)))
+    result({"holds": found.holds, **asdict(found)})
     if not found.holds:
         raise typer.Exit(1)
 
@@ -131,6 +136,7 @@ def ratings(
     if output is not None:
         write_file(output, render_leaderboard(found))
         out.print(f"Leaderboard: {escape(str(output))}")
+    result(rated(found, output))
 
 
 def all_runs(paths: list[Path]) -> list[Path]:
@@ -154,6 +160,12 @@ def _report_beside(run_file: Path, folder: Path) -> str | None:
         if report.is_file():
             return quote(Path(os.path.relpath(report, folder)).as_posix())
     return None
+
+
+def rated(found: "Leaderboard", page: Path | None) -> dict[str, object]:
+    """The table of ratings as `--json` gives it, and where its page is."""
+    shown = ("format", "anchor", "anchor_rating", "lines", "repeated")
+    return {name: getattr(found, name) for name in shown} | {"leaderboard": page}
 
 
 def print_table(found: "Leaderboard") -> None:

@@ -30,6 +30,8 @@ from deploy.cli.selfplay import play_on_all_cores
 from deploy.cli.show import err, interrupts_told, out, training_bar
 from deploy.cli.steps import Steps
 from deploy.serving import resolve
+from deploy.cli.show import err, interrupts_told, out, result, training_bar
+from deploy.serving import resolve, served
 from deploy.stack import alone_in
 from services.arena.matchups import MatchupWork
 from services.scraper.datasets import Datasets
@@ -136,6 +138,7 @@ def loop(
     with interrupts_told():
         report = run(plan, folder, settings)
     out.print(escape(f"the report: {report}"))
+    result({"report": report})
 
 
 def run(plan: Plan, folder: Path, settings: Settings | None = None) -> Path:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from deploy.cli.options import LogLevel, check_push, read_policies
 from deploy.cli.play import done_here
-from deploy.cli.show import err, out, training_bar
+from deploy.cli.show import err, out, result, training_bar
 from services.trainer.trainings import TrainingRequest, TrainingResult, TrainingStanding, TrainingWork
 from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.jobs.routes import TrainModel
@@ -47,6 +47,8 @@ def policies(
     for name, policy in read_policies(file).items():
         out.print(f"{escape(name):<12} {escape(policy)}")
     out.print(f"formats: {', '.join(FORMATS)}")
+    named, options = read_policies(file), {name: option.meaning for name, option in OPTIONS.items()}
+    result({"policies": list(KINDS.values()), "options": options, "named": named, "formats": list(FORMATS)})
 
 
 app = typer.Typer(no_args_is_help=False, rich_markup_mode=None, add_completion=False)
@@ -63,7 +65,7 @@ def models(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     registry = _registry()
-    names = registry.names()
+    names, listed = registry.names(), []
     if not names:
         out.print("The registry is empty. `alphastral train` and `alphastral models pull` publish to it.")
     for name in names:
@@ -74,7 +76,9 @@ def models(context: typer.Context) -> None:
             continue
         for version in versions:
             mark = "*" if version == promoted else " "
+            listed.append({"name": name, "version": version, "current": version == promoted})
             out.print(escape(f"{mark} {name}@{version}  {_in_a_line(registry, name, version)}"))
+    result(listed)
 
 
 @app.command()
@@ -89,6 +93,7 @@ def show(model: NameOrVersion) -> None:
         out.print(escape(line))
     if len(promoted) > 1:
         out.print(escape(f"before:     {', '.join(promoted[1:6])}"))
+    result({"name": name, "version": version, "promoted": promoted, "card": card})
 
 
 @app.command()
@@ -99,6 +104,7 @@ def promote(model: Version) -> None:
         raise UsageError(f"which version of {name}? Write {name}@VERSION; `alphastral models` lists them")
     _registry().promote(name, version)
     out.print(escape(f"{name} now stands for {name}@{version}"))
+    result({"name": name, "version": version})
 
 
 @app.command()
@@ -106,6 +112,7 @@ def rollback(name: Name) -> None:
     """Let a name stand again for the version before."""
     version = _registry().rollback(name)
     out.print(escape(f"{name} now stands for {name}@{version} again"))
+    result({"name": name, "version": version})
 
 
 @app.command()
@@ -120,7 +127,9 @@ def push(
     configure_logging("WARNING")
     registry = _registry()
     name, version = _found(registry, model)
-    out.print(escape(f"{name}@{version} is at {_sent(registry, name, version, repo, public)}"))
+    address = _sent(registry, name, version, repo, public)
+    out.print(escape(f"{name}@{version} is at {address}"))
+    result({"name": name, "version": version, "pushed_to": address})
 
 
 @app.command()
@@ -136,6 +145,7 @@ def pull(
     configure_logging("WARNING")
     version = pull_version(_registry(), repo, name, _hub(), revision=revision, max_bytes=int(max_gb * 1e9))
     out.print(escape(f"published {name}@{version}; to have it served: alphastral models promote {name}@{version}"))
+    result({"name": name, "version": version})
 
 
 def _registry() -> Registry:
@@ -234,13 +244,14 @@ def train(
         training_bar() as show,
         done_here(work, asked, settings, partial(_told, show), key=asked.model_dump_json()) as id,
     ):
-        result = work.asked.read(id, "result.json", TrainingResult)
-    if result is None or not is_first_process():
+        trained = work.asked.read(id, "result.json", TrainingResult)
+    if trained is None or not is_first_process():
         return
-    out.print(escape(f"{name}@{result.version} is in the registry, and {name} stands for it now"))
+    out.print(escape(f"{name}@{trained.version} is in the registry, and {name} stands for it now"))
     out.print(escape(f"its metrics: {folder / 'metrics.jsonl'}"))
     if push is not None:
-        out.print(escape(f"it is at {result.pushed_to}"))
+        out.print(escape(f"it is at {trained.pushed_to}"))
+    result({"name": name, **trained.model_dump(), "folder": folder})
 
 
 def _told(show: Callable[[TrainingStanding], None], told: object) -> None:
@@ -286,3 +297,4 @@ def evaluate(
     out.print(shown)
     out.print(f"legal without constraint: {found.legal.rate:.3f} of {found.legal.decisions}")
     out.print(f"perplexity: {found.perplexity:.3f} a token of the completion")
+    result(found)

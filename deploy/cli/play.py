@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,8 +19,9 @@ from pydantic import BaseModel
 from rich.markup import escape
 
 from deploy.cli.options import AskedMatchup, LogLevel, PolicyFile, asks_for_a_matchup, read_policies
-from deploy.cli.show import Advance, describe, err, interrupts_told, out, print_result, progress, steps
+from deploy.cli.show import Advance, describe, err, interrupts_told, out, print_result, progress, result, steps
 from deploy.stack import alone_in
+from shared.battle.decision import Outcome
 from shared.errors import AlphaStralError, BrokenRecord, NotFound, UsageError
 from shared.jobs.inline import Inline
 from shared.jobs.routes import ROUTES, Payload, PlayShard, ReviewBattles, Route
@@ -295,8 +296,9 @@ def try_(
     named = read_policies(policies)
     asked = named.get(policy, policy)
     with local_models((asked,), tell) as reach:
-        chosen = asyncio.run(try_once(asked, state, Settings(), out.print, reach))
-    if not chosen:
+        decision = asyncio.run(try_once(asked, state, Settings(), out.print, reach))
+    result({"policy": asked, **asdict(decision)})
+    if decision.outcome is Outcome.SUBSTITUTED:
         raise typer.Exit(1)
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.options import AskedMatchup, LogLevel, asks_for_a_matchup
-from deploy.cli.show import describe, err, interrupts_told, out, print_result, print_status, progress
+from deploy.cli.show import describe, err, interrupts_told, out, print_result, print_status, progress, result
 from deploy.client import MATCHUPS, ApiClient, find_api, find_redis
 from services.arena.views import MatchupStatus
 from shared.errors import AlphaStralError
@@ -77,7 +77,9 @@ def enqueue(
         check_output(output)
     with api_client() as client:
         if not wait:
-            out.print(client.ask(MATCHUPS, new).id)
+            status = client.ask(MATCHUPS, new)
+            out.print(status.id)
+            result(status)
             return
         with interrupts_told("no longer following; the matchup goes on: alphastral matchup ID, alphastral cancel ID"):
             _follow(client, new, output)
@@ -86,11 +88,13 @@ def enqueue(
 def matchups(limit: Annotated[int, typer.Option(min=1, max=200)] = 20) -> None:
     """List matchups, newest first, and what came of those that have ended."""
     with api_client() as client:
-        for line in client.list(MATCHUPS, limit=limit).items:
+        lines = client.list(MATCHUPS, limit=limit).items
+        for line in lines:
             rate = client.get(MATCHUPS, line.id).p1_win_rate if line.state in ENDED else None
-            result = "" if rate is None else percent(rate)
-            standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6} {result:>6}"
+            won = "" if rate is None else percent(rate)
+            standing = f"{line.id}  {line.state:<9}  {line.recorded:>6}/{line.battles:<6} {won:>6}"
             out.print(f"{standing}  {escape(line.p1)} vs {escape(line.p2)}")
+        result(lines)
 
 
 def matchup(matchup_id: MatchupId) -> None:
@@ -116,6 +120,7 @@ def resume(
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
     added = resume_all(Store(settings.store), queues, settings, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")
+    result({"jobs": added})
 
 
 def _follow(client: ApiClient, asked: NewMatchup, output: Path | None = None) -> None:

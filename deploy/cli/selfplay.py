@@ -9,7 +9,7 @@ A run file is there once all of its battles are, so that the command, given agai
 import gzip
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,7 @@ from rich.markup import escape
 
 from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed, Teacher, checked
 from deploy.cli.play import PLAYING, jobs_of
-from deploy.cli.show import interrupts_told, out, progress
+from deploy.cli.show import interrupts_told, out, progress, result
 from services.arena.checks import check_matchup
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.inline import Inline
@@ -203,3 +203,4 @@ def selfplay(
         tally = play_into(folder, asked, advance)
     broken = f", {tally.broken} broken" if tally.broken else ""
     out.print(f"{tally.finished:,} battles of {escape(p1)} against {escape(p2)} in {escape(str(folder))}{broken}")
+    result({**asdict(tally), "folder": folder})

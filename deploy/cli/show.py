@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
+from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def result(found: Any) -> None:
+    """What a command came to, alone on standard output where `--json` asks for it: `out` then is standard error."""
+    if out.stderr:
+        typer.echo(to_json(found, indent=2, inf_nan_mode="null", fallback=str))
 
 
 @contextmanager
@@ -193,6 +200,7 @@ def print_status(status: MatchupStatus, api: str) -> None:
     for name, link in (("run:   ", status.links.run), ("report:", status.links.report)):
         if link is not None:
             out.print(f"{name} {escape(api + link)}")
+    result(status)
 
 
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
@@ -215,3 +223,4 @@ def print_result(run: Run, run_path: Path, report_path: Path) -> None:
         out.print(f"Speed: {pace(summary.n_games + summary.broken, summary.total_duration_s)}.")
     out.print(f"Run:    {escape(str(run_path))}")
     out.print(f"Report: {escape(str(report_path))}")
+    result({"summary": summary, "run": run_path, "report": report_path})

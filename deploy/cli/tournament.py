@@ -15,11 +15,11 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from deploy.cli.judge import print_table
+from deploy.cli.judge import print_table, rated
 from deploy.cli.options import Policies, PolicyFile, read_policies, read_toml
 from deploy.cli.play import drain, jobs_of, write_file
 from deploy.cli.queue import api_client
-from deploy.cli.show import err, out
+from deploy.cli.show import err, out, result
 from deploy.client import TOURNAMENTS
 from services.arena.tournaments import check_suite
 from shared.errors import Conflict, UsageError, first_fault
@@ -55,6 +55,7 @@ def tournament(
         with api_client() as client:
             told = client.ask(TOURNAMENTS, NewTournament.model_validate(suite.model_dump()))
         out.print(told.id)
+        result(told)
         err.print(escape(f"how it stands: {client.url}{told.links.self}, its page: {told.links.self}/leaderboard"))
         return
     folder = output or Path("tournaments") / suite_file.stem
@@ -63,6 +64,8 @@ def tournament(
     for note in played.notes:
         out.print(escape(note.text))
     out.print(f"Leaderboard: {escape(str(folder / 'leaderboard.html'))}")
+    told_of = rated(played.table, folder / "leaderboard.html")
+    result({**told_of, "notes": [note.text for note in played.notes], "over": played.over})
     if not played.over:
         err.print("interrupted; the same command goes on from here")
         raise typer.Exit(1)

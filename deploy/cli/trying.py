@@ -33,8 +33,8 @@ async def try_once(
     settings: Settings,
     tell: Callable[[str], None],
     reach: Callable[[Connect], Connect] = lambda connect: connect,
-) -> bool:
-    """Ask once, tell everything, and say whether the model chose a legal action. Raises UsageError, Unreachable."""
+) -> Decision:
+    """Ask once, tell everything, and return what came of it. Raises UsageError, Unreachable."""
     patience = min(settings.server_patience_seconds, PATIENCE_SECONDS)
     patiences = {
         "server_patience_seconds": patience,
@@ -54,7 +54,7 @@ async def try_once(
         await model.aclose()
     for line in _answers(model, state, decision):
         tell(line)
-    return decision.outcome is not Outcome.SUBSTITUTED
+    return decision
 
 
 def _read(path: Path) -> BattleState:

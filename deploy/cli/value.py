@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.judge import all_runs
-from deploy.cli.show import err, interrupts_told, out
+from deploy.cli.show import err, interrupts_told, out, result
 from shared.errors import UsageError
 from shared.process import cores, in_processes
 from shared.text import configure_logging
@@ -45,6 +45,7 @@ def train(
     write_file(output, model.model_dump_json() + "\n")
     _tell(model)
     out.print(f"Written to {escape(str(output))}.")
+    result({"hash": model.hash, "format": model.format, "card": model.card, "file": output})
 
 
 @app.command()
@@ -62,6 +63,7 @@ def show(
     shares = zip(found.features, found.weights, found.scales, strict=True)
     for name, weight, scale in sorted(shares, key=lambda each: -abs(each[1])):
         out.print(f"  {name:<20} {weight / scale:+8.3f}")
+    result({"hash": found.hash, **found.model_dump()})
 
 
 def _tell(model: ValueModel) -> None:

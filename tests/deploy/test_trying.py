@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 import tests.standins.models as standins
 from deploy.cli.trying import try_once
 from shared.battle.contract import CONTRACTS, golden_states
+from shared.battle.decision import Outcome
 from shared.battle.state import BattleState
 from shared.errors import BrokenRecord, UsageError
 from shared.settings import Settings
@@ -27,8 +28,8 @@ async def tried(model: StandIn, options: str = "", state: Path | None = None) ->
             "mistral": "mistral:ministral-3b-latest",
         }[model.api.name]
         settings = Settings(mistral_url=model.server.url, mistral_api_key="s3cret", _env_file=None)
-        chosen = await try_once(policy + options, state, settings, told.append)
-    return chosen, "\n".join(told)
+        decision = await try_once(policy + options, state, settings, told.append)
+    return decision.outcome is not Outcome.SUBSTITUTED, "\n".join(told)
 
 
 async def test_a_model_of_mistral_is_tried_in_one_call() -> None:
