@@ -207,7 +207,7 @@ def check(
         simulators=tuple(simulator or ()),
         node=Settings().node,
     )
-    result(checked)
+    result({name: getattr(checked, name) for name in ("rows", "compared", "findings")})
     rows = ", ".join(f"{count:,} {split}" for split, count in checked.rows.items())
     verdict = "" if checked.findings else ", and nothing is wrong with them."
     out.print(f"{escape(str(folder))}: {rows} rows{verdict}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -90,7 +90,7 @@ def skew(run_file: Annotated[Path, typer.Argument(help="A run file of ours, play
     configure_logging("ERROR")
     found = asyncio.run(measured(read_run(run_file)))
     tell(found, lambda sentence: out.print(escape(sentence)))
-    result({"holds": found.holds, **asdict(found)})
+    result({"holds": found.holds} | {each.name: getattr(found, each.name) for each in fields(found)})
     if not found.holds:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.show import err, interrupts_told, out, print_rows, steps
+from deploy.cli.show import err, interrupts_told, out, print_rows, result, steps
 from services.reporter.turning import TurningPoints, of_battles
 from shared.choices import ChoiceReview, ChoicesAsked, beside, keep_choices, read_choices
 from shared.errors import NotFound, UsageError
@@ -27,7 +27,6 @@ def review(
         int, typer.Option(min=2, max=256, help="For each decision that seems to have cost something.")
     ] = 16,
     top: Annotated[int, typer.Option(min=1, max=100, help="How many decisions are shown.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Weigh every decision against the other legal ones, and show those that cost most: seconds of CPU a battle.
 
@@ -68,15 +67,13 @@ def review(
         from services.reporter.report import write_results
 
         write_results(stored, run)
-    if as_json:
-        out.print_json(data={"matchup": found.matchup_id, "policies": points.names, **points.document(top)})
-        return
     _tell(points, top)
     for each in known.values():
         if each.refused and each.index in wanted:
             err.print(escape(f"battle {each.index} cannot be reviewed: {each.refused}"))
     where = f"its report, and matchups/{run}/choices" if stored else str(beside(path))
     out.print(escape(f"Kept in {where}" + ("." if stored else "; `report` and `show` use it.")))
+    result({"matchup": found.matchup_id, "policies": points.names, **points.document(top)})
 
 
 def _stored(matchups: Matchups, id: str) -> Run:

@@ -40,7 +40,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def result(found: Any) -> None:
     """What a command came to, alone on standard output where `--json` asks for it: `out` then is standard error."""
     if out.stderr:
-        typer.echo(to_json(found, indent=2, inf_nan_mode="null", fallback=str))
+        typer.echo(to_json(found, indent=2, inf_nan_mode="null"))
 
 
 @contextmanager
