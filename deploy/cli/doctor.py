@@ -191,17 +191,14 @@ def _device() -> Looked:
     if find_spec("torch") is None:
         advice = "to train or serve models: pip install 'alphastral[trainer,inference]'"
         return Looked(what="GPU", state="missing", told="not known, since torch is not installed", advice=advice)
-    import torch
+    from shared.language.load import fitting_dtype, gpu_name
 
-    from shared.language.load import fitting_dtype
-
-    here = torch.cuda.is_available()
-    dtype = fitting_dtype("cuda" if here else "cpu")
-    faster = f"models are fastest in {dtype} on {'it' if here else 'this processor'}"
-    if here:
-        return Looked(what="GPU", state="there", told=f"{torch.cuda.get_device_name()}; {faster}")
-    advice = "the recipe cpu-smollm2 trains without one"
-    return Looked(what="GPU", state="missing", told=f"torch sees none; {faster}", advice=advice)
+    name = gpu_name()
+    dtype = fitting_dtype("cuda" if name else "cpu")
+    if name:
+        return Looked(what="GPU", state="there", told=f"{name}; models are fastest in {dtype} on it")
+    told = f"torch sees none; models are fastest in {dtype} on this processor"
+    return Looked(what="GPU", state="missing", told=told, advice="the recipe cpu-smollm2 trains without one")
 
 
 def _extras() -> Iterator[Looked]:

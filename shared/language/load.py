@@ -158,6 +158,11 @@ def _product_seconds(device: str, dtype: Any) -> float:
     return best
 
 
+def gpu_name() -> str | None:
+    """The first GPU that torch sees; None where it sees none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def load_tokenizer(base: str | Path) -> Any:
     """The tokenizer of a base alone, without its weights."""
     source, options = _source(base)
