@@ -27,11 +27,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.selfplay import play_on_all_cores
-from deploy.cli.show import err, interrupts_told, out, training_bar
+from deploy.cli.show import err, interrupts_told, out, result, training_bar
 from deploy.cli.steps import Steps
 from deploy.serving import resolve
-from deploy.cli.show import err, interrupts_told, out, result, training_bar
-from deploy.serving import resolve, served
 from deploy.stack import alone_in
 from services.arena.matchups import MatchupWork
 from services.scraper.datasets import Datasets
