@@ -35,6 +35,7 @@ PROGRAMS = ("alphastral", "curl", "docker", "make", "python", ".venv/bin/pytest"
 AWAY = re.compile(r"(mistral|openai|local|tgi|hf|store):|https?://|server|enqueue|\$|TOKEN")
 """Needs a network, a key, a model or a person."""
 FEWER = {"--n": 6}
+QUICK_SEARCH = "search?worlds=1&dice=1&time=0.02"
 
 
 def commands(page: Path, *, inline: bool = True) -> Iterator[list[str]]:
@@ -147,11 +148,12 @@ def call(*words: str) -> int:
 def bounded(words: list[str]) -> list[str]:
     """The command on what is there, with fewer battles."""
     newest = max(Path("runs").glob("*.json"), default=Path("runs/X.json"), key=lambda path: path.stat().st_mtime)
-    changed = [str(newest) if word == "runs/X.json" else word for word in words]
+    instead = {"runs/X.json": str(newest), "search": QUICK_SEARCH}
+    changed = [instead.get(word, word) for word in words]
     for option, most in FEWER.items():
         if option in changed:
             at = changed.index(option) + 1
-            changed[at] = str(min(int(changed[at]), most))
+            changed[at] = str(min(int(changed[at]), 2 if QUICK_SEARCH in changed else most))
     return changed
 
 
@@ -169,7 +171,7 @@ def test_what_needs_neither_network_nor_key_runs_as_it_is_written(
     assert suite is not None
     small = re.sub(r', "mistral:[^"]*"|cost_usd[^\n]*', "", suite[1]).replace("battles = 400", "battles = 12")
     Path("suite.toml").write_text(re.sub(r"battles = 20 ", "battles = 4 ", small))
-    needs_torch = ("demo", "evaluate", "loop", "serve", "train", "up", "value")
+    needs_torch = ("demo", "evaluate", "ladder", "loop", "serve", "train", "up", "value")
     run = []
     for words in documented():
         if words[0] == "alphastral" and words[1] not in needs_torch and not AWAY.search(" ".join(words[2:])):
