@@ -35,7 +35,7 @@ PROGRAMS = ("alphastral", "curl", "docker", "make", "python", ".venv/bin/pytest"
 AWAY = re.compile(r"(mistral|openai|local|tgi|hf|store):|https?://|server|enqueue|\$|TOKEN")
 """Needs a network, a key, a model or a person."""
 FEWER = {"--n": 6}
-QUICK_SEARCH = "search?worlds=1&dice=1&time=0.02"
+QUICK_SEARCH = "search?worlds=1&dice=1&time=0.05"
 
 
 def commands(page: Path, *, inline: bool = True) -> Iterator[list[str]]:
