@@ -114,7 +114,7 @@ def test_a_dataset_that_cannot_be_is_said_not_to_be(tmp_path: Path) -> None:
     [
         ("/datasets", {"name": "x", "sources": ["/etc"]}),
         ("/datasets", {"name": "../x", "sources": ["store:replays"]}),
-        ("/datasets", {"name": "x", "sources": ["store:replays"], "contract": "v3"}),
+        ("/datasets", {"name": "x", "sources": ["store:replays"], "contract": "v9"}),
         ("/scrapes", {"format": "../x"}),
         ("/scrapes", {"max_replays": 0}),
         ("/scrapes", {"url": "http://elsewhere"}),

@@ -153,6 +153,12 @@ def called(action: Action) -> tuple[str, str | None]:
         # Half its HP on the bench, and alive again.
         ["|-damage|p1a: Greninja|90/100|[from] item: Life Orb", "out", "in 40/100", "|move|p1a: Greninja|Surf|"],
         ["|-damage|p1a: Greninja|0 fnt|[from] psn", "|faint|p1a: Greninja", "out", "in 100/100"],
+        # What all see of who it was is told all the same.
+        [
+            "|-terastallize|p1a: Greninja|Fairy",
+            *("|-damage|p1a: Greninja|90/100|[from] item: Life Orb", "out", "in 40/100", "out"),
+            "|move|p1a: Blissey|Soft-Boiled|",
+        ],
     ],
 )
 def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
@@ -173,6 +179,8 @@ def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
     for made in reading.decisions:
         assert made.seat == "p2" or made.state.own.active is None or made.state.own.active.species == "Blissey"
         assert not isinstance(made.action, Switch) or made.action.name == "Blissey"
+        mates = made.state.own.bench if made.seat == "p1" else ()
+        assert all(mate.types == ("Fairy",) for mate in mates if mate.terastallized)
 
 
 def test_the_opponents_action_of_the_same_turn_changes_no_prompt(played: Sequence[Replay]) -> None:

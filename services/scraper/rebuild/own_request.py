@@ -174,7 +174,7 @@ class OwnRequest:
             "baseAbility": member.ability,
             "item": member.item(at),
             "reviving": active and wanted == "revive",
-            "teraType": member.tera_type,
+            "teraType": member.tera_type or pokemon.terastallized,
             "terastallized": pokemon.terastallized,
         }
 
