@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from deploy.cli.show import interrupts_told, out
+from deploy.cli.show import interrupts_told, out, result
 from deploy.cli.steps import Steps
 from deploy.stack import alone_in
 from shared.errors import NotFound, UsageError
@@ -46,6 +46,7 @@ def ladder(
             seed=seed,
         )
     out.print(escape(f"the ladder: {page}"))
+    result({"page": page, **json.loads(page.with_suffix(".json").read_text())})
 
 
 def climb(
