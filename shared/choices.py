@@ -92,7 +92,7 @@ class ReviewedDecision(_Frozen):
     """The same against what the opponent chose."""
     hindsight_error: float
     wins: bool
-    """Whether it would have won the battle at once."""
+    """Whether it would most likely have won the battle at once: on three quarters of the fresh dice or more."""
     reasoning: str | None = None
     """Why the policy chose so, where it said so."""
 

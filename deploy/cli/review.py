@@ -51,7 +51,7 @@ def review(
     else:
         kept = {index: stored.choices(run, index) for index in stored.weighed(run)}
         known = {index: each for index, each in kept.items() if each is not None}
-    known = {index: each for index, each in known.items() if each.asked == asked}
+    known = {index: each for index, each in known.items() if each.asked == asked and not each.refused}
 
     def keep(each: ChoiceReview) -> None:
         known[each.index] = each

@@ -14,7 +14,7 @@ from typing import Any
 from services.arena.tasks import go_on_with_matchup
 from shared.battle.protocol import SEATS, Seat, other
 from shared.choices import ChoiceReview, ChoicesAsked, DecisionKind, LegalChoice, OnField, ReviewedDecision
-from shared.errors import AlphaStralError, InputRefused, UsageError
+from shared.errors import AlphaStralError, InputRefused, SimulatorError, UsageError
 from shared.jobs import Context, HandedBack
 from shared.jobs.routes import ReviewBattles
 from shared.matchups import Matchups
@@ -178,7 +178,7 @@ async def _choices(
     how = asked.model_dump(exclude={"value"})
     try:
         found = await simulator.choices(parse_inputlog(record.input_log), value, dice=dice, **how)
-    except (NotRun, InputRefused) as error:
+    except (NotRun, InputRefused, SimulatorError) as error:
         log.warning("The choices of battle %s cannot be weighed: %s", record.battle_tag, error)
         return ChoiceReview(**told, refused=one_line(error))
     policies: dict[Seat, Seat] = {record.p1_seat: "p1", other(record.p1_seat): "p2"}

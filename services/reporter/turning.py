@@ -57,7 +57,7 @@ class Point:
         """`12 ± 3 points better, as could be known; 15 ± 2 against what the opponent chose.`"""
         each = self.decision
         known, hindsight = _points(each.loss, each.error), _points(each.hindsight, each.hindsight_error)
-        at_once = "It would have won at once: " if each.wins else ""
+        at_once = "Most likely it would have won at once: " if each.wins else ""
         return f"{at_once}{known} points better, as far as could be known; {hindsight} against what the opponent chose"
 
     @property
@@ -229,12 +229,10 @@ class TurningPoints:
 def ranked(choices: ChoiceReview) -> list[ReviewedDecision]:
     """A battle's decisions that cost something, the dearest first.
 
-    A battle that could have been won at once comes before all others, for there nothing is estimated: of each policy
-    the first such decision.
+    Choices that would have won at once come before all others, for there next to nothing is estimated.
     """
-    first = {each.policy: each.number for each in reversed(choices.decisions) if each.wins}
     found = [each for each in choices.decisions if each.best and (each.cost > 0 or each.wins)]
-    return sorted(found, key=lambda each: (not (each.wins and first[each.policy] == each.number), -each.cost))
+    return sorted(found, key=lambda each: (not each.wins, -each.cost))
 
 
 def _order(point: Point) -> tuple[float, int, int]:

@@ -15,7 +15,7 @@ const {Dice, branchOf} = require('./branch.js');
 const PLAUSIBLE = {move: 1, gimmick: 0.25, switch: 0.25};
 /** And a choice that gives it so much less of a chance to win than its best one is e times less likely. */
 const SHARPNESS = 0.1;
-/** Of its plausible answers the opponent may have so few left, where a choice is said to win at once. */
+/** On so many of the fresh dice a choice must win at once, against plausible choices and the one made, to be said to. */
 const MOSTLY = 0.75;
 const NOTHING = [0, 0];
 const GIMMICKS = {
@@ -82,7 +82,7 @@ function standing(battle) {
 /**
  * The decisions of a step in which there was something to choose. Of each side: its choices, the one made first, with what
  * each is worth to it by the table; which other one is best (0: none is clearly better), the difference that it makes on
- * `fresh` further dice, and whether it would have won the battle at once.
+ * `fresh` further dice, and whether it would most likely have won the battle at once.
  */
 function decisionsAt(battle, step, {dice, table, fresh, least}, worth) {
 	const options = battle.sides.map(choicesOf);
@@ -123,8 +123,8 @@ function decisionsAt(battle, step, {dice, table, fresh, least}, worth) {
 		};
 		if (worths[best] - worths[0] < least && at(best, 0) < 1) return [found];
 		const known = met('known', die => drawn(weights, (die + 0.5) / fresh)), made = met('made', () => 0);
-		const wins = made.every(([, other]) => other === 1) && made.some(([mine]) => mine < 1) &&
-			known.filter(([, other]) => other === 1).length >= MOSTLY * fresh;
+		const wins = made.some(([mine]) => mine < 1) &&
+			[known, made].every(pairs => pairs.filter(([, other]) => other === 1).length >= MOSTLY * fresh);
 		return [{...found, best, loss: difference(known), hindsight: difference(made), wins}];
 	});
 }

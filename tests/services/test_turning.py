@@ -55,13 +55,13 @@ def weighed(*decisions: ReviewedDecision, index: int = 0) -> ChoiceReview:
 
 
 def test_a_decision_costs_what_it_did_cost_as_far_as_that_could_be_known_and_a_win_at_once_comes_first() -> None:
-    at_once = [decided(number=number, loss=0.01, hindsight=0.01, wins=True) for number in (3, 4)]
+    at_once = [decided(number=number, loss=loss, hindsight=loss, wins=True) for number, loss in ((3, 0.02), (4, 0.0))]
     dear, unlucky = decided(number=1, loss=0.3, hindsight=0.2), decided(number=2, loss=0.02, hindsight=0.9)
     nothing = decided(number=5, loss=0.5, hindsight=-0.1)
 
     found = ranked(weighed(decided(number=0), dear, unlucky, *at_once, nothing))
 
-    assert [each.number for each in found] == [3, 1, 0, 2, 4]
+    assert [each.number for each in found] == [3, 4, 1, 0, 2]
 
 
 def test_turning_points_say_where_what_and_how_sure() -> None:
