@@ -183,6 +183,20 @@ def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
         assert all(mate.types == ("Fairy",) for mate in mates if mate.terastallized)
 
 
+def test_what_lasts_for_a_turn_is_over_when_somebody_is_sent_in_after_it() -> None:
+    log = [
+        *("|player|p1|Red|1|", "|player|p2|Blue|2|", "|teamsize|p1|6", "|teamsize|p2|6", "|gametype|singles", "|gen|9"),
+        *("|tier|[Gen 9] Random Battle", "|t:|1", "|start", "|switch|p1a: Vespiquen|Vespiquen, F|100/100"),
+        *("|switch|p2a: Snorlax|Snorlax, M|100/100", "|turn|1", "|t:|2"),
+        *("|move|p1a: Vespiquen|Roost|p1a: Vespiquen", "|-singleturn|p1a: Vespiquen|move: Roost", "|"),
+        *("|-damage|p2a: Snorlax|0 fnt|[from] brn", "|faint|p2a: Snorlax", "|upkeep", "|", "|t:|3"),
+        *("|switch|p2a: Blissey|Blissey, F|100/100", "|turn|2", "|t:|4", "|win|Red"),
+    ]
+    (sent,) = (made for made in rebuild(log).decisions if made.state.asked == "switch")
+
+    assert sent.state.foe.active is not None and sent.state.foe.active.types == ("Bug", "Flying")
+
+
 def test_the_opponents_action_of_the_same_turn_changes_no_prompt(played: Sequence[Replay]) -> None:
     compared = 0
     for replay in played[:3]:

@@ -125,7 +125,7 @@ def test_every_option_is_read_as_what_it_is() -> None:
     [
         ("", "no option=value"),
         ("contract", "one of v1, v2"),
-        ("contract=v3", "one of v1, v2"),
+        ("contract=v9", "one of v1, v2, v3"),
         ("temperature=2.1", "a number from 0 to 2"),
         ("temperature=nan", "a number from 0 to 2"),
         ("temperature=1e0", "a number from 0 to 2"),

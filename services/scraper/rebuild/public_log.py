@@ -25,7 +25,7 @@ TIERS: Mapping[str, str] = {"[Gen 9] Random Battle": "gen9randombattle", "[Gen 9
 """The formats that are read, by what a log calls them."""
 
 _FIELDS: Mapping[str, int] = {
-    **dict.fromkeys(("start", "teampreview", "tie"), 2),
+    **dict.fromkeys(("start", "teampreview", "tie", "upkeep"), 2),
     **dict.fromkeys(("faint", "gametype", "gen", "player", "t:", "tier", "turn", "win"), 3),
     **dict.fromkeys(("-fieldend", "-fieldstart", "-mustrecharge", "-weather"), 3),
     **dict.fromkeys(("cant", "detailschange", "move", "poke", "replace", "teamsize"), 4),
