@@ -23,6 +23,7 @@ def named_sources(line: Line) -> Iterator[tuple[str, str, str]]:
     for part in line[3:]:
         text = part[6:].strip() if part.startswith("[from]") else part if line[1] in _NAMES_PLAINLY else ""
         what, colon, name = text.partition(": ")
-        if colon and what in ("item", "ability"):
+        # Of the line that takes an item away, Pickpocket is the taker's, who is named in the next line.
+        if colon and what in ("item", "ability") and not (line[1] == "-enditem" and what == "ability"):
             anothers = line[1] in _HURTS_ANOTHER or name == "Frisk" or seat_of(line[2]) is None
             yield what, name, of if of is not None and anothers else line[2]
