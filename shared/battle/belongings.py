@@ -46,9 +46,16 @@ def _move(memory: Memory, line: Line) -> None:
 
 
 def _miss(memory: Memory, line: Line) -> None:
-    pokemon = memory.of(line[2])
-    if memory.generation == 1 and not pokemon.called:
-        pokemon.effects.pop("rage", None)
+    _not_enraged(memory, memory.of(line[2]))
+
+
+def _immune(memory: Memory, line: Line) -> None:
+    _not_enraged(memory, memory.facing(line[2]))
+
+
+def _not_enraged(memory: Memory, user: Remembered | None) -> None:
+    if memory.generation == 1 and user is not None and not user.called:
+        user.effects.pop("rage", None)
 
 
 def _press(memory: Memory, pokemon: Remembered, line: Line, move: str) -> None:
@@ -241,6 +248,7 @@ ACTIVATIONS: Mapping[str, Callable[[Memory, Line, Remembered], None]] = {
 HANDLERS: Mapping[str, Callable[[Memory, Line], None]] = {
     "move": _move,
     "-miss": _miss,
+    "-immune": _immune,
     "-prepare": _prepare,
     "-transform": _transform,
     "-item": _item,

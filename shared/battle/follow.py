@@ -11,7 +11,7 @@ _NAMES_A_CAUSE = frozenset({"-activate", "-block", "cant"})
 _NOTHING_TO_REMEMBER = frozenset(
     {
         *("-block", "-burst", "-candynamax", "-center", "-combine", "-crit", "-fail", "-formechange", "-hint"),
-        *("-hitcount", "-immune", "-message", "-notarget", "-nothing", "-ohko", "-primal", "-resisted"),
+        *("-hitcount", "-message", "-notarget", "-nothing", "-ohko", "-primal", "-resisted"),
         *(
             "-supereffective",
             "-terastallize",

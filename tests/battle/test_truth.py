@@ -289,6 +289,17 @@ CASES = {
         not_said=("must recharge",),
         format="gen1customgame",
     ),
+    "in generation 1, Rage that does not hit does not go on": Case(
+        p1=member("Tauros", "No Ability", "Rage", "Body Slam"),
+        p2=member("Gengar", "No Ability", "Splash"),
+        p1_choices=("move 1",),
+        p2_choices=("move 1",),
+        turn=2,
+        seat="p2",
+        says=("Foe: Tauros",),
+        holds=lambda state: state.foe.active is not None and "rage" not in state.foe.active.effects,
+        format="gen1customgame",
+    ),
     "in generation 1, binding puts off what is prepared": Case(
         p1=member("Aerodactyl", "No Ability", "Solar Beam"),
         p2=member("Snorlax", "No Ability", "Wrap"),
