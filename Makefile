@@ -15,8 +15,8 @@ make check              format, lint, types and import contracts; never edits
 make fmt                format, and fix what can be fixed safely
 make bench              CPU a turn: the bare simulator, ours, poke-env on the official server
 make bench-verdicts     how often intervals, sequential tests and ratings are right, by simulation
-make loop               a teacher's battles, training, server, battles, one report: about 30 minutes on two cores;
-                        ARGS="--hours 2" takes longer, in rounds in which the teacher corrects the student
+make loop               self-play, training, server, battles, one report: about 35 minutes on two cores;
+                        ARGS="--hours 2" takes longer; --teacher has a player that searches advise and correct
 make value              the value model of gen9randombattle, fitted anew on self-play of baselines
 make bench-decisions    how full the arena keeps a model server, and its CPU a decision
 make bench-training     tokens a second of our recipe against plain SFTTrainer

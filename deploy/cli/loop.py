@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound=BaseModel)
 
-TEACHER, RECIPE = "search?worlds=2", "cpu-smollm2-search"
+RECIPE = "cpu-smollm2"
 PILOT_BATTLES, PILOT_STEPS = 8, 10
 SHARES = {"learn from": 0.35, "train": 0.4, "fight": 0.2}
 """Of the hours that a loop is given; the rest is for loading, evaluating and writing."""
@@ -63,15 +63,15 @@ class Plan(BaseModel):
     hours: float | None = Field(default=None, gt=0, le=1_000)
     """By which rounds, battles and steps are chosen; None takes them as they stand here."""
     rounds: int = Field(default=1, ge=1, le=100)
-    selfplay_battles: int = Field(default=48, ge=4, le=100_000)
+    selfplay_battles: int = Field(default=400, ge=4, le=100_000)
     """To learn from, in each round."""
     steps: int | None = Field(default=None, ge=3, le=1_000_000)
     """Of each round's training; the recipe's when not given."""
     players: tuple[str, str] = ("heuristic", "heuristic")
     """Who plays what the first round learns from."""
-    teacher: str | None = TEACHER
+    teacher: str | None = None
     """Who advises on those battles; None: what was played is learned."""
-    opponents: tuple[str, ...] = ("random", "typed", "heuristic")
+    opponents: tuple[str, ...] = ("random", "heuristic")
     """Whom the tuned model meets in the end, beside its base, its teacher and its earlier self."""
     recipe: str = RECIPE
     changes: dict[str, str] = Field(default_factory=dict)
@@ -100,9 +100,14 @@ def loop(
         float | None, typer.Option(help="Choose rounds, battles and steps so that it takes so long here.", min=0.1)
     ] = None,
     rounds: Annotated[int, typer.Option(help="Of battles and training.", min=1, max=100)] = 1,
-    selfplay: Annotated[int, typer.Option(help="Battles to learn from, a round.", min=4, max=100_000)] = 48,
+    selfplay: Annotated[int, typer.Option(help="Battles to learn from, a round.", min=4, max=100_000)] = 400,
     steps: Annotated[int | None, typer.Option(help="Of training, a round [default: the recipe's].", min=3)] = None,
-    teacher: Annotated[str, typer.Option(help="Who advises: a policy that searches; none: nobody does.")] = TEACHER,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="Who advises: search?worlds=2, with --recipe cpu-smollm2-search and fewer battles; none: nobody does."
+        ),
+    ] = "none",
     battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.", min=2, max=10_000)] = 24,
     recipe: Annotated[str, typer.Option(help="A recipe for this machine.")] = RECIPE,
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe: max_steps=400.")] = None,
