@@ -8,7 +8,7 @@ Given again, it plays what is missing.
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ from shared.errors import NotFound, UsageError
 from shared.records import AskedUntilDecided, NewMatchup
 from shared.settings import Settings
 from shared.text import configure_logging
+
+if TYPE_CHECKING:
+    from services.reporter.ladder import Ladder
 
 ANCHORS = ("random", "typed", "heuristic")
 
@@ -37,7 +40,7 @@ def ladder(
     configure_logging("WARNING")
     source = Path(training) if Path(training).is_dir() else Path("var/trainings") / training
     with interrupts_told():
-        page = climb(
+        page, found = climb(
             source,
             folder or Path("var/ladders") / source.resolve().name,
             battles=battles,
@@ -46,7 +49,7 @@ def ladder(
             seed=seed,
         )
     out.print(escape(f"the ladder: {page}"))
-    result({"page": page, **json.loads(page.with_suffix(".json").read_text())})
+    result({"page": page, **found.figures})
 
 
 def climb(
@@ -58,8 +61,11 @@ def climb(
     concurrency: int = 16,
     seed: int = 0,
     settings: Settings | None = None,
-) -> Path:
-    """Play what is missing, and give the page's path. Raises NotFound where the folder holds no checkpoints."""
+) -> tuple[Path, "Ladder"]:
+    """Play what is missing, and give the page's path and what it tells.
+
+    Raises NotFound where the folder holds no checkpoints.
+    """
     from services.reporter.ladder import ladder as ladder_of
     from services.reporter.ladder import render_ladder
 
@@ -88,7 +94,7 @@ def climb(
         (folder / "ladder.json").write_text(json.dumps(found.figures, indent=1))
     for line in found.lines:
         out.print(escape(line))
-    return page
+    return page, found
 
 
 def read_checkpoints(training: Path) -> tuple[list[Path], str]:

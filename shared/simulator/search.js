@@ -2,8 +2,8 @@
  * Looks one turn ahead: the value of each pair of own and opposing actions, in several worlds.
  *
  * Every world is a full position in keeping with what one player knows (worlds.js). A pair is played on in copies, each
- * with other dice, up to the next choice, and valued by the model. How many copies may be played is counted, not timed: the same question has the same
- * answer everywhere.
+ * with other dice, up to the next choice, and valued by the model. How many copies may be played is counted, not timed:
+ * the same question has the same answer everywhere.
  */
 'use strict';
 
@@ -177,7 +177,8 @@ function explore(games, {rows, dice, copies, mid_turn: midTurn}) {
 
 /**
  * What each own action (`rows`, in Showdown's words) is worth against each of the opponent's, world by world; null for
- * actions that were only glanced at: their means against the opponent's moves are in `glances`, as those of all. `missing` says of the others why they could not be built.
+ * actions that were only glanced at: their means against the opponent's moves are in `glances`, as those of all.
+ * `missing` says of the worlds that could not be built why.
  */
 function search(Battle, Dex, Teams, command) {
 	const {known, value, worlds, dice, copies, text} = command;
