@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from shared.battle.causes import called_by, named_sources
+from shared.battle.causes import called_by, cause_of, named_sources, of_whom
 from shared.battle.memory import Memory, Remembered, bare, own_move
 from shared.battle.pokedex import to_id
 from shared.battle.protocol import Line, seat_of
@@ -10,6 +10,7 @@ from shared.battle.protocol import Line, seat_of
 _NOT_ITS_OWN_MOVE = ("ability: Magic Bounce", "move: Magic Coat", "Magic Coat", "Snatch", "move: Snatch")
 """Moves that come over a Pokémon and are no use of its turn."""
 _OF_ITS_OWN = frozenset({"move: Sleep Talk", "Sleep Talk", "Pursuit", "ability: Dancer", "move: Instruct"})
+_BINDS_IN_GENERATION_1 = frozenset({"Bind", "Clamp", "Fire Spin", "Wrap"})
 _GIVES_ABILITY = frozenset({"trace", "roleplay", "entrainment", "doodle"})
 """Whose `[of]` has the ability that is told."""
 _TAKES_ITEM = frozenset({"thief", "covet", "magician", "pickpocket", "bestow", "bugbite", "pluck"})
@@ -36,9 +37,14 @@ def _move(memory: Memory, line: Line) -> None:
     if memory.generation == 1 if strikes else source is None and not pokemon.is_locked:
         _change_pp(pokemon, to_id(name), -1)
     _press(memory, pokemon, line, to_id(name))
-    if name == "Rage" and memory.generation == 1:
-        # It goes on for ever, once it hit.
-        pokemon.effects["rage"] = None
+    if memory.generation == 1:
+        facing = memory.facing(line[2])
+        if name == "Rage":
+            # It goes on for ever, once it hit.
+            pokemon.effects["rage"] = None
+        elif name in _BINDS_IN_GENERATION_1 and facing is not None:
+            # Even where it misses.
+            facing.effects.pop("must recharge", None)
     goes_on = memory.generation < 3 and name == pokemon.called
     if (source is None and not goes_on) or source in _OF_ITS_OWN:
         memory.learn(pokemon, name)
@@ -63,7 +69,7 @@ def _press(memory: Memory, pokemon: Remembered, line: Line, move: str) -> None:
     facing = memory.facing(line[2])
     if facing is None or not facing.hp_percent or not memory.works(facing, "pressure"):
         return
-    source = to_id(bare(called_by(line) or ""))
+    source = to_id(bare(cause_of(line)))
     # Whom a line names says little: nobody where the move fails, its user where it is for all.
     curses = move == "curse" and len(line) > 4 and seat_of(line[4]) not in (None, seat_of(line[2]))
     if (memory.dex.is_pressed(move) or curses) and (not source or memory.generation > 3):
@@ -120,8 +126,7 @@ def _transform(memory: Memory, line: Line) -> None:
 
 
 def _item(memory: Memory, line: Line) -> None:
-    source = to_id(bare(next((part[6:].strip() for part in line[4:] if part.startswith("[from]")), "")))
-    of = next((part[4:].strip() for part in line[4:] if part.startswith("[of]")), "")
+    source, of = to_id(bare(cause_of(line))), of_whom(line)
     if not line[2]:
         # Frisk in generations 4 and 5 names only who looks.
         facing = memory.facing(of)
@@ -146,7 +151,7 @@ def _mega(memory: Memory, line: Line) -> None:
 
 
 def _give_item(memory: Memory, line: Line, pokemon: Remembered) -> None:
-    of = next((part[4:].strip() for part in line[4:] if part.startswith("[of]")), "")
+    of = of_whom(line)
     if of:
         memory.of(of).item, pokemon.item = to_id(line[4].removeprefix("[item] ")), ""
 
@@ -162,16 +167,14 @@ def _show_item(memory: Memory, line: Line, pokemon: Remembered) -> None:
 def _ability(memory: Memory, line: Line) -> None:
     pokemon = memory.of(line[2])
     ability = to_id(line[3])
-    source = next((part[6:].strip() for part in line[4:] if part.startswith("[from]")), None)
-    if source is None or "[fail]" in line:
+    cause, of = to_id(bare(cause_of(line))), of_whom(line)
+    if not cause or "[fail]" in line:
         pokemon.now_has(ability)
         return
-    cause = to_id(bare(source))
     if len(line) > 4 and not line[4].startswith("["):
         pokemon.now_has(to_id(line[4]))
     if cause == "trace":
         pokemon.own_ability, pokemon.has_other_ability = "trace", False
-    of = next((part[4:].strip() for part in line[4:] if part.startswith("[of]")), "")
     if of and cause in _GIVES_ABILITY:
         memory.of(of).now_has(ability)
     pokemon.is_given(ability)
@@ -186,7 +189,7 @@ def _end_ability(memory: Memory, line: Line) -> None:
 
 
 def _swap_abilities(memory: Memory, line: Line, pokemon: Remembered) -> None:
-    of = next((part[4:].strip() for part in line[4:] if part.startswith("[of]")), "")
+    of = of_whom(line)
     if not of:
         return
     partner = memory.of(of)

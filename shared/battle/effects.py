@@ -7,6 +7,7 @@ lines and effects are the simulator's (SIM-PROTOCOL.md of the pokemon-showdown r
 
 from collections.abc import Callable, Mapping
 
+from shared.battle.causes import cause_of
 from shared.battle.memory import Memory, Remembered, bare
 from shared.battle.pokedex import to_id
 from shared.battle.protocol import SEATS, Line, name_of, other, read_details, seat_of
@@ -57,7 +58,7 @@ def _enter(memory: Memory, line: Line) -> None:
     left = memory.pokemon.get(memory.active.get(seat, ""))
     come = memory.of(name)
     come.leave()
-    passed = next((to_id(part[6:]) for part in line[5:] if part.startswith("[from]")), "")
+    passed = to_id(cause_of(line))
     if left is not None and left is not come:
         if passed == "batonpass":
             come.boosts = dict(left.boosts)
@@ -66,7 +67,8 @@ def _enter(memory: Memory, line: Line) -> None:
             come.effects = {"substitute": None}
         left.leave()
     if seat in memory.active:
-        memory.end_what_came_from(memory.active[seat])
+        heir = name if passed == "batonpass" and memory.generation <= _PASSED_ON_UNTIL["trapped"] else None
+        memory.end_what_came_from(memory.active[seat], heir)
     memory.active[seat] = name
     come.health(line[4])
 
@@ -182,6 +184,11 @@ def _break_guards(memory: Memory, line: Line, *_: Remembered) -> None:
 
 
 def _turn_ends(memory: Memory, _: Line) -> None:
+    for name in memory.active.values():
+        # Whoever does nothing (held by Sky Drop) loses its turn without a line. Before generation 4, it may not have
+        # come to its turn, since another fainted.
+        if memory.generation > 3 and not memory.pokemon[name].acted:
+            memory.pokemon[name].use_turn()
     for conditions in memory.conditions.values():
         for guard in _GUARDS:
             conditions.pop(guard, None)
@@ -202,6 +209,8 @@ def _turn_ends(memory: Memory, _: Line) -> None:
 
 def _turn_begins(memory: Memory, line: Line) -> None:
     memory.turn = int(line[2])
+    for pokemon in memory.pokemon.values():
+        pokemon.acted = False
 
 
 def _read_tier(memory: Memory, line: Line) -> None:

@@ -46,6 +46,8 @@ class Remembered:
     is_locked: bool = False
     """Of one's own: whether its latest request left it no choice, so that it goes on with what it paid for."""
     boosts: dict[str, int] = field(default_factory=dict)
+    acted: bool = False
+    """Whether it has had its part of this turn."""
     effects: dict[str, str | int | None] = field(default_factory=dict)
     """In words → who caused it where it ends with them, how many turns' ends it still lasts, or None."""
 
@@ -64,11 +66,12 @@ class Remembered:
     def leave(self) -> None:
         """It leaves the field, or faints."""
         self.boosts, self.effects, self.copied, self.is_transformed = {}, {}, None, False
-        self.called = ""
+        self.called, self.acted = "", True
         self.ability, self.has_other_ability = self.own_ability, False
 
     def use_turn(self) -> None:
         """It moves, or tries to: what lasts until then is over."""
+        self.acted = True
         for effect in [each for each in self.effects if each in _UNTIL_THE_NEXT_MOVE or each.startswith("preparing")]:
             del self.effects[effect]
 
@@ -163,11 +166,14 @@ class Memory:
             for each in others
         )
 
-    def end_what_came_from(self, name: str) -> None:
-        """End what lasted only as long as that Pokémon was there."""
+    def end_what_came_from(self, name: str, heir: str | None = None) -> None:
+        """End what lasted only as long as that Pokémon was there; or now lasts as long as its heir is."""
         for pokemon in self.pokemon.values():
             for effect in [effect for effect, source in pokemon.effects.items() if source == name]:
-                del pokemon.effects[effect]
+                if heir is None:
+                    del pokemon.effects[effect]
+                else:
+                    pokemon.effects[effect] = heir
 
     def learn(self, pokemon: Remembered, name: str) -> None:
         """It is seen to have this move."""

@@ -78,7 +78,13 @@ def status_of(condition: str) -> str | None:
 
 
 def renamed(line: Sequence[str], names: Mapping[str, str]) -> Line:
-    """The line with each Pokémon that `names` names called by its other name."""
+    """The line with each Pokémon that `names` names, by its disguise, called by its true name.
+
+    A line that only tells the types in sight tells the disguise's, and is left empty.
+    """
+    match line:
+        case [_, "-start", ident, "typechange", _, "[silent]"] if ident in names:
+            return ["", ""]
     result = list(line)
     for index, part in enumerate(result):
         prefix = "[of] " if part.startswith("[of] ") else ""

@@ -347,6 +347,77 @@ CASES = {
         seat="p1",
         holds=lambda state: state.own.bench[0].moves == (KnownMove("Tackle", 55, 56),),
     ),
+    "whoever Sky Drop takes up has lost its turn": Case(
+        p1=member("Haunter", "Levitate", "Destiny Bond", "Splash"),
+        p2=member("Galvantula", "Unnerve", "Sky Drop", "Splash"),
+        p1_choices=("team 1", "move 1", "move 1"),
+        p2_choices=("team 1", "move 2", "move 1"),
+        turn=3,
+        seat="p1",
+        not_said=("destiny bond",),
+        format="gen6customgame",
+    ),
+    "in generation 1, whoever is bound needs not recharge": Case(
+        p1=member("Persian", "No Ability", "Hyper Beam"),
+        p2=member("Snorlax", "No Ability", "Wrap"),
+        p1_choices=("move 1",),
+        p2_choices=("move 1",),
+        turn=2,
+        seat="p2",
+        not_said=("must recharge",),
+        format="gen1customgame",
+    ),
+    "before generation 5, Baton Pass hands on whom the one that leaves had trapped": Case(
+        p1=f"{member('Umbreon', 'No Ability', 'Mean Look', 'Baton Pass')}\n\n{SNORLAX}",
+        p1_choices=("move 1", "move 2", "switch 2"),
+        p2_choices=("move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        says=("You: Blissey", "trapped"),
+        not_said=("switch",),
+        format="gen2customgame",
+    ),
+    "since generation 5, nobody stays trapped by one that passed": Case(
+        p1=f"{member('Umbreon', 'Synchronize', 'Mean Look', 'Baton Pass')}\n\n{SNORLAX}",
+        p1_choices=("team 12", "move 1", "move 2", "switch 2"),
+        p2_choices=("team 12", "move 1", "move 1"),
+        turn=3,
+        seat="p2",
+        says=("You: Blissey", "switch"),
+        not_said=("trapped",),
+        format="gen5customgame",
+    ),
+    "Quick Claw brings a move forward and calls none": Case(
+        p1=member("Slowbro", "Own Tempo", "Splash", "Calm Mind", item="Quick Claw"),
+        p1_choices=("move 1",) * 6 + ("move 2",),
+        p2_choices=("move 1",) * 7,
+        turn=8,
+        seat="p2",
+        holds=lambda state: (
+            state.foe.active is not None
+            and state.foe.active.item == "quickclaw"
+            and state.foe.active.moves == (KnownMove("Splash"), KnownMove("Calm Mind"))
+        ),
+        format="gen4customgame",
+    ),
+    **{
+        f"types that are the disguise's, for {seat}": Case(
+            p1="\n\n".join(
+                (
+                    member("Zoroark", "Illusion", "Splash"),
+                    member("Blissey", "Natural Cure", "Splash"),
+                    member("Snorlax", "Thick Fat", "Splash", more="Tera Type: Fairy"),
+                )
+            ),
+            p2=member("Snorlax", "Thick Fat", "Splash", "Tackle"),
+            p1_choices=("team 321", "move 1 terastallize", "switch 3", "move 1"),
+            p2_choices=("team 1", "move 1", "move 1", "move 2"),
+            turn=turn,
+            seat=seat,
+            says=(f"{who}: Zoroark, dark,",),
+        )
+        for seat, who, turn in (("p1", "You", 3), ("p2", "Foe", 4))
+    },
     "a guard of a side stands until the turn ends": Case(
         p1=f"{member('Persian', 'Technician', 'U-turn')}\n\n{SNORLAX}",
         p2=member("Mienshao", "Inner Focus", "Wide Guard"),

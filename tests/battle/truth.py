@@ -357,7 +357,8 @@ EXCUSED: Mapping[str, Callable[[Difference], bool]] = {
         each.what.endswith("species")
         and (each.ours, each.truth) in (("Greninja", "Greninja-Bond"), ("Rockruff", "Rockruff-Dusk"))
         and each.shown is not None
-        and each.shown.ability is None
+        and each.pokemon is not None
+        and (each.shown.ability is None or each.pokemon["baseAbility"] not in ("battlebond", "owntempo"))
     ),
     "before generation 7, no request tells an ability taken from an opponent whose is unknown": lambda each: (
         each.what == "own active ability" and each.ours == "" and each.generation < 7

@@ -7,7 +7,7 @@ is left aside here, too. Which moves are sound, or healing, comes from the simul
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.battle.causes import called_by
+from shared.battle.causes import called_by, cause_of
 from shared.battle.pokedex import Pokedex, to_id
 from shared.battle.protocol import Line
 
@@ -77,7 +77,7 @@ class BlockedMoves:
                 self.held_by.add(name)
         elif kind in ("-item", "-enditem"):
             # Frisk and an item that announces itself change nothing.
-            if kind == "-enditem" or called_by(line) not in (None, "ability: Frisk"):
+            if kind == "-enditem" or cause_of(line) not in ("", "ability: Frisk"):
                 self.first_move = ""
             self.ate_berry |= "[eat]" in line
 

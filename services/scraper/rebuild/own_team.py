@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.scraper.rebuild.public_log import Stint, under_true_names, unmask
-from shared.battle.causes import called_by, named_sources
+from shared.battle.causes import called_by, cause_of, named_sources
 from shared.battle.pokedex import to_id
 from shared.battle.protocol import SEATS, Line, Seat, hp_percent, name_of, other, read_details, seat_of
 
@@ -179,7 +179,7 @@ class _TeamReader:
             case (("-item" | "-enditem"), _):
                 self._item(index, seat, member, line)
             case "-ability", name if not member.ability:
-                traced = any(part.startswith("[from]") and "Trace" in part for part in line[4:])
+                traced = "Trace" in cause_of(line)
                 member.ability = "trace" if traced else to_id(name)
             case "-activate", ("move: Trick" | "move: Switcheroo"):
                 self._swap_at = index
@@ -216,7 +216,7 @@ class _TeamReader:
 
     def _item(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
         item = to_id(line[3])
-        source = next((part[6:].strip() for part in line[4:] if part.startswith("[from]")), "")
+        source = cause_of(line)
         if line[1] == "-enditem":
             member.items.append((index, item, ""))
             self._used[seat] = set()

@@ -73,7 +73,7 @@ function pokemon(each) {
 	return {
 		name: each.name, species: each.species.name, base: each.baseSpecies.name, level: each.level,
 		types: each.getTypes(), hp: each.hp, maxhp: each.maxhp, status: each.status, fainted: each.fainted,
-		ability: each.ability, item: each.item, boosts: each.boosts, volatiles: Object.fromEntries(
+		ability: each.ability, baseAbility: each.baseAbility, item: each.item, boosts: each.boosts, volatiles: Object.fromEntries(
 			Object.entries(each.volatiles).map(([id, state]) => [id, {
 				layers: state.layers, move: state.move, stat: state.bestStat, duration: state.duration, fallen: state.fallen,
 				by: state.sourceEffect && state.sourceEffect.id,
