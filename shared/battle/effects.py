@@ -184,27 +184,14 @@ def _break_guards(memory: Memory, line: Line, *_: Remembered) -> None:
 
 
 def _turn_ends(memory: Memory, _: Line) -> None:
-    for name in memory.active.values():
-        # Whoever does nothing (held by Sky Drop) loses its turn without a line. Before generation 4, it may not have
-        # come to its turn, since another fainted.
-        if memory.generation > 3 and not memory.pokemon[name].acted:
-            memory.pokemon[name].use_turn()
     for conditions in memory.conditions.values():
         for guard in _GUARDS:
             conditions.pop(guard, None)
     for name in memory.active.values():
-        effects = memory.pokemon[name].effects
-        for effect, left in list(effects.items()):
-            if isinstance(left, int):
-                if left > 1:
-                    effects[effect] = left - 1
-                else:
-                    del effects[effect]
-    for name, left in list(memory.fields_left.items()):
-        memory.fields_left[name] = left - 1
-        if left <= 1:
-            del memory.fields_left[name]
-            memory.fields.pop(name, None)
+        memory.pokemon[name].end_turn(memory.generation)
+    for name in [name for name, left in memory.fields_left.items() if left == 1]:
+        memory.fields.pop(name, None)
+    memory.fields_left = {name: left - 1 for name, left in memory.fields_left.items() if left > 1}
 
 
 def _turn_begins(memory: Memory, line: Line) -> None:

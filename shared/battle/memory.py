@@ -82,6 +82,16 @@ class Remembered:
         elif (ended := _ENDED_IN_GENERATION_1.get(why)) is not None:
             self.effects = {effect: left for effect, left in self.effects.items() if not effect.startswith(ended)}
 
+    def end_turn(self, generation: int) -> None:
+        """A turn ends that it was on the field for."""
+        if not self.acted and generation > 3:
+            # Held by Sky Drop, it lost its turn without a line. Before generation 4, that it does not act may mean
+            # that another fainted first.
+            self.use_turn()
+        self.effects = {
+            effect: left - 1 if isinstance(left, int) else left for effect, left in self.effects.items() if left != 1
+        }
+
     def replace_move(self, old: str, new: str) -> None:
         """It has one move in another's place until it leaves."""
         self.copied = [new if move == old else move for move in (self.moves if self.copied is None else self.copied)]

@@ -144,6 +144,11 @@ class Pokedex:
         found = self.move(move)
         return found.name if found is not None else move
 
+    def is_status(self, move: str) -> bool:
+        """Whether the move of that name or id is a status move."""
+        found = self.move(move)
+        return found is not None and found.category == "Status"
+
     def is_pressed(self, move: str) -> bool:
         """Whether the move of that id costs more PP against Pressure; not said of Curse, which does as a Ghost's."""
         return move not in self._unpressed

@@ -416,7 +416,7 @@ CASES = {
             seat=seat,
             says=(f"{who}: Zoroark, dark,",),
         )
-        for seat, who, turn in (("p1", "You", 3), ("p2", "Foe", 4))
+        for seat, who, turn in zip(SEATS, ("You", "Foe"), (3, 4), strict=True)
     },
     "a guard of a side stands until the turn ends": Case(
         p1=f"{member('Persian', 'Technician', 'U-turn')}\n\n{SNORLAX}",

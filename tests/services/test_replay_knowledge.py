@@ -111,7 +111,7 @@ BLOCKED = (
         # Torment leaves Struggle, which frees a move again; in Magic Room nothing that is held locks or blocks a move.
         (
             BLOCKED,
-            (71, 73, 74, 75),
+            (71, 72, 73, 74, 75),
             ("|-start|p1a: Kingambit|Torment", "|-fieldstart|move: Magic Room", "move: Struggle"),
         ),
     ],
@@ -181,6 +181,31 @@ def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
         assert not isinstance(made.action, Switch) or made.action.name == "Blissey"
         mates = made.state.own.bench if made.seat == "p1" else ()
         assert all(mate.types == ("Fairy",) for mate in mates if mate.terastallized)
+
+
+@pytest.mark.parametrize(
+    ("status_moves_in", "complete"),
+    [(range(3, 5), False), (range(1, 3), True), (range(6, 8), True), (range(2, 3), False), (range(5, 6), False)],
+    ids=["in the room only", "before it", "after it", "in the turn it began", "in the turn it ended"],
+)
+def test_a_vest_that_never_shows_is_ruled_out_by_status_moves_outside_magic_room(
+    status_moves_in: range, *, complete: bool
+) -> None:
+    log = [
+        *("|player|p1|Red|1|", "|player|p2|Blue|2|", "|teamsize|p1|1", "|teamsize|p2|6", "|gametype|singles", "|gen|9"),
+        *("|tier|[Gen 9] Random Battle", "|t:|0", "|start", "|switch|p1a: Slowbro|Slowbro, M|100/100"),
+        "|switch|p2a: Klefki|Klefki, M|100/100",
+    ]
+    for turn, attack in enumerate(("Surf", "Psychic", "Surf", "Psychic", "Surf", "Psychic", "Surf", "Psychic"), 1):
+        room = {2: "|-fieldstart|move: Magic Room|[of] p2a: Klefki", 5: "|-fieldend|move: Magic Room"}.get(turn, "|")
+        status = "Slack Off" if turn % 2 else "Calm Mind"
+        used = [status] if turn in status_moves_in else [attack]
+        # The two status moves are known in any case: a move without PP is named.
+        told = [f"|cant|p1a: Slowbro|nopp|{move}" for move in ("Slack Off", "Calm Mind")] if turn == 8 else []
+        log += [f"|turn|{turn}", f"|t:|{turn}", room, *(f"|move|p1a: Slowbro|{move}|" for move in used), *told]
+    made = [made for made in rebuild([*log, "|win|Red"]).decisions if made.seat == "p1" and made.turn == 1]
+
+    assert [each.complete for each in made] == [complete]
 
 
 def test_what_lasts_for_a_turn_is_over_when_somebody_is_sent_in_after_it() -> None:

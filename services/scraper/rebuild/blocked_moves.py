@@ -91,13 +91,11 @@ class BlockedMoves:
 
     def blocks(self, move: str, dex: Pokedex, *, item: str | None, gravity: bool, choice_locked: bool) -> bool:
         """Whether the move of that id may not be chosen now."""
-        facts = dex.move(move)
-        status = facts is not None and facts.category == "Status"
         return (
             (choice_locked and self.first_move not in ("", move))
             or (self.encore not in ("", move))
             or move == self.disabled
-            or (status and move != "mefirst" and ("Taunt" in self.effects or item == "assaultvest"))
+            or (dex.is_status(move) and move != "mefirst" and ("Taunt" in self.effects or item == "assaultvest"))
             or ("Torment" in self.effects and move == self.last_move)
             or ("Throat Chop" in self.effects and move in _SOUND)
             or ("Heal Block" in self.effects and move in _HEALING)

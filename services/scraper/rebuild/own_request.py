@@ -91,11 +91,17 @@ class OwnRequest:
         pokemon = self._active
         if pokemon is None:
             return False
+        member, moves = pokemon.member, (self._copy or pokemon).member.moves
+        may_choose = [self._blocked.encore] if self._blocked.encore else moves
+        unknown = self._item(pokemon, at) is None
+        if unknown and (member.items or not member.chose_status) and any(map(self._dex.is_status, may_choose)):
+            # It may be an Assault Vest.
+            return False
         if self._blocked.encore:
             return True
-        if self._blocked.first_move and self._item(pokemon, at) is None and pokemon.member.may_be_choice_locked(at):
+        if unknown and self._blocked.first_move and member.may_be_choice_locked(at):
             return False
-        return self._choice_locked(pokemon, at) or len((self._copy or pokemon).member.moves) >= MAX_MOVES
+        return self._choice_locked(pokemon, at) or len(moves) >= MAX_MOVES
 
     def slot_of(self, ident: str) -> int | None:
         """Where that Pokémon stands in the request, from 1."""

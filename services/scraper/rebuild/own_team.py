@@ -7,9 +7,9 @@ a side's own prompts alone. Nothing is guessed: what never shows stays unknown.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.scraper.rebuild.public_log import Stint, under_true_names, unmask
+from services.scraper.rebuild.public_log import GENERATION, Stint, under_true_names, unmask
 from shared.battle.causes import called_by, cause_of, named_sources
-from shared.battle.pokedex import to_id
+from shared.battle.pokedex import pokedex, to_id
 from shared.battle.protocol import SEATS, Line, Seat, hp_percent, name_of, other, read_details, seat_of
 
 MAX_MOVES = 4
@@ -50,6 +50,8 @@ class TeamMember:
     """Whether it shows more moves than one Pokémon has, or comes back in another condition than it left in."""
     free: bool = False
     """Whether it once used two different moves without a switch, as no Pokémon with a choice item could."""
+    chose_status: bool = False
+    """Whether it once chose a status move, as no Pokémon with an Assault Vest could."""
 
     @property
     def species(self) -> str:
@@ -117,7 +119,7 @@ def _read_teams(lines: Sequence[Line], doubtful: Sequence[Stint]) -> Mapping[Sea
     reader = _TeamReader(teams)
     disguised = {(index, stint.seat) for stint in doubtful for index in range(stint.start, stint.end)}
     for index, line in enumerate(lines):
-        if len(line) > 3 or line[1] in ("faint", "-fieldend"):
+        if len(line) > 3 or line[1] in ("faint", "-fieldend", "turn"):
             reader.see(index, line, disguised=(index, seat_of(line[2])) in disguised)
     for seat in SEATS:
         for member in teams[seat].values():
@@ -138,7 +140,8 @@ class _TeamReader:
         """Whose moves a transformed Pokémon uses."""
         self._used: dict[Seat, set[str]] = {"p1": set(), "p2": set()}
         """Moves chosen since the active Pokémon came in or its item changed."""
-        self._magic_room = False
+        self._magic_room = self._room_this_turn = False
+        """Whether it works now, and whether it did at any time of this turn: when a move was chosen, or was used."""
         self._swap_at = 0
         """Where two Pokémon last exchanged their items."""
 
@@ -150,6 +153,7 @@ class _TeamReader:
             # The field's lines begin with what happened, and may name who did it.
             if ident == "move: Magic Room":
                 self._magic_room = kind == "-fieldstart"
+            self._room_this_turn = self._magic_room or (self._room_this_turn and kind != "turn")
             self._sources(index, line)
             return
         if kind in ("switch", "drag"):
@@ -201,10 +205,12 @@ class _TeamReader:
         if line[3] == "Struggle" or source not in (None, "lockedmove", "move: Sleep Talk", "Sleep Talk"):
             return
         self._learn_move(seat, member, line[3])
-        if source is None and not self._magic_room:
+        if source is None and not self._room_this_turn:
             used = self._used[seat]
             used.add(line[3])
-            member.free |= len(used) > 1 and not member.items
+            if not member.items:
+                member.free |= len(used) > 1
+                member.chose_status |= pokedex(GENERATION).is_status(line[3])
 
     def _learn_move(self, seat: Seat, member: TeamMember, name: str) -> None:
         owner = self._copies[seat] or member
