@@ -211,6 +211,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("max-damage", "the move of most base power (poke-env's MaxBasePowerPlayer)"),
         Kind("typed", "the move of most power, times accuracy, same-type bonus and effectiveness"),
         Kind("heuristic", "type matchups, hazards, boosts and switches (poke-env's SimpleHeuristicsPlayer)"),
+        Kind("race", "who knocks out whom first, by a damage calculator", advises=True),
         Kind(
             "search",
             "one turn ahead in a few guesses at what is hidden, as a game that both play",

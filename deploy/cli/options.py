@@ -52,7 +52,7 @@ _HELP = {
     "max_tokens": "The same in tokens, in and out together.",
     "name1": "What p1 is called in report and verdict [its model's name, or its name in --policies].",
     "name2": "The same of p2.",
-    "teacher": "A policy that advises at every decision of both sides and plays none, for a dataset: search.",
+    "teacher": "A policy that advises at every decision of both sides and plays none, for a dataset: race or search.",
     "luck": "on: take it out of the win rate, by looking back at each battle; or off. On, wherever that can be done.",
 }
 """What a terminal shows of a field in place of its docstring, which is the API's."""

@@ -287,8 +287,7 @@ async def _named(
         "p2": Person() if person_behind(request.p2) else make_policy(request.p2, connect),
     }
     for seat, policy in policies.items():
-        if isinstance(policy, LanguageModel | Search):
-            closing.push_async_callback(policy.aclose)
+        _end_with(closing, policy)
         if isinstance(policy, LanguageModel):
             _check_price(policy, budget)
             try:
@@ -300,12 +299,18 @@ async def _named(
     return lambda index: policies, teachers_of(request, closing)
 
 
+def _end_with(closing: AsyncExitStack, policy: Policy) -> None:
+    """What a policy holds open ends with `closing`."""
+    if isinstance(policy, LanguageModel | Search):
+        closing.push_async_callback(policy.aclose)
+
+
 def teachers_of(request: MatchupRequest, closing: AsyncExitStack) -> Teachers:
     """Who advises: the request's teacher, but no policy that is the same and says itself what it thinks."""
     if request.teacher is None:
         return {}
     teacher = make_teacher(request.teacher)
-    closing.push_async_callback(teacher.aclose)
+    _end_with(closing, teacher)
     asked = replace(parse_policy(request.teacher), text="")
     names: Mapping[Seat, str] = {"p1": request.p1, "p2": request.p2}
     return {

@@ -83,10 +83,6 @@ class Policy(Protocol):
 class Advisor(Policy, Protocol):
     """A policy that can say what it thinks of every action, and so can teach."""
 
-    async def aclose(self) -> None:
-        """End what it holds open."""
-        ...
-
     async def advise(self, view: View) -> tuple[Advice, ...]:
         """On each of `view.legal`, or nothing where it cannot tell. Nothing that another policy sees is changed."""
         ...

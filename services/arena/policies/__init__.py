@@ -5,6 +5,7 @@ from typing import cast
 
 from services.arena.player import Advisor, Exchanges, Policy, View
 from services.arena.policies.baselines import Heuristic, MaxDamage, Random, Typed
+from services.arena.policies.race import Race
 from services.arena.policies.search import Search
 from shared.errors import UsageError
 from shared.policies import KINDS, PolicySpec, parse_policy, parse_teacher
@@ -14,6 +15,7 @@ POLICIES: Mapping[str, Callable[[PolicySpec], Policy]] = {
     "max-damage": MaxDamage,
     "typed": Typed,
     "heuristic": Heuristic,
+    "race": Race,
     "search": Search,
 }
 """Those that ask no model."""
