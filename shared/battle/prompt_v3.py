@@ -13,10 +13,10 @@ from shared.battle.blow import Fighter, is_grounded
 from shared.battle.completion import completions_v2
 from shared.battle.damage import fighter
 from shared.battle.effectiveness import attack_type
-from shared.battle.figures import Figures, terastallized
 from shared.battle.formula import Damage
 from shared.battle.pokedex import pokedex
 from shared.battle.prompt_v2 import MAX_MOVES, Page, name
+from shared.battle.prospects import Prospects, terastallized
 from shared.battle.state import BattleState, PokemonState
 
 MAX_CHARACTERS = 1150
@@ -34,10 +34,10 @@ def prompt_v3(state: BattleState) -> str:
 class _Page(Page):
     """v2's page, with figures in place of base speed, power, effectiveness and priority, which they hold."""
 
-    figures: Figures = field(init=False)
+    figures: Prospects = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "figures", Figures(self.state))
+        object.__setattr__(self, "figures", Prospects(self.state))
 
     def _speed(self, pokemon: PokemonState) -> str:
         return ""

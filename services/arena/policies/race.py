@@ -15,9 +15,9 @@ from shared.battle.action import Action, Move, Switch
 from shared.battle.blow import Fighter
 from shared.battle.damage import fighter
 from shared.battle.decision import Advice, Decision
-from shared.battle.figures import Figures, terastallized
 from shared.battle.formula import Damage
 from shared.battle.pokedex import pokedex, to_id
+from shared.battle.prospects import Prospects, terastallized
 from shared.battle.state import BattleState, PokemonState
 from shared.policies import PolicySpec
 
@@ -94,16 +94,16 @@ class _Reckoning:
     """One state's actions, reckoned."""
 
     def __init__(self, state: BattleState) -> None:
-        self._state, self._dex, self._figures = state, pokedex(state.generation), Figures(state)
+        self._state, self._dex, self._prospects = state, pokedex(state.generation), Prospects(state)
         self._foe = _hp(state.foe.active)
         self._others = sum(not mate.fainted for mate in state.own.bench)
 
     def worth(self, action: Action) -> float:
-        if self._figures.foe is None:
+        if self._prospects.foe is None:
             return 0.0
         if isinstance(action, Switch):
             return self._of_switch(self._state.switched_to(action))
-        own = self._figures.own
+        own = self._prospects.own
         if not isinstance(action, Move) or own is None:
             return 0.0
         if action.gimmick == "tera" and own.pokemon.tera_type:
@@ -129,7 +129,7 @@ class _Reckoning:
 
     def _of_switch(self, mate: PokemonState) -> float:
         entering = fighter(self._dex, mate, self._state.own)
-        lost = self._figures.calculator.on_entry(entering, self._state.own.conditions)
+        lost = self._prospects.calculator.on_entry(entering, self._state.own.conditions)
         left = max(1, mate.hp_percent - lost)
         entered = replace(entering, pokemon=replace(mate, hp_percent=left))
         own, takes = (mate.hp_percent - lost) / 100, self._takes(entered)
@@ -142,28 +142,28 @@ class _Reckoning:
 
     def _on_the_way(self, entered: Fighter, most: float) -> float:
         """What it takes as it comes in: the opponent aims at who is there now, and half expects it."""
-        shown = list(self._figures.shown(self._figures.own)) if self._figures.own else []
+        shown = list(self._prospects.shown(self._prospects.own)) if self._prospects.own else []
         aimed = max(shown, key=lambda each: each[1].mean if each[1] else 0, default=None)
-        if aimed is None or self._figures.foe is None:
+        if aimed is None or self._prospects.foe is None:
             return most * 0.75
-        found = self._figures.calculator.damage(aimed[0], self._figures.foe, entered, self._state.own.conditions)
+        found = self._prospects.calculator.damage(aimed[0], self._prospects.foe, entered, self._state.own.conditions)
         return (most + _share(found, entered)) / 2
 
     def _deals(self, move: str, user: Fighter, power: int | None = None) -> float:
-        foe, facts = self._figures.foe, self._dex.move(move)
+        foe, facts = self._prospects.foe, self._dex.move(move)
         if foe is None or facts is None:
             return 0.0
         accuracy = (facts.accuracy or 100) / 100
-        return _share(self._figures.of_move(move, user, power), foe) * accuracy * _DISCOUNTS.get(to_id(move), 1)
+        return _share(self._prospects.of_move(move, user, power), foe) * accuracy * _DISCOUNTS.get(to_id(move), 1)
 
     def _strongest(self, user: Fighter) -> float:
         return max((self._deals(move.name, user) for move in user.pokemon.moves), default=0.0)
 
     def _takes(self, target: Fighter) -> float:
-        return _share(self._figures.worst_for(target), target)
+        return _share(self._prospects.worst_for(target), target)
 
     def _is_first(self, user: Fighter, move: str | None = None) -> bool:
-        return self._figures.order(user, move) == "first"
+        return self._prospects.order(user, move) == "first"
 
 
 def _hits(hp: float, damage: float) -> float:

@@ -15,7 +15,7 @@ UNSEEN_POWER = 80
 """Of the attacks of its own types that an opponent may have, as long as it has not shown four moves."""
 
 
-class Figures:
+class Prospects:
     """What the two sides can do to one another, worked out once for a state."""
 
     def __init__(self, state: BattleState) -> None:
