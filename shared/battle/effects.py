@@ -16,28 +16,32 @@ _BINDING = (
     *("bind", "clamp", "fire spin", "infestation", "magma storm", "sand tomb", "snap trap", "thunder cage"),
     *("whirlpool", "wrap", "g max centiferno", "g max sandblast"),
 )
-_LASTING = (
+EFFECTS = (
     *("aqua ring", "attract", "autotomize", "bide", "charge", "confusion", "curse", "destiny bond", "disable"),
     *("dragon cheer", "dynamax", "embargo", "encore", "flash fire", "focus energy", "foresight", "glaive rush"),
     *("grudge", "heal block", "imprison", "ingrain", "laser focus", "leech seed", "light screen", "magnet rise"),
     *("miracle eye", "mist", "mud sport", "nightmare", "no retreat", "octolock", "power shift", "power trick", "rage"),
     *("reflect", "salt cure", "slow start", "smack down", "substitute", "syrup bomb", "tar shot", "taunt"),
-    *("telekinesis", "throat chop", "torment", "uproar", "water sport", "yawn", *_BINDING),
+    *("telekinesis", "throat chop", "torment", "uproar", "water sport", "yawn", "g max chi strike"),
+    *_BINDING,
 )
-_WORDS: Mapping[str, str] = {to_id(words): words for words in _LASTING}
+_WORDS: Mapping[str, str] = {to_id(words): words for words in EFFECTS}
 _COUNTED = ("fallen", "perish", "stockpile", "protosynthesis", "quarkdrive")
 """Written with what they count or raise: `perish3`, `quarkdrivespe`. There is one of each at a time."""
 
 _PASSED_ON = frozenset(
     {
-        *("aqua ring", "confusion", "curse", "dragon cheer", "embargo", "focus energy", "gastro acid", "heal block"),
-        *("ingrain", "laser focus", "leech seed", "magnet rise", "mist", "mud sport", "no retreat", "octolock"),
+        *("aqua ring", "charge", "confusion", "curse", "dragon cheer", "embargo", "focus energy", "gastro acid"),
+        *("heal block", "ingrain", "laser focus", "leech seed", "magnet rise", "mist", "no retreat", "octolock"),
         *("perish", "power shift", "power trick", "substitute", "tar shot", "taunt", "telekinesis", "throat chop"),
-        *("water sport", *_BINDING),
+        *_BINDING,
     }
 )
 """By Baton Pass. The simulator calls all others `noCopy`."""
-_PASSED_ON_UNTIL: Mapping[str, int] = {"foresight": 2, "lock on": 4, "trapped": 4}
+_PASSED_ON_UNTIL: Mapping[str, int] = {
+    **dict.fromkeys(("lock on", "mud sport", "trapped", "water sport"), 4),
+    "foresight": 2,
+}
 """The last generation in which these were passed on."""
 _UNDONE_BY: Mapping[str, tuple[str, ...]] = {
     "smack down": ("magnet rise", "telekinesis", "preparing fly", "preparing bounce"),
@@ -62,20 +66,21 @@ def _enter(memory: Memory, line: Line) -> None:
     if left is not None and left is not come:
         if passed == "batonpass":
             come.boosts = dict(left.boosts)
-            come.effects = {effect: source for effect, source in left.effects.items() if _is_passed(memory, effect)}
+            come.effects = {each: lasts for each, lasts in left.effects.items() if is_passed(each, memory.generation)}
         elif passed == "shedtail" and "substitute" in left.effects:
             come.effects = {"substitute": None}
         left.leave()
     if seat in memory.active:
-        heir = name if passed == "batonpass" and memory.generation <= _PASSED_ON_UNTIL["trapped"] else None
+        heir = name if passed == "batonpass" and is_passed("trapped", memory.generation) else None
         memory.end_what_came_from(memory.active[seat], heir)
     memory.active[seat] = name
     come.health(line[4])
 
 
-def _is_passed(memory: Memory, effect: str) -> bool:
+def is_passed(effect: str, generation: int) -> bool:
+    """Whether Baton Pass hands that effect on."""
     if effect in _PASSED_ON_UNTIL:
-        return memory.generation <= _PASSED_ON_UNTIL[effect]
+        return generation <= _PASSED_ON_UNTIL[effect]
     return effect in _PASSED_ON or effect.startswith("perish")
 
 

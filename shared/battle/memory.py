@@ -19,7 +19,7 @@ _ENDED_IN_GENERATION_1 = {
 """By why a turn was lost."""
 _AS_ONE = {"asone": "", "unnerve": "", "chillingneigh": "asoneglastrier", "grimneigh": "asonespectrier"}
 """By what As One is shown → which of the two it then is."""
-_CRITICAL = ("dragon cheer", "focus energy", "laser focus")
+_CRITICAL = ("dragon cheer", "focus energy", "g max chi strike", "laser focus")
 
 
 @dataclass(slots=True)

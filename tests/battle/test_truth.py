@@ -4,7 +4,9 @@ TRUTH_BATTLES=500 compares 500 ordinary and 500 odd battles in place of one of e
 """
 
 import asyncio
+import json
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,9 +14,12 @@ import pytest
 
 from shared.battle.action import needs_answer
 from shared.battle.contract import CONTRACTS
+from shared.battle.effects import EFFECTS, is_passed
+from shared.battle.pokedex import to_id
 from shared.battle.protocol import SEATS, Seat
 from shared.battle.state import BattleState, KnownMove, Question
 from shared.battle.tracker import Tracker
+from shared.simulator import find_node, find_simulator
 from shared.simulator.simulator import SeatSetup, Simulator
 from tests.battle.truth import NAMES, battles, compare_all
 
@@ -438,6 +443,34 @@ CASES = {
         not_said=("wide guard",),
     ),
 }
+
+
+_ASKS_WHAT_PASSES = """
+const [simulator, ...effects] = process.argv.slice(1);
+const {Dex} = require(simulator);
+console.log(JSON.stringify([2, 3, 4, 5, 6, 7, 8, 9].map(generation => {
+    const dex = Dex.mod(`gen${generation}`);
+    const isThere = effect => !dex.moves.get(effect).exists || dex.moves.get(effect).gen <= generation;
+    const isOfField = effect => dex.moves.get(effect).pseudoWeather;
+    const there = effects.filter(effect => isThere(effect) && !isOfField(effect));
+    return Object.fromEntries(there.map(effect => [effect, !dex.conditions.getByID(effect).noCopy]));
+})));
+"""
+_NEVER_PASSES = {
+    *("autotomize", "bide", "grudge", "lightscreen", "mustrecharge", "rage", "reflect", "slowstart", "uproar")
+}
+"""Over by the time of a Baton Pass, a side's since generation 2, or held as weight or with an ability."""
+
+
+def test_baton_pass_hands_on_what_the_simulator_does() -> None:
+    known = {to_id(effect): effect for effect in (*EFFECTS, "gastro acid", "lock on", "must recharge", "trapped")}
+    asked = [effect for effect in known if effect not in _NEVER_PASSES and not effect.startswith("gmax")]
+    found = subprocess.run(
+        [find_node(), "-e", _ASKS_WHAT_PASSES, find_simulator(), *asked], capture_output=True, text=True, check=True
+    )
+
+    for generation, passed in enumerate(json.loads(found.stdout), 2):
+        assert {effect: is_passed(known[effect], generation) for effect in passed} == passed
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ VOLATILES = frozenset(
         *("lockon", "magnetrise", "miracleeye", "mist", "mudsport", "mustrecharge", "nightmare", "noretreat"),
         *("octolock", "powershift", "powertrick", "rage", "reflect", "saltcure", "smackdown"),
         *("substitute", "syrupbomb", "tarshot", "taunt", "telekinesis", "throatchop", "torment", "trapped"),
-        *("uproar", "watersport", "yawn"),
+        *("uproar", "watersport", "yawn", "gmaxchistrike"),
     }
 )
 """Those of the simulator's that a player sees."""
@@ -204,10 +204,11 @@ class _Look:
             if refused is not True and not str(refused).startswith("[Unavailable choice]"):
                 yield Difference("offered", asks, refused, *self._where())
         offered = {order(action, {"teamPreview": self.state.asked == "lead"}) for action in self.state.legal}
-        # Of one that is locked into a move, or is dynamaxed, the simulator reads no more than the move.
+        # Of one that is locked into a move, dynamaxed, or left no move (by Imprison, unseen), it reads no more.
         locked = sum(asks.startswith("move") for asks in offered) == 1
         own = self.state.own.active
-        plain = locked or (own is not None and "dynamax" in own.effects)
+        struggles = self.truth["sides"][self.seat]["struggles"]
+        plain = locked or struggles or (own is not None and "dynamax" in own.effects)
         for asks, answer in answers.items():
             unread = (locked and asks.startswith("move")) or (plain and asks.count(" ") > 1)
             if answer is True and not unread and asks not in offered:

@@ -37,6 +37,7 @@ class Battle extends real.Battle {
 				team: side.pokemon.map(pokemon),
 				conditions: Object.fromEntries(Object.entries(side.sideConditions).map(([id, state]) => [id, state.layers || 1])),
 				orders: this.orders(side),
+				struggles: !!side.active[0] && !side.active[0].getMoves().length,
 			}])),
 		};
 	}
