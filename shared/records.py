@@ -425,6 +425,11 @@ class RunBattle(AnyBattle, _BattleRow):
     review: BattleReview | None = None
     """None where it was not reviewed."""
 
+    @property
+    def number(self) -> int | str:
+        """By which pages and commands name it: counted from 0, or what an old file calls it."""
+        return self.game_id if self.index is None else self.index
+
 
 class _StatRow(_Frozen):
     """How a row of the original project begins, in its order."""

@@ -32,7 +32,7 @@ function follow(chosen) {
 }
 
 function stand({ playing, shown }, chosen) {
-  standing.textContent = playing.length ? `${playing.length} in play` : "Nothing is in play now.";
+  standing.textContent = playing.length ? `${playing.length} of ${about.battles} battles in play` : "No battle is in play now.";
   for (const [battle, view] of views) if (!shown.includes(battle)) { view.root.closest("article").remove(); views.delete(battle); films.delete(battle); }
   battles.classList.toggle("several", chosen === null && shown.length > 1);
 }
@@ -53,7 +53,7 @@ function grow(news, several) {
 }
 
 function show(film, options) {
-  const link = element("a", { href: `#battle=${film.battle}` }, `battle ${film.battle}`);
+  const link = element("a", { href: `#battle=${film.battle}` }, `battle ${film.battle}${options.compact ? ": open it large, with what was thought" : ""}`);
   const place = element("div");
   const card = views.get(film.battle)?.root.closest("article") ?? battles.appendChild(element("article"));
   card.replaceChildren(element("p", { class: "of" }, link), place);
@@ -93,10 +93,12 @@ addEventListener("hashchange", open);
 
 fetch(api).then(async (answer) => {
   if (!answer.ok) return needsToken(answer);
-  const { links, state, recorded } = await answer.json();
+  const { links, state, recorded, battles: of } = await answer.json();
   const report = document.getElementById("report");
   if (links.report) { report.href = links.report; report.hidden = false; }
   const ended = ["finished", "cancelled", "failed"].includes(state);
+  document.getElementById("any").hidden = ended;
+  document.getElementById("choose").elements.battle.placeholder = `0 to ${of - 1}`;
   if (ended && recorded && !location.hash) location.hash = "battle=0"; // Which opens it.
   else open();
 });

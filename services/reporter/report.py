@@ -197,10 +197,6 @@ def _facts(figures: Figures) -> Iterator[tuple[str, str]]:
         yield "Pairs", "yes: same seats, teams and dice, the policies exchanged" if request.pairs else "no"
         yield "Battlefield", request.battlefield
         yield "Luck", _luck(request)
-    teams = sorted({" and ".join(battle.teams) for battle in run.battles if battle.teams})
-    if teams:
-        yield "Sample teams", "; ".join(teams)
-
     if figures.teams:
         yield "Sample teams", "; ".join(sorted(map(" and ".join, figures.teams)))
     seconds = run.summary.total_duration_s
@@ -216,7 +212,7 @@ def _facts(figures: Figures) -> Iterator[tuple[str, str]]:
 def _cell(battle: RunBattle, names: Mapping[Side, str], openable: Openable) -> _Cell:
     opens = battle.index if battle.index in openable.films else None
     pair = f", pair {battle.pair + 1}" if battle.pair is not None else ""
-    which = f"Battle {battle.game_id}{pair}"
+    which = f"Battle {battle.number}{pair}"
     if battle.winner is None:
         return _Cell("broken", f"{which}: broken", opens)
     after = f"after {count(battle.n_turns, 'turn')}"

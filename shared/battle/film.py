@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
+from shared.battle.pokedex import Pokedex, pokedex
 from shared.battle.protocol import SEATS, Seat, other
 from shared.battle.state import PokemonState, Side
 from shared.battle.tracker import Tracker
@@ -48,6 +49,7 @@ class Film:
         self.pokemon: list[dict[str, Any]] = []
         self.steps: list[FilmStep] = []
         self._numbers: dict[str, int] = {}
+        self._pokedex = pokedex(generation)
         self._seats: Mapping[Seat, Seat] = {"p1": p1_seat, "p2": other(p1_seat)}
         called = {self._seats[policy]: names[policy] for policy in SEATS}
         # A spectator knows of each side what its opponent has been shown.
@@ -93,14 +95,14 @@ class Film:
         )
 
     def _number(self, pokemon: PokemonState) -> int:
-        seen = _seen(pokemon)
+        seen = _seen(pokemon, self._pokedex)
         number = self._numbers.setdefault(json.dumps(seen), len(self.pokemon))
         if number == len(self.pokemon):
             self.pokemon.append(seen)
         return number
 
 
-def _seen(pokemon: PokemonState) -> dict[str, Any]:
+def _seen(pokemon: PokemonState, names: Pokedex) -> dict[str, Any]:
     seen = {
         "name": pokemon.species,
         "level": pokemon.level,
@@ -109,8 +111,8 @@ def _seen(pokemon: PokemonState) -> dict[str, Any]:
         "status": pokemon.status,
         "boosts": pokemon.boosts,
         "effects": pokemon.effects,
-        "ability": pokemon.ability,
-        "item": pokemon.item,
+        "ability": pokemon.ability and names.ability_name(pokemon.ability),
+        "item": pokemon.item and names.item_name(pokemon.item),
         "tera": pokemon.tera_type if pokemon.terastallized else None,
         "as": pokemon.transformed_into,
         "moves": [move.name for move in pokemon.moves],

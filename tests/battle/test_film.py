@@ -100,3 +100,14 @@ def test_no_line_is_too_odd_to_be_told(parts: list[str]) -> None:
 def test_a_hostile_log_costs_a_detail_and_not_the_film() -> None:
     lines = ["|switch|p1a: Sparky|Pikachu, L80|100/100", f"|-start|p1a: Sparky|{HOSTILE}", "|-damage", "|turn|1"]
     assert film(lines).steps[0]["said"][0] == "yours sent out Sparky (Pikachu)."
+
+
+def test_abilities_and_items_have_their_names() -> None:
+    shown = film(
+        [
+            "|switch|p1a: Sparky|Pikachu, L80|100/100",
+            "|-ability|p1a: Sparky|Lightning Rod",
+            "|-item|p1a: Sparky|Life Orb",
+        ]
+    )
+    assert {"ability": "Lightning Rod", "item": "Life Orb"}.items() <= shown.pokemon[-1].items()

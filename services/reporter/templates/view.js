@@ -160,7 +160,8 @@ class BattleView {
       element("p", { class: "more quiet" },
         element("label", {}, sprites, " sprites from Showdown's server"),
         this.film.log && button("Showdown replay", "Save as Showdown replay", () => this._save("html")),
-        this.film.log && button("Log", "Save the log", () => this._save("log"))));
+        this.film.log && button("Log", "Save the log", () => this._save("log")),
+        element("span", {}, "Keys: ← and → a step, [ and ] a turn, space plays.")));
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.shownTo = this.film.steps.length;
     this._chances();
@@ -257,17 +258,19 @@ class BattleView {
     const line = points.map(([after, chance]) => `${after} ${100 - 100 * chance}`).join("L");
     const [end] = points.at(-1);
     this.chance = { p1: element("strong"), p2: element("strong"), dice: element("span", { class: "quiet" }), now: element("span", { class: "at" }) };
+    const dear = (this.film.decisions ?? []).filter((decision) => decision.better);
     const curve = element("div", { class: "curve", title: "Click to go there", on: { click: (event) => {
       const { left, width } = curve.getBoundingClientRect();
       this._stop(() => this.show(this._stepAt((turns * (event.clientX - left)) / width)));
     } } },
       drawing(`0 0 ${turns} 100`, ["above", `M0 0L${line}L${end} 0Z`], ["below", `M0 100L${line}L${end} 100Z`], ["half", `M0 50H${turns}`], ["line", `M${line}`]),
-      ...(this.film.decisions ?? []).filter((decision) => decision.better).map((decision) =>
+      ...dear.map((decision) =>
         element("span", { class: `point of-${decision.policy}`, style: { left: `${(100 * Math.max(0, decision.turn - 1)) / turns}%` }, title: `turn ${decision.turn}: ${decision.better.text}` })),
       this.chance.now);
     this.parts.chances.replaceChildren(
       element("p", { class: "who" }, element("span", { class: "of-p1" }, element("bdi", {}, this.film.names.p1), " ", this.chance.p1),
-        this.chance.dice, element("span", { class: "of-p2" }, this.chance.p2, " ", element("bdi", {}, this.film.names.p2))), curve);
+        this.chance.dice, element("span", { class: "of-p2" }, this.chance.p2, " ", element("bdi", {}, this.film.names.p2))), curve,
+      element("p", { class: "note" }, "How likely each is to win, as the value model judges, seeing both sides.", dear.length > 0 && " A mark: a choice that cost something, told beside its turn."));
   }
 
   // How many turns a step has behind it, when it is over.
@@ -312,7 +315,7 @@ class BattleView {
   }
 
   _ask(ask) {
-    const tokens = [ask.tokens_in, ask.tokens_out].some((known) => known !== undefined) && `${ask.tokens_in ?? "?"} + ${ask.tokens_out ?? "?"} tokens`;
+    const tokens = [ask.tokens_in, ask.tokens_out].some((known) => known !== undefined) && `${ask.tokens_in ?? "?"} tokens in, ${ask.tokens_out ?? "?"} out`;
     const money = ask.cost_usd !== undefined && `$${ask.cost_usd.toPrecision(2)}`;
     const spent = [ask.model, tokens, money, ask.retries && `${ask.retries} retries`].filter(Boolean).join(" · ");
     const likely = Object.entries(ask.probabilities ?? {}).sort((one, other) => other[1] - one[1]).slice(0, 9);
