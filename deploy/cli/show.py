@@ -94,16 +94,15 @@ def progress(label: str, battles: int) -> Iterator[Advance]:
     with _bar(label, battles, TimeElapsedColumn(), TimeRemainingColumn()) as show:
 
         def advance(tally: Tally, test: SequentialTest | None = None, cost_usd: float | None = None) -> None:
-            standing = f"{tally.p1_wins}-{tally.p2_wins}-{tally.draws}" + (
-                f", {tally.broken} broken" if tally.broken else ""
-            )
+            standing = f"p1 won {tally.p1_wins}, p2 won {tally.p2_wins}"
+            standing += f", {tally.draws} drawn" * bool(tally.draws) + f", {tally.broken} broken" * bool(tally.broken)
             total = battles
             if test is not None:
                 standing += f" · {ratios(test)}{_left(test, tally.played, monotonic() - began, cost_usd)}"
                 total = min(battles, max(tally.played, test.battles + (test.battles_left or battles)))
             # Where it is played until decided, each look is a step of its own.
             step = test.battles if test is not None else tally.played * 10 // battles
-            show(tally.played, total, standing, step=step, line=f"{tally.played} of {battles} battles, {standing}")
+            show(tally.played, total, standing, step=step, line=f"{tally.played} of {battles}, {standing}")
 
         yield advance
 
@@ -115,7 +114,7 @@ def steps(label: str, total: int | None = None) -> Iterator[Callable[..., None]]
 
         def advance(done: int, outcomes: Mapping[str, int], total: int | None = total) -> None:
             told = escape(", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items()))
-            line = f"{done:,}{f' of {total:,}' if total else ''}: {told}"
+            line = f"{done:,}{f' of {total:,}' if total else ''}{told and f': {told}'}"
             show(done, total, told, step=done * 10 // (total or 1000), line=line)
 
         yield advance

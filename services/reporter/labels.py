@@ -17,6 +17,7 @@ from shared.records import MatchupRequest
 from shared.text import as_name
 
 MAX_LABEL_CHARACTERS = 40
+_LEAST_OF_A_NAME = 12
 
 
 def labels(policies: Iterable[str]) -> Mapping[str, str]:
@@ -26,7 +27,10 @@ def labels(policies: Iterable[str]) -> Mapping[str, str]:
         of_name.setdefault(_short(policy), []).append(policy)
     found = {policy: label for name, alike in of_name.items() for policy, label in _told_apart(name, alike).items()}
     taken = list(found.values())
-    return {policy: label if taken.count(label) == 1 else _fit(policy) for policy, label in found.items()}
+    return {
+        policy: label if taken.count(label) == 1 else f"{as_name(label, MAX_LABEL_CHARACTERS - 6)} #{number}"
+        for number, (policy, label) in enumerate(found.items(), 1)
+    }
 
 
 def sides(p1: str, p2: str, request: MatchupRequest | None) -> tuple[str, str]:
@@ -67,7 +71,15 @@ def _told_apart(name: str, policies: Sequence[str]) -> dict[str, str]:
         if len({each[number] for each in features}) > 1:
             told = [(*before, each[number]) for before, each in zip(told, features, strict=True)]
     shown = [", ".join(filter(None, each)) for each in told]
-    return {policy: _fit(f"{name} ({what})" if what else name) for policy, what in zip(policies, shown, strict=True)}
+    return {policy: _with(name, what) for policy, what in zip(policies, shown, strict=True)}
+
+
+def _with(name: str, what: str) -> str:
+    """Cut in the name first: what tells it apart stands behind it."""
+    if not what:
+        return _fit(name)
+    what = as_name(what, MAX_LABEL_CHARACTERS - _LEAST_OF_A_NAME - 3)
+    return f"{as_name(name, MAX_LABEL_CHARACTERS - len(what) - 3)} ({what})"
 
 
 def _features(policy: str) -> tuple[str, str, str, str]:

@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deploy.cli.show import print_status
+from deploy.cli.show import print_status, progress, steps
 from services.arena.views import BySide, MatchupLinks, MatchupStatus
 from shared.records import MatchupRequest
 from shared.text import pace
+from shared.verdicts.scores import Tally
 from shared.work import State
 
 
@@ -53,3 +54,19 @@ def test_of_a_matchup_that_runs_it_is_told_how_it_stands_so_far(capsys: pytest.C
 )
 def test_a_pace_is_told_in_a_unit_in_which_it_is_not_nothing(battles: int, seconds: float, said: str) -> None:
     assert pace(battles, seconds) == said.replace("a hour", "an hour")
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("battles", 20) as battles:
+        battles(Tally(2, 1, 0, 0))
+        battles(Tally(2, 1, 1, 1))
+    with steps("the luck of battles", 20) as reviews, steps("replays", 20) as replays:
+        reviews(5, {})
+        replays(5, {"saved": 4, "broken": 1})
+
+    assert capsys.readouterr().err.splitlines() == [
+        "battles: 3 of 20, p1 won 2, p2 won 1",
+        "battles: 5 of 20, p1 won 2, p2 won 1, 1 drawn, 1 broken",
+        "the luck of battles: 5 of 20",
+        "replays: 5 of 20: 4 saved, 1 broken",
+    ]

@@ -20,6 +20,7 @@ LONG = "openai:org/ministral-3b-pokemon-showdown@http://127.0.0.1:8000/v1?contra
         ([ONE, OTHER], ["mine (e837aa)", "mine (147261)"]),
         (["mistral:m", "mistral:m?asks=3"], ["m", "m (asks=3)"]),
         (["mistral:m", "openai:m"], ["m (mistral)", "m (openai)"]),
+        (["mistral:" + "m" * 60, f"mistral:{'m' * 60}?asks=3"], ["m" * 39 + "…", "m" * 30 + "… (asks=3)"]),
         (["openai:m@http://a:1", "openai:m@http://b:1"], ["m (a:1)", "m (b:1)"]),
         (["human:Ann", "<b>Agent</b>"], ["Ann", "<b>Agent</b>"]),
     ],
@@ -29,11 +30,12 @@ def test_a_label_is_the_models_name_and_what_tells_it_apart(policies: list[str],
 
 
 def test_labels_are_short_and_each_of_its_own_whatever_the_policies_are_called() -> None:
-    policies = ["x" * 300, "x" * 299, "mistral:" + "y" * 200, "a\nb", "a b", ""]
+    policies = ["x" * 300, "x" * 299, "mistral:" + "y" * 200, "a\nb", "a b", "", f"{LONG}&asks=2", f"{LONG}&asks=3"]
 
     found = labels(policies)
 
     assert all(len(label) <= MAX_LABEL_CHARACTERS and label.isprintable() for label in found.values())
+    assert len(set(found.values())) == len(policies)
 
 
 def test_a_name_that_was_asked_for_stands_in_place_of_the_models() -> None:
