@@ -2,7 +2,8 @@
 
 Percents are of the HP that the target has left: the mean roll without a critical hit, at most 100. They are facts of
 the game as far as this side knows it (damage.py), never a policy's opinion. Every action has a line of its own, and
-in it the facts come before its name, because a causal model reads from left to right.
+in it the facts come before its name, because a causal model reads from left to right. Moves come before moves with a
+gimmick, and these before switches; in each the strongest comes first, of switches what hits by most more than it takes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -56,59 +57,70 @@ class _Page(Page):
         return f" {damage.percent(target.hp)}{_IS_KNOCKED_OUT[damage.knocks_out(target.hp)]}"
 
     def _actions(self) -> Iterable[str]:
-        own, own_takes = self.figures.own, ""
-        if own is not None:
-            own_takes = self._takes(own)
+        worst = self.figures.worst_for(self.figures.own) if self.figures.own else None
+        lines: list[tuple[int, int, str]] = []
         for text, action in completions_v2(self.state).items():
-            facts = " ".join(fact for fact in self._facts(action, own_takes) if fact)
-            yield f"{facts}: {text}" if facts else text
+            user = self._user(action)
+            # The strongest first: a small model that knows nothing else begins with the first line.
+            kind, rank = 2 if isinstance(action, Switch) else int(getattr(action, "gimmick", None) is not None), 0
+            facts = [self._mate(self.state.switched_to(action)) if isinstance(action, Switch) else ""]
+            if user is not None:
+                hits = self._damage(action, user)
+                takes = worst if user is self.figures.own else self.figures.worst_for(user)
+                rank = hits.percent(self.figures.foe.hp) if hits and self.figures.foe else -1
+                rank -= takes.percent(user.hp) if takes and isinstance(action, Switch) else 0
+                facts += [*self._facts(action, user), self._hits(hits), self._order(action, user)]
+                facts.append(f"takes{self._figure(takes, user)}" if takes else "")
+            told = " ".join(filter(None, facts))
+            lines.append((kind, -rank, f"{told}: {text}" if told else text))
+        # Of equals, and where there are no figures, the order of the request stays.
+        return [line for _, _, line in sorted(lines, key=lambda each: each[:2])]
 
-    def _facts(self, action: Action, own_takes: str) -> Iterator[str]:
+    def _user(self, action: Action) -> Fighter | None:
+        """Who acts, as it will be by then; None where figures say nothing of it."""
         own = self.figures.own
         if isinstance(action, Switch):
-            yield from self._of_switch(self.state.switched_to(action))
-        elif isinstance(action, Move) and own is not None:
-            if action.gimmick is None:
-                yield from self._of_move(action, own)
-                yield own_takes
-            elif action.gimmick == "tera" and own.pokemon.tera_type:
-                changed = terastallized(own)
-                yield f"tera {own.pokemon.tera_type.lower()}"
-                yield self._hits(self.figures.of_move(action.name, changed, action.told_power))
-                yield self.figures.order(changed, action.name)
-                yield self._takes(changed)
+            mate = self.state.switched_to(action)
+            entered = fighter(self.dex, mate, self.state.own)
+            left = mate.hp_percent - self._on_entry(entered)
+            return None if mate.fainted else replace(entered, pokemon=replace(mate, hp_percent=max(1, left)))
+        if not isinstance(action, Move) or own is None or action.gimmick not in (None, "tera"):
+            return None
+        if action.gimmick is None:
+            return own if self.dex.move(action.name) else None
+        return terastallized(own) if own.pokemon.tera_type else None
 
-    def _of_move(self, action: Move, own: Fighter) -> Iterator[str]:
-        facts = self.dex.move(action.name)
-        if facts is None:
-            return
-        ability = own.pokemon.ability
-        yield attack_type(action.name, facts, own.pokemon.in_sight, weather=self.state.weather, ability=ability).lower()
-        if facts.category == "Status":
-            yield "status"
-        yield f"acc{facts.accuracy}" if facts.accuracy not in (None, 100) else ""
-        pp = next((move.pp for move in own.pokemon.moves if move.name == action.name), None)
-        yield f"pp{pp}" if pp is not None and pp <= FEW_PP else ""
-        heals = self.dex.mechanics(action.name).heals
-        yield f"heals {heals}" if heals else ""
-        yield self._hits(self.figures.of_move(action.name, own, action.told_power))
-        yield self.figures.order(own, action.name)
+    def _damage(self, action: Action, user: Fighter) -> Damage | None:
+        if isinstance(action, Move):
+            return self.figures.of_move(action.name, user, action.told_power)
+        return self.figures.best_of(user)
 
-    def _of_switch(self, mate: PokemonState) -> Iterator[str]:
-        yield self._mate(mate)
-        if mate.fainted:
-            return
-        entered = fighter(self.dex, mate, self.state.own)
-        conditions = self.state.own.conditions
-        lost = self.figures.calculator.on_entry(entered, conditions)
-        if lost:
-            yield f"entry {lost}" + (" faints" if lost >= mate.hp_percent else "")
-        if "toxic spikes" in conditions and self._is_poisoned(entered):
-            yield "poisoned"
-        left = replace(entered, pokemon=replace(mate, hp_percent=max(1, mate.hp_percent - lost)))
-        yield self._hits(self.figures.best_of(left))
-        yield self.figures.order(left)
-        yield self._takes(left)
+    def _order(self, action: Action, user: Fighter) -> str:
+        return self.figures.order(user, action.name if isinstance(action, Move) else None)
+
+    def _on_entry(self, entered: Fighter) -> int:
+        return self.figures.calculator.on_entry(entered, self.state.own.conditions)
+
+    def _facts(self, action: Action, user: Fighter) -> Iterator[str]:
+        """What is told before the figures."""
+        if isinstance(action, Switch):
+            mate = self.state.switched_to(action)
+            if lost := self._on_entry(user):
+                yield f"entry {lost}" + (" faints" if lost >= mate.hp_percent else "")
+            if "toxic spikes" in self.state.own.conditions and self._is_poisoned(user):
+                yield "poisoned"
+        elif isinstance(action, Move) and action.gimmick is not None:
+            yield f"tera {(user.pokemon.tera_type or '').lower()}"
+        elif isinstance(action, Move) and (facts := self.dex.move(action.name)) is not None:
+            ability, seen = user.pokemon.ability, user.pokemon.in_sight
+            yield attack_type(action.name, facts, seen, weather=self.state.weather, ability=ability).lower()
+            if facts.category == "Status":
+                yield "status"
+            yield f"acc{facts.accuracy}" if facts.accuracy not in (None, 100) else ""
+            pp = next((move.pp for move in user.pokemon.moves if move.name == action.name), None)
+            yield f"pp{pp}" if pp is not None and pp <= FEW_PP else ""
+            heals = self.dex.mechanics(action.name).heals
+            yield f"heals {heals}" if heals else ""
 
     def _is_poisoned(self, mate: Fighter) -> bool:
         pokemon = mate.pokemon
@@ -120,7 +132,3 @@ class _Page(Page):
         if damage is None or foe is None:
             return ""
         return f"hits {damage.percent(foe.hp)}{_KNOCKS_OUT[damage.knocks_out(foe.hp)]}"
-
-    def _takes(self, target: Fighter) -> str:
-        worst = self.figures.worst_for(target)
-        return f"takes{self._figure(worst, target)}" if worst else ""

@@ -12,7 +12,7 @@ from tests.battle.builders import FLASH_CANNON, TO_GYARADOS, a_state
 HASHES = {
     "v1": "65ad179a89c33d8d3adc738374505b7065a47345124c0038aeac048ca25004c8",
     "v2": "402906b5493bf5f309cf5c48126fde69775f02f3e795a2e17880769b8e61f2cd",
-    "v3": "c1a18c5b9383146f1084560eddadd0e17cf514474588b4b43a3c15dc59391683",
+    "v3": "c7e67a235e7692ba4b4b60c8eb8848e1c69f4c28168bfecf23af67566d531014",
 }
 
 

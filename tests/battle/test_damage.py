@@ -118,7 +118,7 @@ def test_v3_tells_at_each_action_what_comes_of_it() -> None:
 
     foe = next(line for line in prompt.splitlines() if line.startswith("Foe: "))
     assert foe.startswith("Foe: Raging Bolt, electric/dragon, 20%: Thunderclap ") and " first; unseen dragon " in foe
-    cannon, changed, thunderbolt, switch = prompt.partition("Choose:\n")[2].splitlines()
+    cannon, thunderbolt, changed, switch = prompt.partition("Choose:\n")[2].splitlines()
     assert cannon.startswith("steel hits 100 KO second takes ") and cannon.endswith(": move Flash Cannon")
     assert changed.startswith("tera ground hits 100 KO second takes ") and changed.endswith(": move Flash Cannon tera")
     assert changed != cannon

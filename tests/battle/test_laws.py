@@ -91,8 +91,23 @@ def test_v3_gives_every_action_a_line_of_its_own(played: list[Played]) -> None:
     for told in all_told(played, "v3"):
         lines = told.prompt.partition("\nChoose:\n")[2].split("\n")
         assert len(lines) == len(told.completions)
-        for line, text in zip(lines, told.completions, strict=True):
-            assert line == text or line.endswith(f": {text}")
+        for text in told.completions:
+            assert sum(line == text or line.endswith(f": {text}") for line in lines) == 1
+
+
+def test_v3_begins_with_the_strongest_of_each_kind(played: list[Played]) -> None:
+    for told in all_told(played, "v3"):
+        lines = told.prompt.partition("\nChoose:\n")[2].split("\n")
+        actions = [
+            next(action for text, action in told.completions.items() if line == text or line.endswith(f": {text}"))
+            for line in lines
+        ]
+        kinds = [(isinstance(action, Switch), getattr(action, "gimmick", None) is not None) for action in actions]
+        hits = [int(found[1]) if (found := re.search(r"hits (\d+)", line)) else -1 for line in lines]
+        assert kinds == sorted(kinds), lines
+        for kind in {(False, False), (False, True)}:
+            of_kind = [hit for hit, its_kind in zip(hits, kinds, strict=True) if its_kind == kind]
+            assert of_kind == sorted(of_kind, reverse=True), lines
 
 
 @pytest.mark.parametrize("version", AVERAGE_TOKENS)
