@@ -14,9 +14,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable, broken
+from shared.document import M, parsed
+from shared.errors import BrokenRecord, Conflict, NotFound, Unreachable
 from shared.store import Store, is_id
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ UNREADABLE = "unreadable"
 """How the name of a file begins that was set aside."""
 
 R = TypeVar("R", bound=BaseModel)
-M = TypeVar("M", bound=BaseModel)
 
 
 class Asked(Generic[R]):
@@ -73,7 +73,7 @@ class Asked(Generic[R]):
     def request(self, id: str) -> R:
         """What was asked for. Raises NotFound, and BrokenRecord."""
         path = self.path(id, "request.json")
-        return self._parsed(self.model, self.files.read(path, f"no {self.noun} {id}"), path)
+        return parsed(self.model, self.files.read(path, f"no {self.noun} {id}"), path)
 
     def ids(self) -> list[str]:
         """All of them, those whose ids begin with their time newest first."""
@@ -135,7 +135,7 @@ class Asked(Generic[R]):
         path = self.path(id, name)
         with suppress(NotFound):
             try:
-                return self._parsed(model, self.files.read(path, path), path)
+                return parsed(model, self.files.read(path, path), path)
             except BrokenRecord as error:
                 self.set_aside(id, name, error.message)
         return None
@@ -155,10 +155,3 @@ class Asked(Generic[R]):
         with suppress(NotFound):
             return self.files.read(path, path).decode(errors="replace")
         return None
-
-    @staticmethod
-    def _parsed(model: type[M], raw: bytes, path: str) -> M:
-        try:
-            return model.model_validate_json(raw)
-        except ValidationError as error:
-            raise broken(path, error) from error

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from shared.battle.protocol import Seat
+from shared.document import Finite
 from shared.errors import AlphaStralError
 from shared.records import AnyBattle
 from shared.verdicts.scores import Winner
@@ -19,11 +20,7 @@ DecisionKind = Literal["move", "switch", "tera", "forced switch", "lead"]
 """`tera` is a move with any gimmick; a forced switch follows a faint, or a move such as U-turn."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class ChoicesAsked(_Frozen):
+class ChoicesAsked(Finite):
     """How the choices of a battle are weighed."""
 
     value: str = Field(pattern=r"^[0-9a-f]{16}$")
@@ -36,7 +33,7 @@ class ChoicesAsked(_Frozen):
     """By how much that one must be better in the table for them to be thrown."""
 
 
-class OnField(_Frozen):
+class OnField(Finite):
     """One side before a decision."""
 
     name: str
@@ -48,7 +45,7 @@ class OnField(_Frozen):
     """Pokémon that have not fainted."""
 
 
-class LegalChoice(_Frozen):
+class LegalChoice(Finite):
     """A legal choice, and what it was worth to who had it: chances to win, from 0 to 1, by the table."""
 
     order: str
@@ -70,7 +67,7 @@ class LegalChoice(_Frozen):
         return f"{self.name} with {'Tera' if gimmick == 'terastallize' else gimmick}" if gimmick else self.name
 
 
-class ReviewedDecision(_Frozen):
+class ReviewedDecision(Finite):
     """One decision with more than one legal choice. Losses are in chances to win, of the policy that decided."""
 
     policy: Seat
@@ -102,7 +99,7 @@ class ReviewedDecision(_Frozen):
         return max(0.0, min(self.loss, self.hindsight))
 
 
-class ChoiceReview(_Frozen):
+class ChoiceReview(Finite):
     """The decisions of both sides of a battle."""
 
     index: int

@@ -14,9 +14,10 @@ from datetime import datetime
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from shared.battle.protocol import Seat
+from shared.document import Strict
 
 BATTLES = "battles.jsonl.gz"
 ActionKind = Literal["move", "tera", "voluntary switch", "forced switch"]
@@ -26,10 +27,8 @@ ADVISED = ("teacher", "probabilities", "values", "played")
 """Fields of a row that are written only where a teacher advised."""
 
 
-class Row(BaseModel):
+class Row(Strict):
     """One sample, and where it comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     prompt: str
     completion: str
@@ -77,10 +76,8 @@ class RowAdvice(NamedTuple):
     """How much less likely the side wins after what was played than after the action of most value."""
 
 
-class AdviceFigures(BaseModel):
+class AdviceFigures(Strict):
     """A teacher's advice over many rows. Means, each from 0 to 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     rows: int
     """That hold advice."""
@@ -108,19 +105,15 @@ class AdviceFigures(BaseModel):
         )
 
 
-class Dropped(BaseModel):
+class Dropped(Strict):
     """What was left out, by reason."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     replays: Mapping[str, int] = Field(default_factory=dict)
     decisions: Mapping[str, int] = Field(default_factory=dict)
 
 
-class DatasetCard(BaseModel):
+class DatasetCard(Strict):
     """What a dataset says of itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     contract: str
     contract_hash: str

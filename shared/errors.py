@@ -97,8 +97,3 @@ def first_fault(error: "ValidationError") -> tuple[str, str]:
     """
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return ".".join(str(part) for part in first["loc"]), first["msg"]
-
-
-def broken(path: object, error: "ValidationError") -> BrokenRecord:
-    """What to raise where the stored file at `path` does not hold what it should."""
-    return BrokenRecord(f"{path} is broken: {first_fault(error)[1]}")

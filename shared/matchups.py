@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from shared import foreign
 from shared.asked import Asked
 from shared.choices import ChoiceReview
-from shared.errors import NotFound, Unreachable, broken
+from shared.document import broken
+from shared.errors import NotFound, Unreachable
 from shared.records import BattleRecord, BattleReview, MatchupRequest, Run, parse_run
 from shared.verdicts.scores import Played
 from shared.verdicts.sequential import SequentialTest

@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
+from shared.document import Frozen, Strict
 from shared.errors import BrokenRecord, first_fault
 from shared.foreign import parse_json, read_file
 from shared.verdicts.luck import without_luck
@@ -34,10 +35,8 @@ MAX_RUN_BYTES = 1 << 30
 TeamText = Annotated[str, Field(max_length=MAX_TEAM_CHARACTERS)]
 
 
-class LuckAsked(BaseModel):
+class LuckAsked(Strict):
     """By what the luck of a battle is told. It is fixed before the first one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     value: str = Field(pattern=r"^[0-9a-f]{16}$")
     """Hash of the value model."""
@@ -47,10 +46,8 @@ class LuckAsked(BaseModel):
     """Of the luck, what is taken off the outcome."""
 
 
-class MatchupRequest(BaseModel):
+class MatchupRequest(Strict):
     """Two policies, N battles, one format, one seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     p1: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)
     p2: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)
@@ -127,12 +124,6 @@ class NewMatchup(MatchupRequest):
         return MatchupRequest.model_validate(given)
 
 
-class _Frozen(BaseModel):
-    """What is unknown is passed over: files of others and of later versions may tell more."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
 def _moment(written: str) -> str:
     """What can be reckoned with: a moment with its time zone, far from both ends of the calendar."""
     moment = datetime.fromisoformat(written)
@@ -141,14 +132,10 @@ def _moment(written: str) -> str:
     return written
 
 
-class _Strict(_Frozen):
-    model_config = ConfigDict(extra="forbid")
-
-
 _Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class ActionAdvice(_Frozen):
+class ActionAdvice(Frozen):
     """What was said of one legal action when the decision was met."""
 
     order: str = Field(max_length=60)
@@ -159,7 +146,7 @@ class ActionAdvice(_Frozen):
     """How likely the side wins after it."""
 
 
-class AnyDecision(_Frozen):
+class AnyDecision(Frozen):
     """What is told of a decision wherever it is written. What an old file may lack can be None.
 
     Docstrings of fields stand in the published schema of run files; what is for us alone is a comment.
@@ -188,7 +175,7 @@ class AnyDecision(_Frozen):
     """Of the matchup's teacher, or of a policy that searches: on every legal action. Left out where nobody advised."""
 
 
-class DecisionRecord(AnyDecision, _Strict):
+class DecisionRecord(AnyDecision, Strict):
     """One decision, as stored with its battle."""
 
     policy: Seat
@@ -200,7 +187,7 @@ class DecisionRecord(AnyDecision, _Strict):
     outcome: Outcome
 
 
-class Seeds(_Strict):
+class Seeds(Strict):
     """The seeds of one battle. They belong to seats, so both battles of a pair share them."""
 
     dice: str
@@ -210,7 +197,7 @@ class Seeds(_Strict):
     p2_policy: int
 
 
-class ReviewStep(_Strict):
+class ReviewStep(Strict):
     """From all choices to the next ones: a turn, or what was left of it after a forced switch."""
 
     turn: int
@@ -222,7 +209,7 @@ class ReviewStep(_Strict):
     """That, less its mean over copies of the position before it with the same choices and other dice."""
 
 
-class BattleReview(_Strict):
+class BattleReview(Strict):
     """A battle looked back at. Values and luck are p1's, the policy's."""
 
     index: int
@@ -247,7 +234,7 @@ class BattleReview(_Strict):
         return Played(self.pair, self.winner, luck=self.luck)
 
 
-class AnyBattle(_Frozen):
+class AnyBattle(Frozen):
     """What is told of a battle wherever it is written. What an old file may lack can be None."""
 
     winner: Winner | None  # the policy that won, or draw; None for a broken battle
@@ -265,7 +252,7 @@ class AnyBattle(_Frozen):
     public_log: tuple[str, ...] | None = None
 
 
-class BattleRecord(AnyBattle, _Strict):
+class BattleRecord(AnyBattle, Strict):
     """One battle, finished or broken."""
 
     schema_version: int = SCHEMA_VERSION
@@ -288,7 +275,7 @@ class BattleRecord(AnyBattle, _Strict):
     public_log: tuple[str, ...]
 
 
-class Unsubstituted(_Frozen):
+class Unsubstituted(Frozen):
     """The finished battles in which neither policy had a decision substituted."""
 
     n_games: int
@@ -299,7 +286,7 @@ class Unsubstituted(_Frozen):
     p1_win_rate_interval: tuple[float, float] | None
 
 
-class Asking(_Frozen):
+class Asking(Frozen):
     """What it took to ask a policy's model, over all recorded battles. Sums are of what is known."""
 
     asks: int
@@ -325,7 +312,7 @@ class Asking(_Frozen):
     """What the server called the models that answered."""
 
 
-class LuckSummary(_Frozen):
+class LuckSummary(Frozen):
     """p1's win rate with the luck taken out."""
 
     reviewed: int
@@ -356,7 +343,7 @@ def luck_of(request: MatchupRequest, battles: Iterable[Played]) -> LuckSummary |
     )
 
 
-class Summary(_Frozen):
+class Summary(Frozen):
     """The figures of a run. A field that an old file lacks is None."""
 
     p1_agent: str
@@ -408,7 +395,7 @@ class Summary(_Frozen):
         return tuple(seat for seat, rate in rates.items() if rate == 1)
 
 
-class _BattleRow(_Frozen):
+class _BattleRow(Frozen):
     """How a row of the original project begins, in its order."""
 
     game_id: int | str
@@ -431,7 +418,7 @@ class RunBattle(AnyBattle, _BattleRow):
         return self.game_id if self.index is None else self.index
 
 
-class _StatRow(_Frozen):
+class _StatRow(Frozen):
     """How a row of the original project begins, in its order."""
 
     battle_tag: str
@@ -445,7 +432,7 @@ class TurnStat(AnyDecision, _StatRow):
     """One row of a run's `turn_stats`: one decision."""
 
 
-class Run(_Frozen):
+class Run(Frozen):
     """A matchup's whole result: what `alphastral battle` writes and `/matchups/ID/run` serves."""
 
     summary: Summary

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from threading import Lock
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from shared.battle.protocol import Seat
+from shared.document import Strict
 from shared.errors import NotFound, Unreachable
 from shared.matchups import SUMMED_TOGETHER, Matchups
 from shared.records import BattleRecord, MatchupRequest
@@ -38,10 +39,8 @@ _SETTLED_NS = 2_000_000_000
 """What changes a folder later than that changes its time, too, whatever the clock's grain."""
 
 
-class Standing(BaseModel):
+class Standing(Strict):
     """A matchup so far, or some of its battles. What is summed up of a battle in `of` must add up in `__add__`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tally: Tally = Tally()
     scores: Scores = Scores()
@@ -111,10 +110,8 @@ def _decisions(record: BattleRecord, policy: Seat) -> DecisionTotals:
     return DecisionTotals.of(decision for decision in record.decisions if decision.policy == policy)
 
 
-class KeptSums(BaseModel):
+class KeptSums(Strict):
     """A file of sums."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     battles: frozenset[int]
     standing: Standing

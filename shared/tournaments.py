@@ -15,10 +15,11 @@ from itertools import combinations
 from math import fsum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
+from pydantic import ConfigDict, Field, RootModel, field_validator, model_validator
 
 from shared.asked import Asked
 from shared.battle.decision import Outcome
+from shared.document import Strict
 from shared.policies import asks_a_model
 from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MAX_POLICY_CHARACTERS, AnyDecision
 from shared.store import is_id
@@ -30,20 +31,16 @@ MAX_POLICIES = 64
 PolicyName = Annotated[str, Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)]
 
 
-class Budget(BaseModel):
+class Budget(Strict):
     """What a tournament may take."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     battles: int = Field(ge=2, le=MAX_BATTLES)
     cost_usd: float | None = Field(default=None, gt=0, le=1_000_000)
     """What its models may cost, in US dollars."""
 
 
-class Suite(BaseModel):
+class Suite(Strict):
     """Who plays, what, and how much of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     policies: tuple[PolicyName, ...] = Field(min_length=2, max_length=MAX_POLICIES)
     anchors: tuple[PolicyName, ...] = ()
@@ -95,10 +92,8 @@ class Suite(BaseModel):
         return any(asks_a_model(name) for name in policies)
 
 
-class DecisionTotals(BaseModel):
+class DecisionTotals(Strict):
     """A policy's decisions in a matchup, those it was asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     asked: int = 0
     substituted: int = 0
@@ -147,10 +142,8 @@ class DecisionTotals(BaseModel):
         return DecisionTotals.model_validate(sums)
 
 
-class MatchupResult(BaseModel):
+class MatchupResult(Strict):
     """A matchup, as far as it was played."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     matchup_id: str
     p1: str
@@ -208,10 +201,8 @@ class How(StrEnum):
     """By its budget."""
 
 
-class Ended(BaseModel):
+class Ended(Strict):
     """A matchup of a tournament that has ended, one way or another."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     how: How
@@ -219,10 +210,8 @@ class Ended(BaseModel):
     result: MatchupResult
 
 
-class TableLine(BaseModel):
+class TableLine(Strict):
     """A policy's line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     policy: str
     as_played: Rating
@@ -240,10 +229,8 @@ class TableLine(BaseModel):
     cost_usd_per_battle: float | None
 
 
-class RatingTable(BaseModel):
+class RatingTable(Strict):
     """The leaderboard's figures, strongest first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     revision: str
     """Of which results it was made."""

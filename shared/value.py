@@ -9,9 +9,10 @@ import json
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from shared.errors import NotFound, broken
+from shared.document import Finite, parsed
+from shared.errors import NotFound
 
 SHIPPED = Path(__file__).with_name("values")
 MOST_FEATURES = 500
@@ -19,11 +20,7 @@ MOST_UNITS = 200
 Numbers = tuple[float, ...]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class HiddenUnit(_Frozen):
+class HiddenUnit(Finite):
     """Adds out · tanh(own · x1 + other · x2 + bias) to the logit, and takes off the same with the sides exchanged."""
 
     own: Numbers
@@ -32,7 +29,7 @@ class HiddenUnit(_Frozen):
     out: float
 
 
-class CalibrationBin(_Frozen):
+class CalibrationBin(Finite):
     """Positions of held-out battles that were given about the same chance."""
 
     said: float
@@ -42,7 +39,7 @@ class CalibrationBin(_Frozen):
     positions: int
 
 
-class ValueCard(_Frozen):
+class ValueCard(Finite):
     """What a value model was fitted on, and how good it is on battles that it never saw."""
 
     battles: int
@@ -61,7 +58,7 @@ class ValueCard(_Frozen):
     calibration: tuple[CalibrationBin, ...]
 
 
-class ValueModel(_Frozen):
+class ValueModel(Finite):
     """Weights of the features of both sides; see value.js for the formula."""
 
     format: str = Field(pattern=r"^[a-z0-9]{1,60}$")
@@ -95,9 +92,7 @@ class ValueModel(_Frozen):
 def read_value(path: Path) -> ValueModel:
     """A value model from its file. Raises NotFound and BrokenRecord."""
     try:
-        return ValueModel.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise broken(str(path), error) from error
+        return parsed(ValueModel, path.read_bytes(), path)
     except OSError as error:
         raise NotFound(f"cannot read the value model {path}: {error.strerror}") from error
 

@@ -20,6 +20,7 @@ from deploy.cli.options import LogLevel, MaxCost, MaxTokens, policies_of, read_t
 from deploy.cli.play import PLAYING, drain, tell
 from deploy.cli.show import out, result
 from services.arena.checks import check_matchup, pinned
+from shared.document import Strict
 from shared.errors import Conflict, UsageError, first_fault
 from shared.jobs.limits import LocalLimiter
 from shared.matchups import Matchups
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from services.arena.policies import Connect
 
 
-class _MatchupEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _MatchupEntry(Strict):
     p1: str
     p2: str
     battles: int | None = Field(default=None, ge=1, le=MAX_BATTLES)
@@ -43,9 +42,7 @@ class _MatchupEntry(BaseModel):
     seed: int | None = Field(default=None, ge=0)
 
 
-class _BenchFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _BenchFile(Strict):
     title: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
     battles: int = Field(default=100, ge=1, le=MAX_BATTLES)
     format: str = "gen9randombattle"

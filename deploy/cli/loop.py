@@ -23,7 +23,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.selfplay import play_on_all_cores
@@ -35,6 +35,7 @@ from services.arena.matchups import MatchupWork
 from services.scraper.datasets import Datasets
 from services.scraper.views import NewDataset
 from services.trainer.trainings import NewTraining, TrainingWork
+from shared.document import Strict
 from shared.errors import UsageError
 from shared.records import NewMatchup
 from shared.settings import Settings
@@ -55,10 +56,8 @@ DECISIONS_A_BATTLE = 45
 """About, of one side."""
 
 
-class Plan(BaseModel):
+class Plan(Strict):
     """What a loop does."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     hours: float | None = Field(default=None, gt=0, le=1_000)
     """By which rounds, battles and steps are chosen; None takes them as they stand here."""

@@ -17,13 +17,14 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, TypeVar
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.options import P1, P2, Concurrency, FormatName, Seed, Teacher, checked
 from deploy.cli.play import PLAYING, jobs_of
 from deploy.cli.show import interrupts_told, out, progress, result
 from services.arena.checks import check_matchup
+from shared.document import Strict
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.inline import Inline
 from shared.jobs.routes import Payload, PlayShard
@@ -42,10 +43,8 @@ MAX_BATTLES = 1_000_000
 T = TypeVar("T")
 
 
-class SelfPlay(BaseModel):
+class SelfPlay(Strict):
     """What was asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     p1: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)
     p2: str = Field(min_length=1, max_length=MAX_POLICY_CHARACTERS)

@@ -7,15 +7,13 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from shared.document import Strict
 
 SupervisorState = Literal["waiting", "starting", "serving", "failing"]
 
 
-class SupervisorStatus(BaseModel):
+class SupervisorStatus(Strict):
     """How a supervisor's model stands."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: str
     """The name that is watched."""

@@ -29,6 +29,7 @@ from shared.asked import Asked
 from shared.battle.contract import CONTRACTS
 from shared.battle.pokedex import LATEST_GENERATION, pokedex
 from shared.datasets import ADVISED, BATTLES, AdviceFigures, DatasetCard, Dropped, Row, RowAdvice
+from shared.document import parsed
 from shared.errors import AlphaStralError, Conflict, NotFound, UsageError
 from shared.jobs.routes import BuildDataset
 from shared.process import cores, in_processes
@@ -94,7 +95,7 @@ class Datasets(Asked[DatasetRequest], WorkKind[NewDataset, DatasetRequest]):
         self.path(id, "")
         path = f"datasets/{id}/card.json"
         with suppress(NotFound):
-            return self._parsed(DatasetCard, self.files.read(path, path), path)
+            return parsed(DatasetCard, self.files.read(path, path), path)
         return None
 
     def jobs(self, id: str) -> list[BuildDataset]:

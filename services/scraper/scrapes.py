@@ -17,10 +17,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from services.scraper.views import Cursor, NewScrape, ScrapeStatus
 from shared.asked import Asked
+from shared.document import Strict
 from shared.errors import BrokenRecord, NotFound
 from shared.jobs.routes import ScrapePages
 from shared.store import Store
@@ -37,19 +36,15 @@ _FILE = re.compile(r"([a-z0-9][a-z0-9-]{0,99})\.json\.gz")
 """Where a format is a folder's name, and a replay's id a file's."""
 
 
-class ToFetch(BaseModel):
+class ToFetch(Strict):
     """A replay that passed the filters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     format: str
 
 
-class Listing(BaseModel):
+class Listing(Strict):
     """What the search showed in a range of its pages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     start: Cursor
     next: Cursor | None
@@ -61,10 +56,8 @@ class Listing(BaseModel):
     """Why rows were passed over → how many."""
 
 
-class Done(BaseModel):
+class Done(Strict):
     """What became of a range's replays → how many."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     outcomes: Mapping[str, int]
 

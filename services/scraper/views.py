@@ -5,19 +5,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from shared.datasets import DatasetCard
+from shared.document import Strict
 from shared.work import WorkStatus
 
 LAST_PAGE = 100
 """Of the site's search."""
 
 
-class Cursor(BaseModel):
+class Cursor(Strict):
     """Where in the search one is: at a page, or before a second (since 1970, UTC)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     page: int | None = Field(default=None, ge=1, le=LAST_PAGE)
     before: int | None = Field(default=None, ge=0)
@@ -29,10 +28,8 @@ def _of_these_times(moment: datetime) -> datetime:
     return moment
 
 
-class NewScrape(BaseModel):
+class NewScrape(Strict):
     """Which replays are wanted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     format: str = Field(default="gen9randombattle", pattern=r"^[a-z0-9]{1,60}$")
     min_rating: int | None = Field(default=None, ge=0, le=10_000)
@@ -68,10 +65,8 @@ class ScrapeStatus(WorkStatus):
     failures: list[str]
 
 
-class NewDataset(BaseModel):
+class NewDataset(Strict):
     """A dataset to be built."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     sources: tuple[str, ...] = Field(min_length=1, max_length=1_000)

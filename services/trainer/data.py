@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from shared.battle.contract import CONTRACTS
 from shared.datasets import DatasetCard, Row
-from shared.errors import BrokenRecord, NotFound, UsageError, broken
+from shared.document import parsed
+from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.language.chat import completion_ids, completions_ids, prompt_ids
 from shared.language.scoring import FiniteSet, tree_of
 
@@ -85,11 +84,9 @@ def read_card(folder: Path) -> DatasetCard:
     """What a dataset says of itself. Raises NotFound and BrokenRecord."""
     path = folder / "card.json"
     try:
-        return DatasetCard.model_validate_json(path.read_bytes())
+        return parsed(DatasetCard, path.read_bytes(), path)
     except OSError as error:
         raise NotFound(f"there is no dataset in {folder}: {path.name} cannot be read") from error
-    except ValidationError as error:
-        raise broken(path, error) from error
 
 
 def read_splits(folder: Path, contract: str) -> Splits:
@@ -188,7 +185,4 @@ def _rows(folder: Path, split: str, card: DatasetCard) -> tuple[Row, ...]:
         raise NotFound(f"there is no {path}") from error
     if hashlib.sha256(raw).hexdigest() != card.files.get(split):
         raise BrokenRecord(f"{path} is not the file that the dataset's card tells of")
-    try:
-        return tuple(Row.model_validate_json(line) for line in raw.splitlines() if line.strip())
-    except ValidationError as error:
-        raise broken(path, error) from error
+    return tuple(parsed(Row, line, path) for line in raw.splitlines() if line.strip())

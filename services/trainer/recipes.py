@@ -8,8 +8,9 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from shared.document import Finite
 from shared.errors import UsageError, first_fault
 from shared.foreign import parse_toml, read_toml
 
@@ -22,11 +23,7 @@ Device = Literal["cpu", "cuda"]
 Target = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Lora(_Frozen):
+class Lora(Finite):
     """The adapter. https://arxiv.org/abs/2106.09685"""
 
     r: int = Field(ge=1, le=1024)
@@ -39,14 +36,14 @@ class Lora(_Frozen):
     """Adapt only so many layers, the last ones; all when not given."""
 
 
-class Quantization(_Frozen):
+class Quantization(Finite):
     """The base in four bits while it is trained. https://arxiv.org/abs/2305.14314"""
 
     type: Literal["nf4", "fp4"] = "nf4"
     double: bool = False
 
 
-class Recipe(_Frozen):
+class Recipe(Finite):
     """How a model is trained."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from services.trainer import recipes
 from services.trainer.recipes import Recipe
 from shared.asked import Asked
+from shared.document import Strict
 from shared.errors import Conflict, NotFound, UsageError
 from shared.jobs.routes import TrainModel
 from shared.settings import Settings
@@ -29,11 +30,7 @@ _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 _Short = Annotated[str, Field(max_length=200)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class NewTraining(_Frozen):
+class NewTraining(Strict):
     """What is asked for."""
 
     recipe: str = Field(pattern=_NAME)
@@ -83,7 +80,7 @@ class TrainingRequest(NewTraining):
         return changed if self.base is None else changed.model_copy(update={"base": self.base})
 
 
-class TrainingStanding(_Frozen):
+class TrainingStanding(Strict):
     """How far a training is."""
 
     step: int
@@ -94,7 +91,7 @@ class TrainingStanding(_Frozen):
     seconds_left: float | None = None
 
 
-class TrainingResult(_Frozen):
+class TrainingResult(Strict):
     """What a training came to."""
 
     version: str

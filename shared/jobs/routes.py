@@ -13,8 +13,9 @@ from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from shared.document import Strict
 from shared.errors import AlphaStralError, first_fault
 from shared.records import MAX_BATTLES
 
@@ -30,10 +31,8 @@ _Revision = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
 # ── what they carry ─────────────────────────────────────────────────────────────────────────────────
 
 
-class Payload(BaseModel):
+class Payload(Strict):
     """Base of all payloads, plain JSON: nothing may be added, nothing may change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PlayShard(Payload):

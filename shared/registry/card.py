@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import ConfigDict, Field, FiniteFloat, JsonValue
+
+from shared.document import Strict
 
 Digest = str
 """SHA-256 in 64 hexadecimal digits."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class RecipeUsed(_Frozen):
+class RecipeUsed(Strict):
     """How it was trained."""
 
     name: str
@@ -22,7 +20,7 @@ class RecipeUsed(_Frozen):
     """All values that the training ran with, those given on the command line included."""
 
 
-class DatasetUsed(_Frozen):
+class DatasetUsed(Strict):
     """What it was trained on."""
 
     name: str
@@ -35,14 +33,14 @@ class DatasetUsed(_Frozen):
     """Split → rows that were not read: they are longer than the recipe's max_length."""
 
 
-class PublishedFile(_Frozen):
+class PublishedFile(Strict):
     """One file of a version."""
 
     bytes: int
     sha256: Digest
 
 
-class ModelCard(_Frozen):
+class ModelCard(Strict):
     """What a published model says of itself. Only `base`, `kind` and `contract` are always there."""
 
     # Earlier cards have a `parent`, which nothing wrote.

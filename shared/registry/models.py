@@ -5,18 +5,16 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from shared.errors import BrokenRecord, Conflict, NotFound, UsageError, broken
+from shared.document import M, parsed
+from shared.errors import BrokenRecord, Conflict, NotFound, UsageError
 from shared.registry.card import ModelCard
 from shared.registry.folders import CARD, check, inspect, is_file_name
 from shared.store import Store, is_id
 
 KEPT_PROMOTIONS = 20
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Contract(BaseModel):
@@ -174,15 +172,12 @@ class Registry:
             return False
         return True
 
-    def _parsed(self, model: type[_Model], name: str, version: str) -> _Model:
+    def _parsed(self, model: type[M], name: str, version: str) -> M:
         unknown = f"no model {name}@{version} is in the registry"
         if not (is_id(name) and is_id(version)):
             raise NotFound(unknown)
         path = f"{_folder(name, version)}/{CARD}"
-        try:
-            return model.model_validate_json(self._files.read(path, unknown))
-        except ValidationError as error:
-            raise broken(path, error) from error
+        return parsed(model, self._files.read(path, unknown), path)
 
 
 def _folder(name: str, version: str) -> str:

@@ -21,8 +21,8 @@ from enum import StrEnum
 from math import inf, log
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from shared.document import Strict
 from shared.errors import UsageError
 from shared.verdicts.scores import PAIR_SCORES, SINGLE_SCORES, Floats, Scores
 
@@ -60,10 +60,8 @@ class RatingKnown(StrEnum):
     """No chain of results says where it stands beside the anchor."""
 
 
-class Rating(BaseModel):
+class Rating(Strict):
     """A policy's strength, as leaderboards keep and show it. Ends that nothing bounds are null."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     known: RatingKnown
     """`rated`; `above` or `below` where only one end is known; `no link` where nothing leads to the anchor."""

@@ -30,8 +30,9 @@ from math import ceil, log
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from shared.document import Strict
 from shared.verdicts.luck import Means, mean_log_likelihood
 from shared.verdicts.scores import PAIR_SCORES, Floats, Played, Scores
 
@@ -47,10 +48,8 @@ FEWEST_BATTLES = 4
 MOST_BATTLES = 64
 
 
-class UntilDecided(BaseModel):
+class UntilDecided(Strict):
     """When to stop: at the first verdict, which is wrong with a probability of at most `error`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     margin: float = Field(default=0.1, ge=0.01, le=0.4)
     """Policies closer than this to even are not told apart: 0.1 is a win rate of 60 % or 40 %."""
@@ -84,10 +83,8 @@ class LikelihoodBounds:
         return cls(*(log((1 - error) / (error * share)) for share in shares))
 
 
-class SequentialTest(BaseModel):
+class SequentialTest(Strict):
     """The latest look at a matchup that is played until decided."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     decided: Decided
     battles: int
