@@ -31,12 +31,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from types import TracebackType
 
 from poke_env import ServerConfiguration
 from poke_env.player import RandomPlayer
 
-from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.battlefields import SimulatorBattlefield
 from services.arena.play import play
 from shared.matchups import Matchups
 from shared.records import BattleRecord, MatchupRequest
@@ -145,9 +144,7 @@ class BareSimulator:
         self._process = await asyncio.create_subprocess_exec(find_node(), BARE, stdin=PIPE, stdout=PIPE)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         await self._process.wait()
@@ -175,10 +172,8 @@ class Ours:
         await self._field.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._field.simulator.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._field.aclose()
 
     async def play(self, battles: int) -> Round:
         """Play a matchup."""
@@ -192,7 +187,7 @@ class Ours:
             self._records.append(battle)
 
         field, indices = self._field, range(battles)
-        meter = Meter(field.simulator.pid)
+        meter = Meter(field.pid)
         await play(request, indices, matchup_id=matchup_id, worker="benchmark", on_record=record, battlefield=field)
         if broken := [battle.broken for battle in self._records if battle.broken]:
             raise SystemExit(f"{len(broken)} battles broke, the first because: {broken[0]}")
@@ -231,9 +226,7 @@ class PokeEnv:
 
 
 class _StayingBattlefield(SimulatorBattlefield):
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """A matchup closes its battlefield; this one is needed again."""
 
 

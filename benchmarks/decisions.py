@@ -29,7 +29,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from deploy.stack import private_redis
-from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.battlefields import SimulatorBattlefield
 from services.arena.play import play
 from services.arena.policies.language_model import connector
 from shared.jobs.limits import Limiter, LocalLimiter, shared_limiter
@@ -133,7 +133,7 @@ async def measure(
         )
     )
     await asyncio.sleep(warm_up_seconds)
-    simulator = field.simulator.pid
+    simulator = field.pid
     answered, cpu, node, began = await server.answered(), process_time(), cpu_seconds(simulator), perf_counter()
     await asyncio.sleep(seconds)
     window = Window(

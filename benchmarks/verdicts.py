@@ -27,8 +27,7 @@ from shared.matchups import Matchups
 from shared.records import NewMatchup, read_run
 from shared.settings import Settings
 from shared.store import Store
-from shared.verdicts.intervals import pair_interval, t_quantile
-from shared.verdicts.luck import observations, standard_error
+from shared.verdicts.intervals import observations, pair_interval, standard_error, t_quantile
 from shared.verdicts.ratings import Meeting, rate
 from shared.verdicts.scores import Floats, Played, Scores
 from shared.verdicts.sequential import (

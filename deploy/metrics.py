@@ -1,4 +1,4 @@
-"""`GET /metrics`: queues, workers, and what the arena counted (shared/jobs/counts.py), in Prometheus' text format."""
+"""`GET /metrics`: queues, workers, and what the arena counted (shared/jobs/live.py), in Prometheus' text format."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

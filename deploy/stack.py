@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from deploy.client import ADDRESS_FILE, ApiClient
 from shared.errors import AlphaStralError, UsageError
@@ -64,14 +63,12 @@ class LocalStack:
         self._exit.enter_context(terminated_as_interrupted())
         try:
             self._start()
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
+        except BaseException:
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Whoever presses Ctrl-C again while all is being stopped does not leave half of it behind.
         with handled((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN):
             self._ending.set()

@@ -18,7 +18,7 @@ from shared.battle.protocol import Seat
 from shared.document import Frozen, Strict
 from shared.errors import BrokenRecord, first_fault
 from shared.foreign import parse_json, read_file
-from shared.verdicts.luck import without_luck
+from shared.verdicts.intervals import without_luck
 from shared.verdicts.scores import Played, Winner
 from shared.verdicts.sequential import SequentialTest, UntilDecided
 

@@ -12,7 +12,7 @@ from shared.records import MAX_POLICY_CHARACTERS, LuckAsked, MatchupRequest, New
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.value import shipped_value
-from shared.verdicts.luck import share_taken
+from shared.verdicts.intervals import share_taken
 
 COPIES = 6
 """Of each position, with other dice, to tell the luck of a battle by."""

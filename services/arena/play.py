@@ -14,9 +14,16 @@ from secrets import token_hex
 from time import perf_counter
 from types import MappingProxyType
 
-from services.arena.battlefields import Battlefield, BattleSetup, FoughtBattle
+from services.arena.battlefields import (
+    Battlefield,
+    BattleSetup,
+    FoughtBattle,
+    SimulatorBattlefield,
+    battle_seeds,
+    p1_seat,
+    pair_of,
+)
 from services.arena.battlefields.server import ServerBattlefield
-from services.arena.battlefields.simulator import SimulatorBattlefield
 from services.arena.budget import MatchupBudget
 from services.arena.checks import check_matchup
 from services.arena.player import Advisor, Player
@@ -24,7 +31,6 @@ from services.arena.policies import Connect, Policy, make_policy, make_teacher, 
 from services.arena.policies.baselines import Person
 from services.arena.policies.language_model import LanguageModel
 from services.arena.policies.search import Search
-from services.arena.seeds import battle_seeds, p1_seat, pair_of
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker

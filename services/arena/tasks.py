@@ -14,9 +14,8 @@ from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
 from shared.jobs import Context, HandedBack
-from shared.jobs.counts import counts_of
 from shared.jobs.limits import limiter_of
-from shared.jobs.live import staged
+from shared.jobs.live import counts_of, staged
 from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard
 from shared.matchups import Matchups
 from shared.policies import asks_a_model

@@ -33,7 +33,7 @@ from services.inference.status import SupervisorState, SupervisorStatus, shown
 from shared.errors import AlphaStralError, BrokenRecord, Conflict, NotFound, Unreachable, UsageError
 from shared.process import Child, answers, hang_up_as_terminate, in_url, is_taken
 from shared.registry import Registry
-from shared.registry.folders import CARD
+from shared.registry.card import CARD
 from shared.settings import EngineName, Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging, one_line

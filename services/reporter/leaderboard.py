@@ -29,8 +29,7 @@ from shared.tournaments import (
     Tournaments,
     revision,
 )
-from shared.verdicts.intervals import EXPLAINED, WinRate, win_rate
-from shared.verdicts.luck import WithoutLuck, without_luck
+from shared.verdicts.intervals import EXPLAINED, WinRate, WithoutLuck, win_rate, without_luck
 from shared.verdicts.ratings import ANCHOR, ANCHOR_RATING, Meeting, Rating, RatingKnown, pairings_of, rate
 from shared.verdicts.scores import Played, Scores, Winner, own_choices
 

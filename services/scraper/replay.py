@@ -6,16 +6,20 @@ reasons, so that they can be counted.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pydantic import ValidationError
+
 from shared.battle.action import Action, Move
+from shared.battle.decision import Outcome
 from shared.battle.pokedex import to_id
-from shared.battle.protocol import Seat
+from shared.battle.protocol import Seat, other
 from shared.battle.state import BattleState
 from shared.datasets import ActionKind
-from shared.records import ActionAdvice
+from shared.errors import BrokenRecord
+from shared.records import ActionAdvice, AnyBattle, AnyDecision, BattleRecord, MatchupRequest, parse_run
 from shared.text import one_line
 
 MAX_LINES = 100_000
@@ -34,10 +38,6 @@ class Advised:
     """On every legal action; empty where nobody advised."""
     order: str
     """What was sent to the simulator, and taken."""
-
-
-Substituted = frozenset[tuple[Seat, int, str]]
-"""Seat, turn and action's name of each decision that a substitute made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Replay:
     """Who sat where, in a battle of our own."""
     teams_seeds: str | None = None
     """What the teams were drawn from, in a battle of our own: battles of the same teams belong together."""
-    substituted: Substituted = frozenset()
-    """In a battle of our own."""
+    substituted: frozenset[tuple[Seat, int, str]] = frozenset()
+    """Seat, turn and action's name of each decision that a substitute made, in a battle of our own."""
     teachers: Mapping[Seat, str] = field(default_factory=dict)
     """Who advised at which seat, in a battle of our own."""
     advised: Mapping[Seat, tuple[Advised, ...]] = field(default_factory=dict)
@@ -210,11 +210,90 @@ def format_of(lines: tuple[str, ...]) -> str:
     return format_id(tier) or "?"
 
 
-def id_of(given: object) -> str:
-    """What a battle calls itself, on one line; empty where it does not."""
-    return one_line(given, MAX_ID_CHARACTERS).strip() if isinstance(given, str) else ""
+# ── battles of our own ──────────────────────────────────────────────────────────────────────────────
 
 
-def whole(given: object, below: int) -> int | None:
-    """A number that may stand there; None for anything else."""
-    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < below else None
+def read_run(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
+    """Every battle of a run file. Raises UnfitBattle where it is none."""
+    try:
+        run = parse_run(raw, stem)
+    except BrokenRecord:
+        raise UnfitBattle(Unfit.BROKEN_RUN) from None
+    p1_seats: dict[str | None, Seat] = {battle.battle_tag: battle.p1_seat or "p1" for battle in run.battles}
+    decisions: dict[str | None, list[tuple[Seat, AnyDecision]]] = {}
+    for decision in run.turn_stats:
+        tag = decision.battle_tag
+        if decision.policy and tag in p1_seats:
+            seat = p1_seats[tag] if decision.policy == "p1" else other(p1_seats[tag])
+            decisions.setdefault(tag, []).append((seat, decision))
+    for battle in run.battles:
+        tag = one_line(battle.battle_tag or f"{stem}-{battle.game_id}", MAX_ID_CHARACTERS)
+        policies: Mapping[Seat, str] = {"p1": battle.p1_agent, "p2": battle.p2_agent}
+        try:
+            yield _replay(battle, tag, policies, decisions.get(battle.battle_tag, ()), run.request)
+        except UnfitBattle as refused:
+            yield Unusable(tag, refused.reason)
+
+
+def read_record(raw: bytes, stem: str) -> Replay:
+    """A stored battle. Raises UnfitBattle where it is none, and where it broke."""
+    try:
+        record = BattleRecord.model_validate_json(raw)
+    except ValidationError:
+        raise UnfitBattle(Unfit.BROKEN_RUN) from None
+    return replay_of(record, stem)
+
+
+def replay_of(record: BattleRecord, stem: str, request: MatchupRequest | None = None) -> Replay:
+    """A stored battle. Without its matchup's request, policies are as the log calls them. Raises UnfitBattle."""
+    named = request and (request.p1, request.p2)
+    p1, p2 = named or (_called(record.public_log, seat) for seat in (record.p1_seat, other(record.p1_seat)))
+    decisions = [(decision.seat, decision) for decision in record.decisions]
+    tag = one_line(record.battle_tag or stem, MAX_ID_CHARACTERS)
+    return _replay(record, tag, {"p1": p1, "p2": p2}, decisions, request)
+
+
+def _replay(
+    battle: AnyBattle,
+    id: str,
+    policies: Mapping[Seat, str],
+    decisions: Iterable[tuple[Seat, AnyDecision]],
+    request: MatchupRequest | None,
+) -> Replay:
+    if battle.broken is not None:
+        raise UnfitBattle(Unfit.BROKEN_BATTLE)
+    if not battle.public_log:
+        raise UnfitBattle(Unfit.NO_LOG)
+    lines, seat = checked(battle.public_log), battle.p1_seat or "p1"
+    called: Mapping[Seat, str] = {seat: policies["p1"], other(seat): policies["p2"]}
+    teacher = request.teacher if request else None
+    substituted: set[tuple[Seat, int, str]] = set()
+    advised: dict[Seat, list[Advised]] = {"p1": [], "p2": []}
+    refused: dict[Seat, tuple[ActionAdvice, ...]] = {}
+    for whose, decision in decisions:
+        if decision.outcome is Outcome.SUBSTITUTED:
+            substituted.add((whose, decision.turn, decision.action or ""))
+        # After a refusal the same question is put again, with what the refusal told: the first counts.
+        said = refused.pop(whose, decision.advice)
+        if decision.refused_by_simulator is not None:
+            refused[whose] = said
+        else:
+            advised[whose].append(Advised(said, decision.order or ""))
+    return Replay(
+        id=id,
+        format=request.format if request else format_of(lines),
+        log=lines,
+        inputlog=checked(battle.input_log) if battle.input_log else None,
+        source="run",
+        policies=called,
+        teams_seeds=f"{battle.seeds.p1_team} {battle.seeds.p2_team}" if battle.seeds else None,
+        substituted=frozenset(substituted),
+        teachers={seat: teacher or called[seat] for seat in advised if teacher or any(c.advice for c in advised[seat])},
+        advised={whose: tuple(choices) for whose, choices in advised.items()},
+    )
+
+
+def _called(log: tuple[str, ...], seat: Seat) -> str:
+    start = f"|player|{seat}|"
+    name = next((line[len(start) :].split("|", 1)[0] for line in log if line.startswith(start)), "")
+    return one_line(name, 60).removesuffix(" (p1)").removesuffix(" (p2)") or "?"

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from services.scraper.own_battles import read_record, read_run, replay_of
 from services.scraper.replay import (
     CUSTOM,
     MAX_ID_CHARACTERS,
@@ -27,9 +26,10 @@ from services.scraper.replay import (
     Unusable,
     format_id,
     format_of,
-    id_of,
     lines_of,
-    whole,
+    read_record,
+    read_run,
+    replay_of,
 )
 from services.scraper.scrapes import StoredReplays
 from shared.errors import BrokenRecord, NotFound, UsageError
@@ -227,13 +227,13 @@ def _read_document(raw: bytes, stem: str) -> Iterator[Replay | Unusable]:
 def _replay(document: Mapping[str, Any], log: str, stem: str) -> Replay:
     lines = lines_of(log)
     inputlog = document.get("inputlog")
-    named, shown = document.get("formatid"), str(document.get("format"))
+    named, shown, rating = document.get("formatid"), str(document.get("format")), document.get("rating")
     return Replay(
-        id=id_of(document.get("id")) or stem,
+        id=_id_of(document.get("id")) or stem,
         format=format_id(named + shown.partition(CUSTOM)[1]) if isinstance(named, str) and named else format_of(lines),
         log=lines,
         inputlog=lines_of(inputlog) if isinstance(inputlog, str) and inputlog else None,
-        rating=whole(document.get("rating"), 10_000),
+        rating=rating if isinstance(rating, int) and not isinstance(rating, bool) and 0 <= rating < 10_000 else None,
     )
 
 
@@ -251,7 +251,12 @@ def _page(text: str, stem: str) -> Replay:
         raise UnfitBattle(Unfit.PAGE_WITHOUT_LOG)
     named = _REPLAY_ID.search(text)
     # The client writes `\/` for `/`, so that no `</script>` stands in it.
-    return _bare_log(found[1].replace("\\/", "/"), id_of(named[1] if named else None) or stem)
+    return _bare_log(found[1].replace("\\/", "/"), _id_of(named[1] if named else None) or stem)
+
+
+def _id_of(given: object) -> str:
+    """What a battle calls itself, on one line; empty where it does not."""
+    return one_line(given, MAX_ID_CHARACTERS).strip() if isinstance(given, str) else ""
 
 
 def _text(raw: bytes) -> str:

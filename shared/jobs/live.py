@@ -4,6 +4,9 @@ Whoever watches a matchup wishes for some of its battles, under a key in Redis t
 worker looks at that key once a second, and as long as there is a wish it publishes what is new in the wished battles,
 a few times a second: so watching costs the battles themselves nothing, and nothing at all where nobody watches. Each
 telling says where it begins; whoever missed one wishes again by another name, and is told all from the beginning.
+
+What the arena did is counted beside it, for whoever draws it: battles, decisions, tokens, money, time to answer. The
+store has all of it exactly; these counts begin anew where Redis forgot, as Prometheus' counters may.
 """
 
 import asyncio
@@ -21,9 +24,8 @@ from redis.exceptions import RedisError
 
 from shared.battle.protocol import Seat, seen_by
 from shared.errors import first_fault
-from shared.jobs.counts import COUNTS
 from shared.jobs.limits import connected
-from shared.records import DecisionRecord
+from shared.records import BattleRecord, DecisionRecord
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -260,3 +262,26 @@ def _read(data: bytes) -> Told | None:
     except ValidationError as error:
         log.warning("What was told of a battle in play cannot be read: %s", first_fault(error))
         return None
+
+
+COUNTS = "alphastral:counts"
+
+
+def counts_of(record: BattleRecord) -> Counter[str]:
+    """What a battle adds: `name:label` → how much."""
+    counts: Counter[str] = Counter({f"battles:{'finished' if record.winner else 'broken'}": 1})
+    for decision in record.decisions:
+        counts[f"decisions:{decision.outcome}"] += 1
+        for ask in decision.asked:
+            _add(counts, "tokens:in", ask.tokens_in)
+            _add(counts, "tokens:out", ask.tokens_out)
+            _add(counts, "cost_usd:", ask.cost_usd)
+            if ask.last_token_ms is not None:
+                _add(counts, "answers:", 1)
+                _add(counts, "answer_seconds:", ask.last_token_ms / 1000)
+    return counts
+
+
+def _add(counts: Counter[str], name: str, much: float | None) -> None:
+    if much:
+        counts[name] += much  # type: ignore[assignment]

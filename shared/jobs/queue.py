@@ -18,7 +18,7 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from shared.errors import Unreachable, UsageError
-from shared.jobs.counts import COUNTS
+from shared.jobs.live import COUNTS
 from shared.jobs.routes import ROUTES, Payload, Route
 from shared.text import one_line
 

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from shared.errors import UsageError, first_fault
 from shared.foreign import parse_json
 from shared.hub import Hub
-from shared.registry.card import ModelCard
-from shared.registry.folders import CARD, is_file_name
+from shared.registry.card import CARD, ModelCard, is_file_name
 from shared.registry.models import Registry
 
 README = "README.md"

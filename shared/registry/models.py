@@ -10,8 +10,7 @@ from pydantic import BaseModel
 
 from shared.document import M, parsed
 from shared.errors import BrokenRecord, Conflict, NotFound, UsageError
-from shared.registry.card import ModelCard
-from shared.registry.folders import CARD, check, inspect, is_file_name
+from shared.registry.card import CARD, ModelCard, check, inspect, is_file_name
 from shared.store import Store, is_id
 
 KEPT_PROMOTIONS = 20

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from shared.errors import AlphaStralError, SimulatorError, Unreachable, UsageError
@@ -94,9 +93,7 @@ class ShowdownServer:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._child.end(STOP_TIMEOUT_SECONDS)
         self._folder.cleanup()
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -219,13 +218,11 @@ class Simulator:
         self._starting = asyncio.Lock()
         self._next_id = 0
 
-    async def __aenter__(self) -> "Simulator":
+    async def __aenter__(self) -> Self:
         await self._running()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

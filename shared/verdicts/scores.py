@@ -18,7 +18,7 @@ PAIR_SCORES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What p1 can score in a pair, as a mean of its two battles; a draw is half a win."""
 SINGLE_SCORES = (0.0, 0.5, 1.0)
 
-_SCORE: dict[Winner, float] = {"p1": 1.0, "draw": 0.5, "p2": 0.0}
+SCORES_BY_WINNER: dict[Winner, float] = {"p1": 1.0, "draw": 0.5, "p2": 0.0}
 
 
 class Played(NamedTuple):
@@ -94,7 +94,7 @@ class Scores:
         alone: list[float] = []
         for pair, winner, *_ in battles:
             if winner is not None:
-                (alone if pair is None else of_pair.setdefault(pair, [])).append(_SCORE[winner])
+                (alone if pair is None else of_pair.setdefault(pair, [])).append(SCORES_BY_WINNER[winner])
         whole = [(scores[0] + scores[1]) / 2 for scores in of_pair.values() if len(scores) == 2]
         alone += [scores[0] for scores in of_pair.values() if len(scores) == 1]
         return cls(
@@ -135,7 +135,7 @@ def running(battles: Iterable[Played]) -> Iterator[Scores]:
     for pair, winner, *_ in battles:
         if winner is None:
             continue
-        score = _SCORE[winner]
+        score = SCORES_BY_WINNER[winner]
         partner = waiting.pop(pair, None) if pair is not None else None
         if partner is None:
             singles[SINGLE_SCORES.index(score)] += 1

@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field
 
 from shared.document import Strict
-from shared.verdicts.luck import Means, mean_log_likelihood
+from shared.verdicts.intervals import Means, mean_log_likelihood
 from shared.verdicts.scores import PAIR_SCORES, Floats, Played, Scores
 
 _SHARES = (0.5, 0.1, 1.4)

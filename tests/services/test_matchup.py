@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.arena.battlefields import BattleSetup, FoughtBattle
-from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.battlefields import BattleSetup, FoughtBattle, SimulatorBattlefield
 from services.arena.play import SAMPLE_TEAMS, play
 from services.arena.player import Player
 from shared.battle.decision import Outcome
@@ -122,7 +121,7 @@ class DiesOn(SimulatorBattlefield):
     async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
         if self.goes.get(setup.tag, 0):
             self.goes[setup.tag] -= 1
-            log = Killing(lambda: os.kill(self.simulator.pid or 0, signal.SIGKILL))
+            log = Killing(lambda: os.kill(self.pid or 0, signal.SIGKILL))
         return await super().fight(setup, players, log)
 
 
@@ -157,7 +156,7 @@ async def test_a_battle_that_ends_the_simulator_every_time_is_broken_and_no_othe
 async def test_where_the_simulator_cannot_be_started_again_no_battle_is_broken(tmp_path: Path) -> None:
     class Vanishes(DiesOn):
         async def fight(self, setup: BattleSetup, players: Mapping[Seat, Player], log: list[str]) -> FoughtBattle:
-            self.simulator._node = tmp_path / "no-node"
+            self._node = tmp_path / "no-node"
             return await super().fight(setup, players, log)
 
     records: list[BattleRecord] = []

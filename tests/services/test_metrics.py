@@ -5,8 +5,7 @@ from pathlib import Path
 
 from deploy.metrics import exposition
 from shared.battle.decision import AskRecord, Outcome
-from shared.jobs.counts import counts_of
-from shared.jobs.live import staged
+from shared.jobs.live import counts_of, staged
 from shared.jobs.queue import Queues, connect
 from shared.settings import Settings
 from tests.services.made import battle, move

@@ -1,6 +1,6 @@
 """Seeds, pairs and seats."""
 
-from services.arena.seeds import battle_seeds, p1_seat, pair_of
+from services.arena.battlefields import battle_seeds, p1_seat, pair_of
 
 
 def test_both_battles_of_a_pair_share_every_seed_and_no_other_battle_does() -> None:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.cli.verify import verify
-from services.arena.battlefields import BattleSetup, FoughtBattle
-from services.arena.battlefields.simulator import SimulatorBattlefield
+from services.arena.battlefields import BattleSetup, FoughtBattle, SimulatorBattlefield
 from services.arena.play import play, teachers_of
 from services.arena.player import Advisor, Player
 from services.arena.policies import View

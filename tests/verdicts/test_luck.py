@@ -5,8 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from shared.verdicts.intervals import t_quantile, win_rate
-from shared.verdicts.luck import share_taken, standard_error, without_luck
+from shared.verdicts.intervals import share_taken, standard_error, t_quantile, win_rate, without_luck
 from shared.verdicts.scores import Played, Scores, Winner
 from shared.verdicts.sequential import Decided, UntilDecided, latest_look
 
