@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -15,9 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 import services.arena.api
 import services.reporter.api
 from deploy.console import pages
-from deploy.kinds import kinds, restoring, resume
+from deploy.kinds import kinds, restoring
 from deploy.metrics import exposition
-from shared.errors import AlphaStralError, NotFound, UsageError
+from shared.errors import AlphaStralError, UsageError
 from shared.guards import BODY_SECONDS
 from shared.jobs.queue import Queues, connect
 from shared.process import end_with_parent, in_url, listen
@@ -26,6 +27,7 @@ from shared.settings import Settings
 from shared.store import Store, replace_file
 from shared.text import configure_logging
 from shared.web import create_app, routes_of
+from shared.work import AnyKind, resume
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +37,20 @@ def build(settings: Settings) -> FastAPI:
     if settings.redis_url is None:
         raise UsageError("the API needs REDIS_URL to reach the queues")
     store = Store(settings.store)
+    every = kinds(store, settings)
     queues = Queues(connect(settings.redis_url, settings.redis_password_file))
     return create_app(
         [
-            *(routes_of(kind, queues) for kind in kinds(store, settings)),
+            *(routes_of(kind, queues) for kind in every),
             services.arena.api.router(store, settings),
             services.reporter.api.router(store, settings),
-            _own_routes(store, queues, settings),
+            _own_routes(store, queues, every),
         ],
         queues,
         pages=pages(),
         host=settings.api_published_at or settings.api_host,
         token=settings.api_token,
-        beside=lambda: restoring(store, queues, settings),
+        beside=lambda: restoring(every, queues),
     )
 
 
@@ -71,30 +74,25 @@ class Resumed(BaseModel):
     jobs: int
 
 
-def _own_routes(store: Store, queues: Queues, settings: Settings) -> APIRouter:
+def _own_routes(store: Store, queues: Queues, every: Sequence[AnyKind]) -> APIRouter:
     routes, registry = APIRouter(), Registry(store)
 
     @routes.get("/models", tags=["models"], summary="The models in the registry.")
     def models() -> Models:
         """By name, with their versions; `current` is what a bare name means."""
-        return Models(items=[line(name) for name in registry.names()])
+        names, promoted = registry.names(), registry.promoted
+        lines = ((name, registry.versions(name), next(iter(promoted(name)), None)) for name in names)
+        return Models(items=[ModelLine(name=name, versions=of, current=now) for name, of, now in lines])
 
     @routes.post("/resume", tags=["health"], summary="Give what failed for good another try.")
     def resume_all() -> Resumed:
         """Puts all unfinished work on its queues again."""
-        return Resumed(jobs=resume(store, queues, settings, retry_failed=True))
+        return Resumed(jobs=resume(every, queues, retry_failed=True))
 
     @routes.get("/metrics", tags=["health"], summary="Counts and depths, in Prometheus' text format.")
     def metrics() -> Response:
         """Queues, workers, battles, decisions, tokens, money and the time that models take."""
         return Response(exposition(queues), media_type="text/plain; version=0.0.4")
-
-    def line(name: str) -> ModelLine:
-        try:
-            current = registry.current(name)
-        except NotFound:
-            current = None
-        return ModelLine(name=name, versions=registry.versions(name), current=current)
 
     return routes
 

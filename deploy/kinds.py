@@ -2,20 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from services.arena.matchups import MatchupWork
 from services.arena.tournaments import TournamentWork
 from services.scraper.datasets import Datasets
 from services.scraper.scrapes import Scrapes
-from services.trainer.trainings import TrainingWork
-from shared import work
+from services.trainer.trainings import Trainings
 from shared.errors import AlphaStralError
 from shared.jobs.queue import Queues
 from shared.settings import Settings
 from shared.store import Store
-from shared.work import AnyKind
+from shared.work import AnyKind, restore
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ KINDS: Mapping[str, Callable[[Store, Settings], AnyKind]] = {
     "tournaments": TournamentWork,
     "scrapes": lambda store, settings: Scrapes(store),
     "datasets": lambda store, settings: Datasets(store),
-    "trainings": TrainingWork,
+    "trainings": lambda store, settings: Trainings(store, settings.recipes),
 }
 _LOOK_SECONDS = 1.0
 
@@ -34,26 +33,16 @@ def kinds(store: Store, settings: Settings) -> list[AnyKind]:
     return [kind(store, settings) for kind in KINDS.values()]
 
 
-def resume(store: Store, queues: Queues, settings: Settings, *, retry_failed: bool = False) -> int:
-    """Put unfinished work on the queues now; how many jobs were not there yet. See shared.work."""
-    return work.resume(kinds(store, settings), queues, retry_failed=retry_failed)
-
-
-def restore(store: Store, queues: Queues, settings: Settings) -> int:
-    """Enqueue what the store says is to be done and no queue holds; how many jobs."""
-    return work.restore(kinds(store, settings), queues)
-
-
 @contextmanager
-def restoring(store: Store, queues: Queues, settings: Settings) -> Iterator[None]:
+def restoring(all_kinds: Sequence[AnyKind], queues: Queues) -> Iterator[None]:
     """While the context lasts, a thread takes its turn at enqueuing what no queue holds, as every worker does."""
-    ending, all_kinds = threading.Event(), kinds(store, settings)
+    ending = threading.Event()
 
     def take_turns() -> None:
         said = ""
         while not ending.wait(_LOOK_SECONDS):
             try:
-                if queues.is_turn("the API") and (added := work.restore(all_kinds, queues)):
+                if queues.is_turn("the API") and (added := restore(all_kinds, queues)):
                     log.info("%s unfinished jobs are on their queues again.", added)
                 said = ""
             except AlphaStralError as error:

@@ -1,7 +1,8 @@
 """`GET /metrics`: queues, workers, and what the arena counted (shared/jobs/live.py), in Prometheus' text format."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
@@ -19,17 +20,9 @@ _HELP = {
 def exposition(queues: Queues) -> bytes:
     """All of it in Prometheus' text format. Raises Unreachable."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(list(_metrics(queues))))
+    metrics = list(_metrics(queues))
+    registry.register(SimpleNamespace(collect=lambda: metrics))
     return generate_latest(registry)
-
-
-class _Collected:
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        """What a registry asks for."""
-        return self._metrics
 
 
 def _metrics(queues: Queues) -> Iterator[Metric]:

@@ -1,9 +1,8 @@
 """One worker process: `python -m deploy.worker arena`, or `reporter`, or `scraper`."""
 
 import sys
-from functools import partial
 
-from deploy.kinds import restore
+from deploy.kinds import kinds
 from shared.errors import AlphaStralError, UsageError
 from shared.jobs.queue import connect
 from shared.jobs.routes import ROUTES
@@ -11,6 +10,7 @@ from shared.jobs.worker import Worker
 from shared.process import end_with_parent
 from shared.settings import Settings
 from shared.text import configure_logging
+from shared.work import restore
 
 
 def run(queue: str, settings: Settings) -> None:
@@ -22,7 +22,7 @@ def run(queue: str, settings: Settings) -> None:
         raise UsageError("a worker needs REDIS_URL to find its queue")
     end_with_parent()
     connection = connect(settings.redis_url, settings.redis_password_file)
-    Worker(queue, connection, settings, restore=partial(restore, settings=settings)).run()
+    Worker(queue, connection, settings, restore=lambda store, queues: restore(kinds(store, settings), queues)).run()
 
 
 def main() -> None:

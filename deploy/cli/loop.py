@@ -31,15 +31,14 @@ from deploy.cli.show import err, interrupts_told, out, result, training_bar
 from deploy.cli.steps import Steps
 from deploy.serving import resolve
 from deploy.stack import alone_in
-from services.arena.matchups import MatchupWork
 from services.scraper.datasets import Datasets
 from services.scraper.views import NewDataset
-from services.trainer.trainings import NewTraining, TrainingWork
+from services.trainer.trainings import NewTraining, Trainings
 from shared.document import Strict
 from shared.errors import UsageError
 from shared.records import NewMatchup
 from shared.settings import Settings
-from shared.store import Store, replace_file
+from shared.store import replace_file
 from shared.text import configure_logging
 
 if TYPE_CHECKING:
@@ -278,10 +277,6 @@ class _Steps(Steps):
         self.began = monotonic()
         self.told: list[tuple[int, float]] = []
         """Steps of the latest training, and when each was done."""
-        own = {"store": str((folder / "store").absolute()), "redis_url": None, "endpoints_file": None}
-        self.settings = settings.model_copy(update=own)
-        self.store = Store(self.settings.store)
-        self.matchups = MatchupWork(self.store, self.settings)
 
     def timed(self, step: Callable[[], object]) -> float:
         """How many seconds a step takes."""
@@ -330,7 +325,7 @@ class _Steps(Steps):
 
     def trained(self, number: int, dataset: str, versions: Sequence[str]) -> str:
         """The version that a round's training became, begun from the last one."""
-        work = TrainingWork(self.store, self.settings)
+        work = Trainings(self.store, self.settings.recipes)
         asked = _training(self.plan, dataset, versions[-1] if versions else None)
         self.told.clear()
         with training_bar("training") as show:
@@ -340,7 +335,7 @@ class _Steps(Steps):
                 show(standing)
 
             id = self.finished(work, asked, f"training-{number}", also=also)
-        version = work.asked.version(id) or ""
+        version = work.version(id) or ""
         err.print(escape(f"round {number}: {self.plan.name}@{version}"))
         return version
 

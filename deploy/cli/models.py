@@ -13,7 +13,7 @@ from rich.table import Table
 from deploy.cli.options import LogLevel, check_push, read_policies
 from deploy.cli.play import done_here
 from deploy.cli.show import err, out, result, training_bar
-from services.trainer.trainings import TrainingRequest, TrainingResult, TrainingStanding, TrainingWork
+from services.trainer.trainings import TrainingRequest, TrainingResult, Trainings, TrainingStanding
 from shared.errors import BrokenRecord, NotFound, UsageError
 from shared.jobs.routes import TrainModel
 from shared.policies import FORMATS, KINDS, OPTIONS
@@ -239,7 +239,7 @@ def train(
         resume=resume,
     )
     check_push(push, settings)
-    work = TrainingWork(Store(str(UNFINISHED)), settings)
+    work = Trainings(Store(str(UNFINISHED)), settings.recipes)
     with (
         training_bar() as show,
         done_here(work, asked, settings, partial(_told, show), key=asked.model_dump_json()) as id,

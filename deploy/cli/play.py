@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -102,26 +102,20 @@ def done_here(
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(slots=True)
 class _Bars:
     """What jobs tell, shown: sentences, and a bar for the matchup that is played."""
 
-    def __init__(
-        self,
-        matchups: Matchups,
-        label: Callable[[str, MatchupRequest], str],
-        open_bar: ExitStack,
-        also: Callable[[Any], object],
-    ) -> None:
-        self._matchups = matchups
-        self._also = also
-        self._label = label
-        self._open_bar = open_bar
-        self._advance: Advance
-        self._advance_reviews: Callable[..., None]
-        self._reviewed = 0
-        self._shown = ""
-        self._played: dict[int, tuple[Winner | None, float | None]] = {}
-        self._test: SequentialTest | None = None
+    _matchups: Matchups
+    _label: Callable[[str, MatchupRequest], str]
+    _open_bar: ExitStack
+    _also: Callable[[Any], object]
+    _advance: Advance = field(init=False)
+    _advance_reviews: Callable[..., None] = field(init=False)
+    _reviewed: int = 0
+    _shown: str = ""
+    _played: dict[int, tuple[Winner | None, float | None]] = field(default_factory=dict)
+    _test: SequentialTest | None = None
 
     def tell(self, told: object) -> None:
         match told:

@@ -19,6 +19,7 @@ from shared.store import Store
 from shared.text import configure_logging, percent
 from shared.verdicts.scores import Tally
 from shared.work import ENDED, State
+from shared.work import resume as resume_all
 
 ArenaWorkers = Annotated[int, typer.Option(help="Arena workers.", min=1, max=64)]
 MatchupId = Annotated[str, typer.Argument(help="As `enqueue` and `matchups` show it.")]
@@ -113,12 +114,12 @@ def resume(
     retry_failed: Annotated[bool, typer.Option(help="Give what failed for good another try.")] = False,
 ) -> None:
     """Enqueue all unfinished work now: workers and API do so by themselves within half a minute."""
-    from deploy.kinds import resume as resume_all
+    from deploy.kinds import kinds
     from shared.jobs.queue import Queues, connect
 
     settings = Settings()
     queues = Queues(connect(find_redis(settings, Path("var")), settings.redis_password_file))
-    added = resume_all(Store(settings.store), queues, settings, retry_failed=retry_failed)
+    added = resume_all(kinds(Store(settings.store), settings), queues, retry_failed=retry_failed)
     out.print(f"{added} jobs enqueued")
     result({"jobs": added})
 

@@ -9,12 +9,12 @@ A run file is there once all of its battles are, so that the command, given agai
 import gzip
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 from pydantic import Field, ValidationError
@@ -56,24 +56,21 @@ class SelfPlay(Strict):
         default=None, min_length=1, max_length=MAX_POLICY_CHARACTERS, exclude_if=lambda teacher: teacher is None
     )
 
-    def parts(self) -> Iterator[MatchupRequest]:
+    def parts(self, folder: Path) -> Iterator["Part"]:
         """The matchups that are played, each with a seed of its own. Unpaired: a pair's teams and dice come twice."""
+        name = sha256(self.model_dump_json().encode()).hexdigest()[:12]
         for number, start in enumerate(range(0, self.battles, BATTLES_A_FILE)):
             digest = sha256(f"alphastral/selfplay/{self.seed}/{number}".encode()).digest()
-            yield MatchupRequest(
-                p1=self.p1,
-                p2=self.p2,
-                battles=min(BATTLES_A_FILE, self.battles - start),
-                format=self.format,
-                seed=int.from_bytes(digest[:7]),
-                pairs=False,
-                concurrency=self.concurrency,
-                teacher=self.teacher,
-            )
+            own = {
+                "battles": min(BATTLES_A_FILE, self.battles - start),
+                "seed": int.from_bytes(digest[:7]),
+                "pairs": False,
+            }
+            request = MatchupRequest.model_validate(self.model_dump() | own)
+            yield Part(request, folder / f"{number:05d}.json.gz", f"selfplay-{name}-{number:05d}")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One run file to be."""
 
     request: MatchupRequest
@@ -83,7 +80,7 @@ class Part:
 
 def play_into(folder: Path, asked: SelfPlay, advance: Callable[[Tally], None]) -> Tally:
     """Play what `folder` does not hold yet. Raises UsageError where it holds another self-play."""
-    parts = _parts(folder, asked)
+    parts = list(asked.parts(folder))
     for part in parts[:1]:
         check_matchup(part.request)
     _claim(folder, asked)
@@ -121,14 +118,6 @@ def _in_processes(
         tally += Tally.of(winners)
         advance(tally)
     return tally
-
-
-def _parts(folder: Path, asked: SelfPlay) -> list[Part]:
-    name = sha256(asked.model_dump_json().encode()).hexdigest()[:12]
-    return [
-        Part(request, folder / f"{number:05d}.json.gz", f"selfplay-{name}-{number:05d}")
-        for number, request in enumerate(asked.parts())
-    ]
 
 
 def _claim(folder: Path, asked: SelfPlay) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
@@ -13,7 +12,7 @@ from services.arena.policies import no_models
 from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
 from shared.errors import NotServed, UsageError
-from shared.jobs import Context, HandedBack
+from shared.jobs import Context, HandedBack, now_and_then
 from shared.jobs.limits import limiter_of
 from shared.jobs.live import counts_of, staged
 from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard
@@ -26,9 +25,6 @@ from shared.verdicts.sequential import Decided
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-"""How often a running shard looks whether its matchup was cancelled."""
-
 
 def play_shard(payload: PlayShard, context: Context) -> None:
     """Play the battles of a shard that have no record yet, and have the report written after the last one.
@@ -38,7 +34,7 @@ def play_shard(payload: PlayShard, context: Context) -> None:
     store, matchup_id = context.store, payload.matchup_id
     matchups = Matchups(store)
     request = matchups.request(matchup_id)
-    ended = _looked_up(lambda: _has_ended(store, matchup_id), time.monotonic)
+    ended = now_and_then(lambda: _has_ended(store, matchup_id))
     missing = _missing(payload, store)
     playing = bool(missing) and payload.start not in matchups.failures(matchup_id) and not ended()
     if playing:
@@ -185,16 +181,3 @@ def go_on_with_matchup(context: Context, matchup_id: str) -> None:
         context.enqueue(progress.report())
         if look := look_after(context.store, matchup_id):
             context.enqueue(look)
-
-
-def _looked_up(look: Callable[[], bool], clock: Callable[[], float]) -> Callable[[], bool]:
-    """`look`, but asked at most every LOOK_SECONDS: it is a question to the store."""
-    answer, next_look = False, clock()
-
-    def ask() -> bool:
-        nonlocal answer, next_look
-        if clock() >= next_look:
-            answer, next_look = look(), clock() + LOOK_SECONDS
-        return answer
-
-    return ask

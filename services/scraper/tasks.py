@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic
 from typing import NamedTuple
 
 from services.scraper.datasets import Datasets, build
@@ -16,13 +15,10 @@ from services.scraper.sources import find_sources
 from services.scraper.views import DatasetRequest
 from services.scraper.website import replay_site
 from shared.errors import Conflict, UsageError
-from shared.jobs import Context, HandedBack
+from shared.jobs import LOOK_SECONDS, Context, HandedBack, now_and_then
 from shared.jobs.limits import limiter_of
 from shared.jobs.routes import BuildDataset, ScrapePages
 from shared.store import Store
-
-_LOOK_SECONDS = 1.0
-"""The store is asked no more often whether work was cancelled."""
 
 
 class BuildProgress(NamedTuple):
@@ -70,7 +66,7 @@ async def _scrape_pages(id: str, number: int, context: Context) -> None:
     # Also while a site that is away, or has asked to be spared for minutes, is waited for.
     fetching = asyncio.ensure_future(fetch())
     try:
-        while not (await asyncio.wait((fetching,), timeout=_LOOK_SECONDS))[0]:
+        while not (await asyncio.wait((fetching,), timeout=LOOK_SECONDS))[0]:
             go_on()
         await fetching
     finally:
@@ -139,15 +135,12 @@ def give_up_build_dataset(payload: BuildDataset, context: Context, reason: str) 
 
 def _going_on(asked: Scrapes | Datasets, id: str, context: Context) -> Callable[[], None]:
     """What raises HandedBack once the worker is to stop, and _Cancelled once the work was cancelled."""
-    looked = -_LOOK_SECONDS
+    cancelled = now_and_then(lambda: asked.cancelled(id) is not None)
 
     def go_on() -> None:
-        nonlocal looked
         if context.stopping():
             raise HandedBack
-        if monotonic() - looked >= _LOOK_SECONDS:
-            looked = monotonic()
-            if asked.cancelled(id) is not None:
-                raise _Cancelled
+        if cancelled():
+            raise _Cancelled
 
     return go_on

@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from services.trainer.recipes import Recipe
 from services.trainer.trainings import TrainingRequest, TrainingResult, Trainings, TrainingStanding, stored_dataset
 from shared.errors import NotFound, UsageError
 from shared.hub import Hub
-from shared.jobs import Context, HandedBack
+from shared.jobs import Context, HandedBack, now_and_then
 from shared.jobs.routes import TrainModel
 from shared.registry import Registry
 from shared.registry.exchange import push
@@ -33,7 +32,7 @@ def train_model(payload: TrainModel, context: Context) -> None:
     from services.trainer.sft import train
 
     trainings, id = Trainings(context.store), payload.training_id
-    if trainings.status(id).state in ENDED:
+    if trainings.standing(id).state in ENDED:
         return
     asked = trainings.request(id)
     recipe = asked.resolved(context.settings.recipes)
@@ -48,7 +47,7 @@ def train_model(payload: TrainModel, context: Context) -> None:
             told = time.monotonic()
             trainings.tell(id, standing)
 
-    given_up = _cancelled(trainings, id)
+    given_up = now_and_then(lambda: trainings.cancelled(id) is not None)
     with tempfile.TemporaryDirectory(prefix="alphastral-dataset-") as copy:
         try:
             trained = train(
@@ -68,19 +67,6 @@ def train_model(payload: TrainModel, context: Context) -> None:
             raise
         if is_first_process():
             _publish(asked, recipe, trained, trainings, id, context)
-
-
-def _cancelled(trainings: Trainings, id: str) -> Callable[[], bool]:
-    """Whether it was. The store is asked no more often than it is told how far the training is."""
-    looked, found = 0.0, False
-
-    def cancelled() -> bool:
-        nonlocal looked, found
-        if not found and time.monotonic() - looked >= TOLD_EVERY_SECONDS:
-            looked, found = time.monotonic(), trainings.cancelled(id) is not None
-        return found
-
-    return cancelled
 
 
 def _publish(

@@ -8,7 +8,6 @@ trainings/ID/result.json     the version that it became
 """
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,6 @@ from shared.asked import Asked
 from shared.document import Strict
 from shared.errors import Conflict, NotFound, UsageError
 from shared.jobs.routes import TrainModel
-from shared.settings import Settings
 from shared.store import Store, is_id
 from shared.work import ENDED, State, WorkKind, WorkStatus
 
@@ -49,6 +47,11 @@ class NewTraining(Strict):
 
     def resolved(self, own: Path | None) -> Recipe:
         """The recipe with these changes; `own` is the folder of the operator's recipes. Raises UsageError."""
+        changed = recipes.load(self.recipe, self.changes, own)
+        return changed if self.base is None else changed.model_copy(update={"base": self.base})
+
+    def check(self, own: Path | None) -> None:
+        """Raises UsageError for what the API does not take: a recipe by its path, or a base that stands elsewhere."""
         known = recipes.names(own)
         if self.recipe not in known:
             raise UsageError(
@@ -56,8 +59,6 @@ class NewTraining(Strict):
             )
         if "base" in self.changes:
             raise UsageError("the base is given as `base`", field="set")
-        changed = recipes.load(self.recipe, self.changes, own)
-        return changed if self.base is None else changed.model_copy(update={"base": self.base})
 
 
 class TrainingRequest(NewTraining):
@@ -75,9 +76,8 @@ class TrainingRequest(NewTraining):
     resume: bool = Field(default=False, exclude=True)
     """Whether it may go on with what another call left in `output`. It goes on with its own in any case."""
 
-    def resolved(self, own: Path | None) -> Recipe:
-        changed = recipes.load(self.recipe, self.changes, own)
-        return changed if self.base is None else changed.model_copy(update={"base": self.base})
+    def check(self, own: Path | None) -> None:
+        """On this machine, all of that may be asked for."""
 
 
 class TrainingStanding(Strict):
@@ -109,13 +109,36 @@ class TrainingStatus(WorkStatus):
     failure: str | None
 
 
-class Trainings(Asked[TrainingRequest]):
-    """The trainings of a store."""
+class Trainings(Asked[TrainingRequest], WorkKind[NewTraining, TrainingRequest]):
+    """The trainings of a store: each is one job."""
 
     folder = "trainings"
     noun = "training"
     model = TrainingRequest
+    body = NewTraining
+    line = status = TrainingStatus
     earlier_failures = "failure.txt"
+
+    def __init__(self, store: Store, own_recipes: Path | None = None) -> None:
+        super().__init__(store)
+        self.asked, self._own_recipes = self, own_recipes
+
+    def accept(self, body: NewTraining, seed: int, before: TrainingRequest | None) -> TrainingRequest:
+        body.check(self._own_recipes)
+        body.resolved(self._own_recipes)
+        if isinstance(body, TrainingRequest) and body.output is not None:
+            if not (Path(body.dataset) / "card.json").is_file():
+                raise NotFound(f"there is no dataset in {body.dataset}: card.json cannot be read")
+            if before is None and not body.resume and any(body.output.glob("checkpoint-*")):
+                raise Conflict(
+                    f"{body.output} holds a training already: go on with it by --resume, or choose another --output"
+                )
+        elif not self.files.exists(f"datasets/{body.dataset}/card.json"):
+            raise UsageError(f"no dataset {body.dataset!r} is in the store", field="dataset")
+        return TrainingRequest.model_validate(body.model_dump(by_alias=True))
+
+    def jobs(self, id: str) -> list[TrainModel]:
+        return [] if self.standing(id).state in ENDED else [TrainModel(training_id=id)]
 
     def tell(self, id: str, standing: TrainingStanding) -> None:
         """Store how far it is."""
@@ -133,8 +156,7 @@ class Trainings(Asked[TrainingRequest]):
         """Store what it came to."""
         self.files.write(self.path(id, "result.json"), result.model_dump_json().encode())
 
-    def status(self, id: str) -> TrainingStatus:
-        """How it stands. Raises NotFound, and BrokenRecord."""
+    def standing(self, id: str) -> TrainingStatus:
         request, failures = self.request(id), self.failures(id)
         standing = self.read(id, "standing.json", TrainingStanding)
         result = self.read(id, "result.json", TrainingResult)
@@ -161,37 +183,6 @@ class Trainings(Asked[TrainingRequest]):
         """
         on_disk = self.files.on_disk(self.path(id, "work"))
         return on_disk or Path(tempfile.gettempdir()) / "alphastral-trainings" / id
-
-
-class TrainingWork(WorkKind[NewTraining, TrainingRequest]):
-    """Trainings: each is one job."""
-
-    body = NewTraining
-    line = status = TrainingStatus
-
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self.asked: Trainings = Trainings(store)
-        self._store, self._own_recipes = store, settings.recipes
-
-    def accept(self, body: NewTraining, seed: int, before: TrainingRequest | None) -> TrainingRequest:
-        body.resolved(self._own_recipes)
-        if isinstance(body, TrainingRequest) and body.output is not None:
-            if not (Path(body.dataset) / "card.json").is_file():
-                raise NotFound(f"there is no dataset in {body.dataset}: card.json cannot be read")
-            if before is None and not body.resume and any(body.output.glob("checkpoint-*")):
-                raise Conflict(
-                    f"{body.output} holds a training already: go on with it by --resume, or choose another --output"
-                )
-        elif not self._store.exists(f"datasets/{body.dataset}/card.json"):
-            raise UsageError(f"no dataset {body.dataset!r} is in the store", field="dataset")
-        return TrainingRequest.model_validate(body.model_dump(by_alias=True))
-
-    def jobs(self, id: str) -> Iterator[TrainModel]:
-        if self.asked.status(id).state not in ENDED:
-            yield TrainModel(training_id=id)
-
-    def standing(self, id: str) -> TrainingStatus:
-        return self.asked.status(id)
 
 
 def stored_dataset(store: Store, name: str, into: Path) -> Path:

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from deploy.cli import main
 from services.trainer.tasks import train_model
-from services.trainer.trainings import TrainingRequest, Trainings, TrainingStanding, TrainingWork
+from services.trainer.trainings import TrainingRequest, Trainings, TrainingStanding
 from shared.errors import Unreachable, UsageError
 from shared.jobs import Context
 from shared.jobs.queue import Queues, connect
@@ -67,7 +67,7 @@ def test_what_could_not_be_sent_is_sent_later_and_published_once(tmp_path: Path)
 
     store = Store(str(tmp_path / "store"))
     [version] = Registry(store).versions("mine")
-    status = Trainings(store).status("once")
+    status = Trainings(store).standing("once")
     assert status.state is State.FINISHED and status.result is not None
     assert (status.result.version, "me/mine" in (status.result.pushed_to or "")) == (version, True)
     assert "adapter_model.safetensors" in there.repos["models", "me/mine"].files
@@ -81,7 +81,7 @@ def test_a_broken_training_keeps_no_other_from_its_work(tmp_path: Path) -> None:
     store.write("trainings/torn/standing.json", b'{"step": ')
     (tmp_path / "store/trainings/halved/request.json").unlink()
     trainings.fail("good", "the disk was full")
-    queue, kinds = Heap(), [TrainingWork(store, Settings(_env_file=None))]
+    queue, kinds = Heap(), [Trainings(store)]
 
     # How far a training is can be told anew; without its request nothing can be done for it.
     assert (resume(kinds, queue), queue.jobs) == (1, [TrainModel(training_id="torn")])
@@ -95,15 +95,16 @@ def test_what_failed_before_failures_had_a_folder_has_failed_and_may_be_tried_ag
     trainings.create("old", TrainingRequest(recipe="tiny", dataset="small", name="mine"))
     store.write("trainings/old/failure.txt", b"the disk was full")
 
-    assert (trainings.status("old").state, trainings.failures("old")) == (State.FAILED, {0: "the disk was full"})
+    assert (trainings.standing("old").state, trainings.failures("old")) == (State.FAILED, {0: "the disk was full"})
     trainings.forget("old")
-    assert trainings.status("old").state is State.QUEUED
+    assert trainings.standing("old").state is State.QUEUED
 
 
 def test_a_training_that_is_cancelled_while_it_runs_ends_early_and_publishes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.trainer.tasks.TOLD_EVERY_SECONDS", 0)
+    monkeypatch.setattr("shared.jobs.LOOK_SECONDS", 0)
     training, store = asked(tmp_path), Store(str(tmp_path / "store"))
 
     def cancel_and_go_on() -> bool:
@@ -114,7 +115,7 @@ def test_a_training_that_is_cancelled_while_it_runs_ends_early_and_publishes_not
         TrainModel(training_id=training), replace(context(tmp_path, "http://127.0.0.1:9"), stopping=cancel_and_go_on)
     )
 
-    status = Trainings(store).status(training)
+    status = Trainings(store).standing(training)
     assert status.state is State.CANCELLED and status.standing is not None
     assert status.standing.step < status.standing.steps and Registry(store).names() == []
 
@@ -127,7 +128,7 @@ def test_a_training_that_is_cancelled_ends_where_it_is_and_publishes_nothing(tmp
     Trainings(store).cancel(training)
     train_model(TrainModel(training_id=training), where)
 
-    status = Trainings(store).status(training)
+    status = Trainings(store).standing(training)
     assert status.state is State.CANCELLED and status.standing is None
     assert Registry(store).names() == []
 
@@ -139,7 +140,7 @@ def test_a_broken_training_is_missing_from_the_list(tmp_path: Path) -> None:
     store.write("trainings/torn/request.json", b"{")
     app = FastAPI()
     # Nothing is enqueued, so that no Redis is asked.
-    app.include_router(routes_of(TrainingWork(store, Settings(_env_file=None)), Queues(connect("redis://127.0.0.1:9"))))
+    app.include_router(routes_of(Trainings(store), Queues(connect("redis://127.0.0.1:9"))))
 
     listed = TestClient(app).get("/trainings")
 
