@@ -84,7 +84,6 @@ class ApiClient:
         return kind.page.model_validate_json(self._send("GET", kind.path, params={"limit": limit}))
 
     def get(self, kind: ApiKind[L, S], id: str) -> S:
-        """How work stands."""
         return kind.status.model_validate_json(self.read(kind, id))
 
     def read(self, kind: ApiKind[L, S], id: str, *below: str) -> bytes:
@@ -92,7 +91,6 @@ class ApiClient:
         return self._send("GET", "/".join((kind.path, quote(id, safe=""), *below)))
 
     def cancel(self, kind: ApiKind[L, S], id: str) -> S:
-        """Cancel work; how it stands then."""
         return kind.status.model_validate_json(self._send("DELETE", f"{kind.path}/{quote(id, safe='')}"))
 
     def wait(

@@ -75,7 +75,6 @@ class LocalStack:
             self._exit.close()
 
     def client(self) -> ApiClient:
-        """A client of this stack's API."""
         token = self._settings.api_token
         return ApiClient(self.url, token=token.get_secret_value() if token else None)
 

@@ -18,7 +18,8 @@
 The message is written for the person who has to act on it and is shown without a traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,6 +89,16 @@ class InputRefused(SimulatorError):
 
 class BattleBroken(AlphaStralError):
     """This battle cannot go on. Recorded as the battle's outcome, never as a loss of either policy."""
+
+
+@contextmanager
+def at_field(field: str | None) -> Iterator[None]:
+    """What is wrong inside is wrong with this field of the request."""
+    try:
+        yield
+    except AlphaStralError as error:
+        error.field = field
+        raise
 
 
 def first_fault(error: "ValidationError") -> tuple[str, str]:

@@ -72,7 +72,6 @@ class BoundedBody:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection, as ASGI defines it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -116,7 +115,6 @@ class TokenOnly:
         self._session = session_of(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection, as ASGI defines it."""
         if scope["type"] == "http" and not self._may(scope["path"], Headers(scope=scope)):
             reason = "a bearer token is needed"
             await _refused(401, reason, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
@@ -152,7 +150,6 @@ class OwnPagesOnly:
         self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection, as ASGI defines it."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             origin = headers.get("origin")

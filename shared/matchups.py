@@ -106,12 +106,10 @@ class Matchups(Asked[MatchupRequest]):
         return self.read(id, _REVIEW.format(index), BattleReview)
 
     def reviews(self, id: str) -> dict[int, BattleReview]:
-        """Index → review."""
         found = ((index, self.review(id, index)) for index in sorted(self.reviewed(id)))
         return {index: review for index, review in found if review is not None}
 
     def record_choices(self, id: str, choices: ChoiceReview) -> None:
-        """Store what a battle's decisions cost."""
         self.files.write(self.path(id, _CHOICES.format(choices.index)), _packed(choices.model_dump_json()))
 
     def weighed(self, id: str) -> frozenset[int]:
@@ -147,7 +145,6 @@ class Matchups(Asked[MatchupRequest]):
         return self.files.read(self._sums(id, number), f"nothing is kept of block {number} of matchup {id}")
 
     def write_sums(self, id: str, number: int, raw: bytes) -> None:
-        """Keep them."""
         self.files.write(self._sums(id, number), raw)
 
     def _forget_sums(self, id: str, index: int) -> None:
@@ -186,7 +183,6 @@ class Matchups(Asked[MatchupRequest]):
         return parse_run(b"".join(self.run_pieces(id)), f"the run of matchup {id}")
 
     def write_report(self, id: str, html: str) -> None:
-        """Store the report, atomically."""
         self.files.write(self.path(id, "report.html"), html.encode())
 
     def report(self, id: str) -> bytes:
@@ -195,7 +191,6 @@ class Matchups(Asked[MatchupRequest]):
         return self.files.read(self.path(id, "report.html"), f"matchup {id} has no report yet")
 
     def has_report(self, id: str) -> bool:
-        """Whether the report was written."""
         return self.files.exists(self.path(id, "report.html"))
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────

@@ -78,7 +78,6 @@ class Child(subprocess.Popen[bytes]):
             )
 
     def said(self, lines: int = _SHOWN_LINES) -> list[str]:
-        """The last lines of its log."""
         with suppress(OSError):
             return self._log.read_text(errors="replace").strip().splitlines()[-lines:] if self._log else []
         return []

@@ -101,7 +101,6 @@ class BattleSums:
 
     @classmethod
     def of(cls, record: BattleRecord) -> "BattleSums":
-        """Taken from its record."""
         p1, p2 = _decisions(record, "p1"), _decisions(record, "p2")
         return cls(Played(record.pair, record.winner, bool(p1.substituted or p2.substituted)), p1, p2)
 
@@ -248,14 +247,12 @@ class KeepsSums:
         self._battles: dict[int, BattleSums] = {}
 
     def add(self, record: BattleRecord) -> None:
-        """The next record."""
         if record.index // BLOCK != self._number:
             self.end()
             self._number = record.index // BLOCK
         self._battles[record.index] = BattleSums.of(record)
 
     def end(self) -> None:
-        """After the last."""
         wanted = frozenset(self._battles)
         if wanted and kept_sums(self._matchups, self._id, self._number, wanted) is None:
             keep_sums(self._matchups, self._id, self._number, wanted, Standing.of(self._battles.values()))

@@ -111,7 +111,6 @@ class Store:
             return on_disk.stat().st_mtime_ns if (on_disk := self.on_disk(path)) and on_disk.exists() else None
 
     def write(self, path: str, raw: bytes) -> None:
-        """Write or replace a small file, atomically."""
         self._put(path, raw)
 
     def write_pieces(self, path: str, pieces: Iterable[bytes]) -> None:

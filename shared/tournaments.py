@@ -164,7 +164,6 @@ class MatchupResult(Strict):
 
     @property
     def meeting(self) -> Meeting:
-        """What the two scored against each other."""
         return Meeting(self.p1, self.p2, self.as_played)
 
     @property
@@ -253,7 +252,6 @@ class Tournaments(Asked[Suite]):
     model = Suite
 
     def matchup_ids(self, id: str) -> list[str]:
-        """Its matchups, in order."""
         found: list[str] = []
         while self.files.exists(f"matchups/{matchup_id(id, len(found))}/request.json"):
             found.append(matchup_id(id, len(found)))

@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from rich.markup import escape
 
 from deploy.cli.options import LogLevel, MaxCost, MaxTokens, policies_of, read_toml
@@ -28,7 +28,7 @@ from shared.records import MAX_BATTLES, MAX_CONCURRENCY, MatchupRequest, Run
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store import Store
-from shared.text import configure_logging, one_line, percent, usd
+from shared.text import configure_logging, one_line, percent, percent_range, usd
 
 if TYPE_CHECKING:
     from services.arena.policies import Connect
@@ -55,20 +55,16 @@ class _BenchFile(Strict):
     matchup: tuple[_MatchupEntry, ...] = Field(min_length=1)
 
 
-class BenchMatchup(BaseModel):
+class BenchMatchup(NamedTuple):
     """A matchup of a suite: what it is called in the table, under which id it is kept, and what is played."""
-
-    model_config = ConfigDict(frozen=True)
 
     label: str
     matchup_id: str
     request: MatchupRequest
 
 
-class Bench(BaseModel):
+class Bench(NamedTuple):
     """A suite, its policies resolved."""
-
-    model_config = ConfigDict(frozen=True)
 
     rows: tuple[BenchMatchup, ...]
     max_cost_usd: float | None
@@ -97,12 +93,10 @@ def read_bench(path: Path, pin: Callable[[MatchupRequest], MatchupRequest] = lam
             request = pin(request)
         except UsageError as error:
             raise UsageError(f"{where}: {error.message}") from error
-        rows.append(
-            BenchMatchup(label=f"{matchup.p1} vs {matchup.p2}", matchup_id=_id(written.title, request), request=request)
-        )
+        rows.append(BenchMatchup(f"{matchup.p1} vs {matchup.p2}", _id(written.title, request), request))
     if len({row.matchup_id for row in rows}) < len(rows):
         raise UsageError(f"{where}: a matchup stands there twice; give one of the two another seed")
-    return Bench(rows=tuple(rows), max_cost_usd=written.max_cost_usd, max_tokens=written.max_tokens)
+    return Bench(tuple(rows), written.max_cost_usd, written.max_tokens)
 
 
 def _id(title: str, request: MatchupRequest) -> str:
@@ -253,4 +247,4 @@ def _share(rate: float | None) -> str:
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
-    return "–" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+    return "–" if interval is None else percent_range(*interval)

@@ -96,7 +96,6 @@ class Spent:
 
     @classmethod
     def in_all(cls, records: Iterable[BattleRecord]) -> "Spent":
-        """Summed over battles."""
         return cls.sum([cls.in_battle(record) for record in records])
 
     @classmethod
@@ -139,7 +138,6 @@ class MatchupBudget:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit at all."""
         return self.max_cost_usd is not None or self.max_tokens is not None
 
     async def begin(self) -> bool:

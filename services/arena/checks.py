@@ -6,7 +6,7 @@ A name in the registry becomes NAME@VERSION when a matchup is asked for, and no 
 
 from collections.abc import Callable, Iterable
 
-from shared.errors import NotFound, UnknownPolicy, UsageError
+from shared.errors import NotFound, UnknownPolicy, UsageError, at_field
 from shared.policies import KINDS, PolicySpec, check_format, check_over_api, parse_policy, parse_teacher, person_behind
 from shared.records import MAX_POLICY_CHARACTERS, LuckAsked, MatchupRequest, NewMatchup
 from shared.registry import Registry
@@ -34,12 +34,10 @@ def check_matchup(
     if person and request.battlefield != "server":
         raise UsageError("a person can play only on the Showdown server", field="battlefield")
     for field, name in (("p1", request.p1), ("p2", request.p2), ("teacher", request.teacher)):
-        try:
+        with at_field(field):
             if name is not None and not (person and field == "p2"):
                 spec = parse_teacher(name) if field == "teacher" else parse_policy(name)
                 also(_plays(spec, format.id))
-        except UsageError as error:
-            raise type(error)(error.message, field=field) from error
     if request.battlefield == "server" and request.pairs:
         raise UsageError("the Showdown server takes no seeds, so battles there cannot be pairs", field="pairs")
     for field, team in (("team1", request.team1), ("team2", request.team2)):
@@ -80,13 +78,10 @@ def pinned(
     """
     changes = {}
     for field, text in (("p1", request.p1), ("p2", request.p2)):
-        if person_behind(text):
-            continue
-        earlier = [before.p1 if field == "p1" else before.p2] if before else []
-        try:
-            changes[field] = pin(text, registry, settings, before=earlier)
-        except UsageError as error:
-            raise type(error)(error.message, field=field) from error
+        if not person_behind(text):
+            with at_field(field):
+                earlier = [getattr(before, field)] if before else []
+                changes[field] = pin(text, registry, settings, before=earlier)
     return request.model_copy(update=changes)
 
 

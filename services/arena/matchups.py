@@ -118,7 +118,6 @@ class Progress:
             yield self.report()
 
     def shard(self, shard: range) -> PlayShard:
-        """The job that plays a shard."""
         models = any(asks_a_model(name) for name in (self.request.p1, self.request.p2))
         seconds = (
             SECONDS_PER_BATTLE_OF_MODELS if models else SECONDS_PER_BATTLE
@@ -216,8 +215,9 @@ class MatchupWork(WorkKind[NewMatchup, MatchupRequest]):
         try:
             check_matchup(request, person_may_play=self._on_command_line, also=self._also)
         except UsageError as error:
-            teams = {"team1": "teams.0", "team2": "teams.1"} if body.teams else {}
-            raise type(error)(error.message, field=teams.get(error.field or "", error.field)) from error
+            if body.teams and error.field in ("team1", "team2"):
+                error.field = f"teams.{error.field == 'team2':d}"
+            raise
         luck = before.luck if before else luck_asked(body, request, by_default=self._settings.luck)
         return pinned(request.model_copy(update={"luck": luck}), self._registry, self._settings, before=before)
 

@@ -34,7 +34,7 @@ from services.arena.policies.search import Search
 from shared.battle.effectiveness import chosen_effectiveness
 from shared.battle.protocol import SEATS, Seat, other, seen_by
 from shared.battle.tracker import Tracker
-from shared.errors import BattleBroken, HostUnfit, InvalidTeam, NotServed, Unreachable, UsageError
+from shared.errors import BattleBroken, HostUnfit, InvalidTeam, NotServed, Unreachable, UsageError, at_field
 from shared.jobs.live import Stage
 from shared.policies import check_format, parse_policy, person_behind
 from shared.records import BattleRecord, DecisionRecord, MatchupRequest
@@ -296,10 +296,8 @@ async def _named(
         _end_with(closing, policy)
         if isinstance(policy, LanguageModel):
             _check_price(policy, budget)
-            try:
+            with at_field(seat):
                 first = await policy.prepare(stopping)
-            except (NotServed, UsageError) as error:
-                raise type(error)(error.message, field=seat) from error
             if first is not None:
                 tell(f"{one_line(policy.spec.text, 120)}: {first.told(policy.price, battles, request.concurrency)}")
     return lambda index: policies, teachers_of(request, closing)

@@ -12,7 +12,7 @@ from typing import Any
 from services.arena.checks import check_matchup, named_by_the_operator, pin
 from services.arena.matchups import Progress
 from services.arena.views import TournamentLine, TournamentLinks, TournamentMatchup, TournamentStatus
-from shared.errors import UsageError
+from shared.errors import UsageError, at_field
 from shared.jobs.routes import LookAtTournament, Payload, WriteLeaderboard
 from shared.matchups import Matchups
 from shared.policies import PolicySpec
@@ -71,8 +71,8 @@ def check_suite(suite: Suite, also: Check = lambda policy: None) -> None:
         try:
             check_matchup(_request(suite, 0, name, name), also=also)
         except UsageError as error:
-            field = f"policies.{place}" if error.field in ("p1", "p2") else error.field
-            raise type(error)(error.message, field=field) from error
+            error.field = f"policies.{place}" if error.field in ("p1", "p2") else error.field
+            raise
 
 
 def pinned_suite(suite: Suite, registry: Registry, settings: Settings, *, before: Suite | None = None) -> Suite:
@@ -82,10 +82,8 @@ def pinned_suite(suite: Suite, registry: Registry, settings: Settings, *, before
     """
     versions: dict[str, str] = {}
     for place, name in enumerate(suite.policies):
-        try:
+        with at_field(f"policies.{place}"):
             versions[name] = pin(name, registry, settings, before=before.policies if before else ())
-        except UsageError as error:
-            raise type(error)(error.message, field=f"policies.{place}") from error
     if len(set(versions.values())) < len(versions):
         raise UsageError("two of the policies are the same version of one model", field="policies")
     changes = {"policies": tuple(versions.values()), "anchors": tuple(versions[name] for name in suite.anchors)}
@@ -135,7 +133,6 @@ class TournamentProgress:
 
     @property
     def next(self) -> MatchupRequest | Over | None:
-        """What comes next."""
         if self.cancelled:
             return Over("it was cancelled")
         return next_matchup(self.suite, self.begun, self.ended)
@@ -171,7 +168,6 @@ class TournamentProgress:
             yield self.look()
 
     def look(self) -> LookAtTournament:
-        """The job that sees what comes next."""
         played = sum(len(progress.recorded) for progress in self.open.values())
         now = f"{len(self.begun)}-{revision(self.results)}-{played}"
         return LookAtTournament(tournament_id=self.tournament_id, revision=now)

@@ -183,7 +183,6 @@ class Decoding(Generic[Owner]):
         return said
 
     def step(self) -> list[tuple[DecodingRow[Owner], Token]]:
-        """The next token of every row."""
         ids = torch.tensor([[row.ids[-1]] for row in self.rows])
         self._mask = torch.cat([self._mask, torch.ones(len(self.rows), 1, dtype=torch.long)], dim=1)
         positions = torch.tensor([[len(row.ids) - 1] for row in self.rows])

@@ -141,7 +141,6 @@ class Engine:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread works on what comes."""
         return self._thread.is_alive() and not self._ended.is_set()
 
     @property
@@ -155,7 +154,6 @@ class Engine:
         return self._inbox.qsize() + len(self._to_score) + len(self._to_generate)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def halt(self) -> None:
@@ -164,7 +162,6 @@ class Engine:
         self._inbox.put(None)
 
     def stop(self) -> None:
-        """Halt, and wait for it."""
         self.halt()
         self._thread.join()
 

@@ -34,7 +34,6 @@ class Metrics:
         }
 
     def batch(self, kind: str, rows: int) -> None:
-        """Count a forward."""
         self._batches.labels(kind).inc()
         self._batch_rows.set(rows)
 
@@ -53,7 +52,6 @@ class Metrics:
             self._histograms[name].observe(value)
 
     def text(self, engine: Engine) -> bytes:
-        """Everything, as Prometheus reads it."""
         self._queue.set(engine.waiting)
         self._in_flight.set(engine.in_flight)
         return generate_latest(self._registry)

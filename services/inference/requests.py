@@ -183,7 +183,6 @@ class Validation:
     bounds: RequestBounds
 
     def generation(self, request: GenerateRequest, model: ServedModel) -> Work:
-        """The work of /generate."""
         self._check_length(request.inputs)
         # A text of its own, so with whatever a text of this model begins with.
         prompt = list(self.loaded.tokenizer(request.inputs)["input_ids"]) if request.inputs else []
@@ -196,7 +195,6 @@ class Validation:
         return self._work(prompt, request.parameters, model, in_chat=False)
 
     def chat(self, request: ChatRequest, model: ServedModel) -> Work:
-        """The work of /v1/chat/completions."""
         text = self.templated(request)
         return self._work(text_ids(self.loaded.tokenizer, text), _parameters(request), model, in_chat=True)
 

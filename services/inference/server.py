@@ -74,7 +74,6 @@ class Server:
         return await self._whole(request, "generate", answer, began, in_list=streamed is None)
 
     async def chat(self, request: Request) -> Response:
-        """`POST /v1/chat/completions`."""
         asked = await _body_of(request, ChatRequest)
         began = time.perf_counter()
         model = meant(self.served, asked.adapter_id or asked.model)
@@ -147,17 +146,14 @@ class Server:
     # ── what is asked about the server ──────────────────────────────────────────────────────────────
 
     async def tokenize(self, request: Request) -> Response:
-        """`POST /tokenize`."""
         asked = await _body_of(request, GenerateRequest)
         return JSONResponse(self.validation.tokens(asked.inputs, whole=True))
 
     async def chat_tokenize(self, request: Request) -> Response:
-        """`POST /chat_tokenize`."""
         text = self.validation.templated(await _body_of(request, ChatRequest))
         return JSONResponse({"templated_text": text, "tokenize_response": self.validation.tokens(text, whole=False)})
 
     async def info(self, request: Request) -> Response:
-        """`GET /info`."""
         loaded, limits, bounds = self.engine.loaded, self.engine.limits, self.validation.bounds
         return JSONResponse(
             {
@@ -206,7 +202,6 @@ class Server:
         return True
 
     async def prometheus(self, request: Request) -> Response:
-        """`GET /metrics`."""
         return Response(self.metrics.text(self.engine), media_type="text/plain; version=0.0.4")
 
     # ── errors ──────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +224,6 @@ class _Stream(StreamingResponse):
         self._ticket = ticket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection, as ASGI defines it."""
         try:
             await super().__call__(scope, receive, send)
         finally:

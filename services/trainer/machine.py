@@ -36,7 +36,6 @@ class Size:
 
     @classmethod
     def of(cls, model: "PeftModel") -> "Size":
-        """Of a model with its adapter on."""
         config = model.config.get_text_config()
         # peft's count sees through the packing of weights in 4 bits.
         trained, parameters = model.get_nb_trainable_parameters()

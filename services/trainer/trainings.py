@@ -141,7 +141,6 @@ class Trainings(Asked[TrainingRequest], WorkKind[NewTraining, TrainingRequest]):
         return [] if self.standing(id).state in ENDED else [TrainModel(training_id=id)]
 
     def tell(self, id: str, standing: TrainingStanding) -> None:
-        """Store how far it is."""
         self.files.write(self.path(id, "standing.json"), standing.model_dump_json().encode())
 
     def version(self, id: str) -> str | None:
@@ -153,7 +152,6 @@ class Trainings(Asked[TrainingRequest], WorkKind[NewTraining, TrainingRequest]):
         self.files.write(self.path(id, "version.txt"), version.encode())
 
     def finish(self, id: str, result: TrainingResult) -> None:
-        """Store what it came to."""
         self.files.write(self.path(id, "result.json"), result.model_dump_json().encode())
 
     def standing(self, id: str) -> TrainingStatus:

@@ -93,7 +93,6 @@ class Leases:
         return bool(self._do("is_lost", lease.job.id, lease.member, self.worker))
 
     def goodbye(self) -> None:
-        """Say that this worker ends."""
         with self._redis.pipeline() as pipeline:
             pipeline.delete(self._worker)
             for workers in self._listed_in:

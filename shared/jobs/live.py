@@ -104,7 +104,6 @@ class Stage:
             playing.ended = True
 
     def playing(self) -> Told:
-        """Which battles are in play."""
         return Told(worker=self._worker, playing=[index for index, each in self._battles.items() if not each.ended])
 
     def news(self, wish: Wish | None) -> list[Told]:
@@ -247,7 +246,6 @@ class Watch:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def aclose(self) -> None:
-        """Wish for nothing more."""
         await self._connection.aclose()
 
     async def _renew(self) -> None:

@@ -152,7 +152,6 @@ class Queues:
         return sorted(seen, key=lambda worker: worker.name)
 
     def counted(self) -> dict[str, float]:
-        """What the arena counted."""
         with reaching_redis():
             return {text(name): float(value) for name, value in self._connection.hgetall(COUNTS).items()}
 

@@ -86,7 +86,6 @@ class Worker:
         return self._leases.worker
 
     def run(self) -> None:
-        """Work until told to stop."""
         hang_up_as_terminate()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_signal)

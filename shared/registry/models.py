@@ -29,7 +29,6 @@ class Registry:
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
     def names(self) -> list[str]:
-        """The models, in order."""
         return sorted(self._files.folders("models"))
 
     def versions(self, name: str) -> list[str]:

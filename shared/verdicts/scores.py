@@ -103,7 +103,6 @@ class Scores:
 
     @property
     def battles(self) -> int:
-        """Finished battles."""
         return 2 * sum(self.pairs) + sum(self.singles)
 
     @property
