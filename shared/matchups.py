@@ -170,7 +170,7 @@ class Matchups(Asked[MatchupRequest]):
 
     def write_run(self, id: str, pieces: Iterable[bytes]) -> None:
         """Store the run's JSON, which comes gzipped and piece by piece, atomically."""
-        self.files.write_pieces(self.path(id, "run.json.gz"), pieces)
+        self.files.write(self.path(id, "run.json.gz"), iter(pieces))
 
     def run_pieces(self, id: str, *, gzipped: bool = False) -> Iterator[bytes]:
         """The run's JSON text, piece by piece. Raises NotFound before the report was written, with the first piece."""

@@ -110,14 +110,8 @@ class Store:
         with self._reached("reached"):
             return on_disk.stat().st_mtime_ns if (on_disk := self.on_disk(path)) and on_disk.exists() else None
 
-    def write(self, path: str, raw: bytes) -> None:
-        self._put(path, raw)
-
-    def write_pieces(self, path: str, pieces: Iterable[bytes]) -> None:
-        """Write or replace a large file that comes piece by piece, atomically."""
-        self._put(path, iter(pieces))
-
-    def _put(self, path: str, content: bytes | Iterator[bytes]) -> None:
+    def write(self, path: str, content: bytes | Iterator[bytes]) -> None:
+        """Write or replace a file, atomically; a large one comes piece by piece."""
         with self._reached("written"):
             if on_disk := self.on_disk(path):
                 _make_folder(on_disk.parent)

@@ -3,7 +3,7 @@
 import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
@@ -137,10 +137,16 @@ def create_app(
     """
     if token is None and not is_loopback(host):
         raise UsageError(f"to listen on {host}, beyond this machine, set ALPHASTRAL_API_TOKEN")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with beside():
+            yield
+
     app = FastAPI(
         title="alphaStral",
         description="Policies fight each other on the Pokémon Showdown simulator; who won, and how sure are we?",
-        lifespan=_lifespan(beside),
+        lifespan=lifespan,
         docs_url=None,  # Its pages load their scripts from elsewhere.
         redoc_url=None,
         responses={status: {"model": Faults} for status in (401, 404, 408, 409, 413, 422, 503)},
@@ -184,17 +190,6 @@ def create_app(
     else:
         app.add_middleware(TokenOnly, token=token)
     return app
-
-
-def _lifespan(
-    beside: Callable[[], AbstractContextManager[None]],
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with beside():
-            yield
-
-    return lifespan
 
 
 # ── errors → answers ────────────────────────────────────────────────────────────────────────────────

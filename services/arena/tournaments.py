@@ -240,12 +240,11 @@ class TournamentWork(WorkKind[NewTournament, Suite]):
 
     body, line, status = NewTournament, TournamentLine, TournamentStatus
 
-    def __init__(self, store: Store, settings: Settings, *, on_command_line: bool = False) -> None:
-        """Over the API, addresses are those that the settings name; on the command line, whoever asks names them."""
+    def __init__(self, store: Store, settings: Settings) -> None:
         self.asked: Tournaments = Tournaments(store)
         self._store = store
         self._settings = settings
-        self._also: Check = (lambda policy: None) if on_command_line else named_by_the_operator(settings)
+        self._also = named_by_the_operator(settings)
         self._standings = Standings(store)
 
     def accept(self, body: NewTournament, seed: int, before: Suite | None) -> Suite:

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from deploy.metrics import exposition
+from deploy.api import exposition
 from shared.battle.decision import AskRecord, Outcome
 from shared.jobs.live import counts_of, staged
 from shared.jobs.queue import Queues, connect
