@@ -110,14 +110,14 @@ class Store:
         with self._reached("reached"):
             return on_disk.stat().st_mtime_ns if (on_disk := self.on_disk(path)) and on_disk.exists() else None
 
-    def write(self, path: str, content: bytes | Iterator[bytes]) -> None:
+    def write(self, path: str, raw: bytes | Iterator[bytes]) -> None:
         """Write or replace a file, atomically; a large one comes piece by piece."""
         with self._reached("written"):
             if on_disk := self.on_disk(path):
                 _make_folder(on_disk.parent)
-                replace_file(on_disk, content)
+                replace_file(on_disk, raw)
             else:
-                obstore.put(self._objects, path, content)
+                obstore.put(self._objects, path, raw)
 
     def create(self, path: str, raw: bytes) -> bool:
         """Write a small file where there is none. False where there is, whichever process was first."""

@@ -105,6 +105,16 @@ class WorkKind(ABC, Generic[B, R]):
     def standing(self, id: str) -> WorkStatus:
         """How it stands. Raises NotFound, and BrokenRecord."""
 
+    def state(self, id: str, *, finished: bool, begun: bool = True) -> State:
+        """Where work stands whose parts say whether it has begun and is finished."""
+        if finished:
+            return State.FINISHED
+        if self.asked.cancelled(id) is not None:
+            return State.CANCELLED
+        if self.asked.failures(id):
+            return State.FAILED
+        return State.RUNNING if begun else State.QUEUED
+
     def listed(self, id: str) -> WorkStatus:
         """Its line in a list. Raises NotFound, and BrokenRecord."""
         return self.standing(id)

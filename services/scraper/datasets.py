@@ -109,14 +109,9 @@ class Datasets(Asked[DatasetRequest], WorkKind[NewDataset, DatasetRequest]):
         except NotFound:
             if card is None:
                 raise
-        state = State.FAILED if failures else State.RUNNING
-        if card is not None:
-            state = State.FINISHED
-        elif self.cancelled(id) is not None:
-            state = State.CANCELLED
         return DatasetStatus(
             id=id,
-            state=state,
+            state=self.state(id, finished=card is not None),
             created_at=self.created_at(id),
             name=id,
             request=request,

@@ -23,7 +23,7 @@ from shared.document import Strict
 from shared.errors import BrokenRecord, NotFound
 from shared.jobs.routes import ScrapePages
 from shared.store import Store
-from shared.work import State, WorkKind
+from shared.work import WorkKind
 
 if TYPE_CHECKING:
     from services.scraper.website import ReplaySite, SearchRow
@@ -98,30 +98,24 @@ class Scrapes(Asked[NewScrape], WorkKind[NewScrape, NewScrape]):
         ]
 
     def standing(self, id: str) -> ScrapeStatus:
-        request, failures = self.request(id), self.failures(id)
+        request = self.request(id)
         listed, done = self.numbered(id, "listed"), self.numbered(id, "done")
         outcomes: Counter[str] = Counter()
         for name in done.values():
             if (ended := self.read(id, name, Done)) is not None:
                 outcomes.update(ended.outcomes)
         last = self.listing(id, max(listed)) if listed else None
-        state = State.RUNNING if listed else State.QUEUED
-        if last is not None and last.next is None and set(listed) == set(done):
-            state = State.FINISHED
-        elif self.cancelled(id) is not None:
-            state = State.CANCELLED
-        elif failures:
-            state = State.FAILED
+        finished = last is not None and last.next is None and set(listed) == set(done)
         return ScrapeStatus(
             id=id,
-            state=state,
+            state=self.state(id, finished=finished, begun=bool(listed)),
             created_at=self.created_at(id),
             request=request,
             ranges=len(listed),
             ranges_done=len(done),
             found=last.found if last else 0,
             outcomes=dict(sorted(outcomes.items())),
-            failures=list(failures.values()),
+            failures=list(self.failures(id).values()),
         )
 
     def listing(self, id: str, number: int) -> Listing | None:

@@ -1,17 +1,19 @@
-"""The trainer's job: train a model and publish it, or record that it cannot be done."""
+"""The trainer's job: train a model and publish it, into the registry and where that is asked for on the Hub."""
 
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.trainer.recipes import Recipe
 from services.trainer.trainings import TrainingRequest, TrainingResult, Trainings, TrainingStanding, stored_dataset
+from shared.battle.contract import CONTRACTS
 from shared.errors import NotFound, UsageError
 from shared.hub import Hub
 from shared.jobs import Context, HandedBack, now_and_then
 from shared.jobs.routes import TrainModel
-from shared.registry import Registry
+from shared.registry import DatasetUsed, ModelCard, RecipeUsed, Registry
 from shared.registry.exchange import push
 from shared.settings import is_first_process
 from shared.store import Store
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from services.trainer.sft import Trained
 
 TOLD_EVERY_SECONDS = 1.0
+SOFTWARE = ("accelerate", "alphastral", "peft", "torch", "transformers", "trl")
 
 
 def train_model(payload: TrainModel, context: Context) -> None:
@@ -72,21 +75,54 @@ def train_model(payload: TrainModel, context: Context) -> None:
 def _publish(
     asked: TrainingRequest, recipe: Recipe, trained: "Trained", trainings: Trainings, id: str, context: Context
 ) -> None:
-    from services.trainer.publish import publish
-
     if trainings.cancelled(id) is not None:
         return
     # What a command asks for is kept in a store of its own; the models lie in the one of the settings.
     registry = Registry(Store(context.settings.store))
-    version = trainings.version(id)
-    if version is None:
-        version = publish(registry, asked.name, recipe, trained)
-        trainings.published(id, version)
+    became = trainings.version(id)
+    if became is None:
+        became = publish(registry, asked.name, recipe, trained)
+        trainings.published(id, became)
     where = None
     if asked.push is not None:
         hub = Hub(context.settings.hub_url, context.settings.hf_token)
-        where = push(registry, asked.name, version, hub, asked.push, private=not asked.public)
-    trainings.finish(id, TrainingResult(version=version, metrics=trained.metrics, pushed_to=where))
+        where = push(registry, asked.name, became, hub, asked.push, private=not asked.public)
+    trainings.finish(id, TrainingResult(version=became, metrics=trained.metrics, pushed_to=where))
+
+
+def publish(registry: Registry, name: str, recipe: Recipe, trained: "Trained") -> str:
+    """Publish and promote; which version it became. Raises what `Registry.publish` raises."""
+    from shared.language.load import make_loadable
+
+    card = trained.splits.card
+    for page in trained.folder.glob("README.md"):
+        # What peft writes there knows nothing; the registry writes a page from the card.
+        page.unlink()
+    make_loadable(trained.folder)
+    became = registry.publish(
+        name,
+        trained.folder,
+        ModelCard(
+            base=recipe.base,
+            kind="merged" if recipe.merge else "adapter",
+            contract={recipe.contract: CONTRACTS[recipe.contract].hash},
+            architecture=trained.architecture,
+            recipe=RecipeUsed(name=recipe.name, values=recipe.model_dump(mode="json") | {"dtype": trained.dtype}),
+            dataset=DatasetUsed(
+                name=trained.splits.name,
+                hash=trained.splits.digest,
+                rows=dict(card.rows),
+                counts=dict(card.counts),
+                left_out=trained.too_long,
+            ),
+            metrics=trained.metrics,
+            parameters=trained.size.parameters,
+            trained_parameters=trained.size.trained,
+            software={package: version(package) for package in SOFTWARE},
+        ),
+    )
+    registry.promote(name, became)
+    return became
 
 
 def _begun_from(recipe: Recipe, registry: Registry, copy: Path) -> Path | None:

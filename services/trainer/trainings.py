@@ -20,7 +20,7 @@ from shared.document import Strict
 from shared.errors import Conflict, NotFound, UsageError
 from shared.jobs.routes import TrainModel
 from shared.store import Store, is_id
-from shared.work import ENDED, State, WorkKind, WorkStatus
+from shared.work import ENDED, WorkKind, WorkStatus
 
 _NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
@@ -155,24 +155,17 @@ class Trainings(Asked[TrainingRequest], WorkKind[NewTraining, TrainingRequest]):
         self.files.write(self.path(id, "result.json"), result.model_dump_json().encode())
 
     def standing(self, id: str) -> TrainingStatus:
-        request, failures = self.request(id), self.failures(id)
+        request = self.request(id)
         standing = self.read(id, "standing.json", TrainingStanding)
         result = self.read(id, "result.json", TrainingResult)
-        state = State.RUNNING if standing else State.QUEUED
-        if result:
-            state = State.FINISHED
-        elif self.cancelled(id) is not None:
-            state = State.CANCELLED
-        elif failures:
-            state = State.FAILED
         return TrainingStatus(
             id=id,
-            state=state,
+            state=self.state(id, finished=result is not None, begun=standing is not None),
             created_at=self.created_at(id),
             request=request,
             standing=standing,
             result=result,
-            failure=failures.get(0),
+            failure=self.failures(id).get(0),
         )
 
     def checkpoints(self, id: str) -> Path:

@@ -34,7 +34,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PROGRAMS = ("alphastral", "curl", "docker", "make", "python", ".venv/bin/pytest", ".venv/bin/python")
 AWAY = re.compile(r"(mistral|openai|local|tgi|hf|store):|https?://|server|enqueue|\$|TOKEN")
 """Needs a network, a key, a model or a person."""
-FEWER = {"--n": 6}
+FEWER = {"--n": 4}
 QUICK_SEARCH = "search?worlds=1&dice=1&time=0.05"
 
 
@@ -169,8 +169,8 @@ def test_what_needs_neither_network_nor_key_runs_as_it_is_written(
     monkeypatch.chdir(tmp_path)
     suite = re.search(r"```toml\n(policies.*?)```", (ROOT / "docs/verdicts.md").read_text(), re.DOTALL)
     assert suite is not None
-    small = re.sub(r', "mistral:[^"]*"|cost_usd[^\n]*', "", suite[1]).replace("battles = 400", "battles = 12")
-    Path("suite.toml").write_text(re.sub(r"battles = 20 ", "battles = 4 ", small))
+    small = re.sub(r', "mistral:[^"]*"|cost_usd[^\n]*', "", suite[1]).replace("battles = 400", "battles = 8")
+    Path("suite.toml").write_text(re.sub(r"battles = 20 ", "battles = 2 ", small))
     needs_torch = ("demo", "evaluate", "ladder", "loop", "serve", "train", "up", "value")
     run = []
     for words in documented():

@@ -1,6 +1,6 @@
 """Where a matchup stands and what it still needs, from the store alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,7 +155,7 @@ def test_battles_recorded_while_a_report_is_written_are_in_it_at_the_end(work: W
     work.play(0, 1)
 
     class Busy(Store):
-        def write(self, path: str, raw: bytes) -> None:
+        def write(self, path: str, raw: bytes | Iterator[bytes]) -> None:
             super().write(path, raw)
             if path.endswith("report.html"):
                 work.play(2, 3)

@@ -80,7 +80,7 @@ def test_what_ends_during_a_look_is_left_to_the_next_one(tmp_path: Path) -> None
     class Busy(Store):
         """The first open shard ends just after its battles were read."""
 
-        def write(self, path: str, raw: bytes) -> None:
+        def write(self, path: str, raw: bytes | Iterator[bytes]) -> None:
             if "/looks/" in path:
                 work.record(12, 14)
             super().write(path, raw)

@@ -12,8 +12,8 @@ import torch
 from services.trainer.adapters import lora_config
 from services.trainer.data import tokens
 from services.trainer.machine import Size, check_base, check_room
-from services.trainer.publish import publish
 from services.trainer.sft import read_metrics, train
+from services.trainer.tasks import publish
 from services.trainer.trainings import TrainingStanding
 from shared.battle.contract import CONTRACTS
 from shared.errors import Conflict, UsageError
