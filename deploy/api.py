@@ -7,13 +7,14 @@ import sys
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
 from pydantic import BaseModel
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -114,9 +115,17 @@ _COUNTED = {
 def exposition(queues: Queues) -> bytes:
     """Queues, workers, and what the arena counted, in Prometheus' text format. Raises Unreachable."""
     registry = CollectorRegistry(auto_describe=False)
-    metrics = list(_metrics(queues))
-    registry.register(SimpleNamespace(collect=lambda: metrics))
+    registry.register(_Collected(list(_metrics(queues))))
     return generate_latest(registry)
+
+
+@dataclass(frozen=True, eq=False)
+class _Collected(Collector):
+    metrics: Sequence[Metric]
+
+    def collect(self) -> Sequence[Metric]:
+        """What a registry asks for."""
+        return self.metrics
 
 
 def _metrics(queues: Queues) -> Iterator[Metric]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.options import LogLevel
 from shared.errors import AlphaStralError, NotFound, Unreachable, UsageError
 from shared.policies import PolicySpec, parse_policy
 from shared.process import Child, end_with_parent, in_url, listen, terminated_as_interrupted
@@ -63,9 +64,7 @@ def serve(
         Path | None,
         typer.Option(help="Where to write its address, as JSON, when ready [default: where `battle` looks]."),
     ] = None,
-    log_level: Annotated[
-        str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR [default: LOG_LEVEL, else INFO].")
-    ] = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Serve a language model, and adapters over it, over the HTTP API of Text Generation Inference."""
     from services.inference.engine import Limits

@@ -10,6 +10,8 @@ A kind of work adds files of its own. The state of what was asked for follows fr
 
 import logging
 import secrets
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import ClassVar, Generic, TypeVar
@@ -22,10 +24,25 @@ from shared.store import Store, is_id
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 1.0
+"""How often a running job asks the store whether its work was cancelled."""
 UNREADABLE = "unreadable"
 """How the name of a file begins that was set aside."""
 
 R = TypeVar("R", bound=BaseModel)
+
+
+def now_and_then(look: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
+    """`look`, asked at most every LOOK_SECONDS until it is true, and never again: it is a question to the store."""
+    found, next_look = False, clock()
+
+    def ask() -> bool:
+        nonlocal found, next_look
+        if not found and clock() >= next_look:
+            found, next_look = look(), clock() + LOOK_SECONDS
+        return found
+
+    return ask
 
 
 class Asked(Generic[R]):

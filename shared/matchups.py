@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from shared import foreign
+from shared import document
 from shared.asked import Asked
 from shared.choices import ChoiceReview
 from shared.document import broken
@@ -82,8 +82,8 @@ class Matchups(Asked[MatchupRequest]):
         """Index → pair and winner of every recorded battle. Reads no more of a record than that."""
 
         def read(raw: bytes) -> Played:
-            document = foreign.parse_json(raw)
-            return Played(document["pair"], document["winner"])
+            told = document.parse_json(raw)
+            return Played(told["pair"], told["winner"])
 
         found: dict[int, Played] = {}
         for index in self.recorded(id):
@@ -120,7 +120,7 @@ class Matchups(Asked[MatchupRequest]):
         """The same; None where nobody asked for it, or it cannot be read."""
         with suppress(NotFound, ValueError):
             raw = self.files.read(self.path(id, _CHOICES.format(index)), f"the choices of battle {index} are not there")
-            return ChoiceReview.model_validate_json(foreign.unpacked(raw, MAX_RECORD_BYTES))
+            return ChoiceReview.model_validate_json(document.unpacked(raw, MAX_RECORD_BYTES))
         return None
 
     def lucky(self, id: str, played: Mapping[int, Played]) -> dict[int, Played]:
@@ -209,7 +209,7 @@ class Matchups(Asked[MatchupRequest]):
         """What `read` makes of a record. One that is cut, empty or another's is set aside, and counts as missing."""
         path, absent = self._battle(id, index), f"matchup {id} has no record of battle {index}"
         try:
-            return read(foreign.unpacked(self.files.read(path, absent), MAX_RECORD_BYTES))
+            return read(document.unpacked(self.files.read(path, absent), MAX_RECORD_BYTES))
         except ValidationError as error:
             why = broken(path, error).message
         except (ValueError, KeyError, TypeError) as error:

@@ -15,9 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_v
 
 from shared.battle.decision import AskRecord, Outcome, Reason
 from shared.battle.protocol import Seat
-from shared.document import Frozen, Strict
+from shared.document import Frozen, Strict, parse_json, read_file
 from shared.errors import BrokenRecord, first_fault
-from shared.foreign import parse_json, read_file
 from shared.verdicts.intervals import without_luck
 from shared.verdicts.scores import Played, Winner
 from shared.verdicts.sequential import SequentialTest, UntilDecided

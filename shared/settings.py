@@ -22,8 +22,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.document import read_toml
 from shared.errors import UsageError, first_fault
-from shared.foreign import read_toml
 from shared.served import servers
 
 # Before torch is imported anywhere: its threads wait for each other, and are to spin for a tenth of a millisecond

@@ -38,6 +38,9 @@ from shared.work import ask
 
 UNFINISHED = Path("var/dataset")
 """What `dataset build` has begun and not ended."""
+Simulators = Annotated[
+    list[Path] | None, typer.Option(help="A further build of the simulator, for replays of its commit.")
+]
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -107,9 +110,7 @@ def build(
     winner_only: Annotated[bool, typer.Option("--winner-only", help="The winner's decisions alone.")] = False,
     side: Annotated[Literal["p1", "p2", "both"], typer.Option(help="Whose decisions.")] = "both",
     val_fraction: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the battles kept back.")] = 0.05,
-    simulator: Annotated[
-        list[Path] | None, typer.Option(help="A further build of the simulator, for replays of its commit.")
-    ] = None,
+    simulator: Simulators = None,
     push: Annotated[
         str | None, typer.Option(help="OWNER/NAME: send it to the Hugging Face Hub, as a private dataset.")
     ] = None,
@@ -190,9 +191,7 @@ def check(
     quick: Annotated[
         bool, typer.Option("--quick", help="Do not make the rows again from their battles' logs.")
     ] = False,
-    simulator: Annotated[
-        list[Path] | None, typer.Option(help="A further build of the simulator, for replays of its commit.")
-    ] = None,
+    simulator: Simulators = None,
 ) -> None:
     """Look for what no side could know, duplicates, leaks between the splits, long prompts, impossible labels, advice.
 

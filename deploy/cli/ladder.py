@@ -14,8 +14,8 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
+from deploy.cli.play import Steps
 from deploy.cli.show import interrupts_told, out, result
-from deploy.cli.steps import Steps
 from deploy.stack import alone_in
 from shared.errors import NotFound, UsageError
 from shared.records import AskedUntilDecided, NewMatchup

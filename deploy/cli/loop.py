@@ -26,9 +26,9 @@ import typer
 from pydantic import BaseModel, Field, ValidationError
 from rich.markup import escape
 
+from deploy.cli.play import Steps
 from deploy.cli.selfplay import play_on_all_cores
 from deploy.cli.show import err, interrupts_told, out, result, training_bar
-from deploy.cli.steps import Steps
 from deploy.serving import resolve
 from deploy.stack import alone_in
 from services.scraper.datasets import Datasets

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import typer
 from pydantic import BaseModel, ValidationError
 
-from shared import foreign
+from shared import document
 from shared.errors import UsageError, first_fault
 from shared.policies import KINDS, parse_policy
 from shared.records import AskedUntilDecided, NewMatchup
@@ -139,7 +139,7 @@ def read_policies(path: Path | None) -> Policies:
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """A TOML file. Raises UsageError."""
     try:
-        return foreign.read_toml(path)
+        return document.read_toml(path)
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read: {error}") from error
     except ValueError as error:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,13 +27,13 @@ from shared.jobs.inline import Inline
 from shared.jobs.routes import ROUTES, Payload, PlayShard, ReviewBattles, Route
 from shared.matchups import Matchups
 from shared.process import interruptible
-from shared.records import BattleRecord, BattleReview, MatchupRequest, Run
-from shared.settings import Settings, is_first_process
+from shared.records import BattleRecord, BattleReview, MatchupRequest, NewMatchup, Run
+from shared.settings import Settings, child_environment, is_first_process
 from shared.store import Store
 from shared.text import configure_logging
 from shared.verdicts.scores import Tally, Winner
 from shared.verdicts.sequential import SequentialTest
-from shared.work import WorkKind, ask, new_id
+from shared.work import State, WorkKind, ask, new_id
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -176,6 +176,63 @@ def jobs_of(store: Store, matchup_id: str) -> Iterator[Payload]:
 
     Matchups(store).forget(matchup_id)
     return Progress.of(store, matchup_id).jobs()
+
+
+# ── steps, each done once ───────────────────────────────────────────────────────────────────────────
+
+
+class Steps:
+    """Each is done once, over the store DIR/store, and what failed before gets another try."""
+
+    def __init__(self, folder: Path, settings: Settings, *, key: str, serving: Sequence[str] = ()) -> None:
+        """`key` begins the names of what is asked for; `serving` are options of the built-in server."""
+        from services.arena.matchups import MatchupWork
+
+        self.folder, self.key, self.serving = folder, key, serving
+        own = {"store": str((folder / "store").absolute()), "redis_url": None, "endpoints_file": None}
+        self.settings = settings.model_copy(update=own)
+        self.store = Store(self.settings.store)
+        self.matchups = MatchupWork(self.store, self.settings)
+
+    def asked(self, kind: WorkKind[B, Any], asked: B, name: str | None) -> str:
+        """Ask for work, once; its id."""
+        key = name and f"{self.key}-{name}"
+        return ask(kind, asked, Inline(self.store, self.settings), key=key)
+
+    def finished(
+        self,
+        kind: WorkKind[B, Any],
+        asked: B,
+        name: str | None,
+        label: str = "",
+        *,
+        begin: Callable[[str], object] = lambda id: None,
+        also: Callable[[Any], object] = lambda told: None,
+    ) -> str:
+        """Ask for work and do its jobs, after what `begin` does of them; its id.
+
+        Raises AlphaStralError where it does not finish, and KeyboardInterrupt where Ctrl-C ended it.
+        """
+        id = self.asked(kind, asked, name)
+        kind.asked.forget(id)
+        begin(id)
+        interrupted = drain(self.store, self.settings, kind.jobs(id), lambda *_: label, also=also)
+        if (state := kind.standing(id).state) is State.FINISHED:
+            return id
+        if interrupted:
+            raise KeyboardInterrupt
+        raise AlphaStralError(f"{kind.asked.noun} {id} has {state}: {'; '.join(kind.asked.failures(id).values())}")
+
+    def fought(self, asked: Mapping[str, NewMatchup], models: Sequence[str]) -> dict[str, str]:
+        """Question → matchup, each played, while one built-in server has these models."""
+        from deploy.serving import served
+
+        environment = child_environment(ALPHASTRAL_STORE=self.settings.store)
+        with served(self.settings.served_folder, models, *self.serving, environment=environment):
+            return {
+                question: self.finished(self.matchups, each, f"{question}-{each.p1}", question)
+                for question, each in asked.items()
+            }
 
 
 # ── battle ──────────────────────────────────────────────────────────────────────────────────────────

@@ -14,8 +14,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from shared.document import read_toml
 from shared.errors import UsageError, first_fault
-from shared.foreign import read_toml
 from shared.policies import PolicySpec
 from shared.records import BattleRecord, MatchupRequest
 

@@ -11,8 +11,9 @@ from services.arena.play import make_battlefield, play
 from services.arena.policies import no_models
 from services.arena.policies.language_model import connector
 from services.arena.tournaments import go_on
+from shared.asked import now_and_then
 from shared.errors import NotServed, UsageError
-from shared.jobs import Context, HandedBack, now_and_then
+from shared.jobs import Context, HandedBack
 from shared.jobs.limits import limiter_of
 from shared.jobs.live import counts_of, staged
 from shared.jobs.routes import LookAtMatchup, LookAtTournament, PlayShard

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.document import parse_json
 from shared.errors import UsageError
-from shared.foreign import parse_json
 from shared.registry import ModelCard
 
 

@@ -14,8 +14,9 @@ from services.scraper.scrapes import RangeProgress, Scrapes, StoredReplays, fetc
 from services.scraper.sources import find_sources
 from services.scraper.views import DatasetRequest
 from services.scraper.website import replay_site
+from shared.asked import LOOK_SECONDS, now_and_then
 from shared.errors import Conflict, UsageError
-from shared.jobs import LOOK_SECONDS, Context, HandedBack, now_and_then
+from shared.jobs import Context, HandedBack
 from shared.jobs.limits import limiter_of
 from shared.jobs.routes import BuildDataset, ScrapePages
 from shared.store import Store

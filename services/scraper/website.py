@@ -26,8 +26,8 @@ from services.scraper.replay import MAX_REPLAY_BYTES
 from services.scraper.sources import parse_replay
 from services.scraper.views import LAST_PAGE, Cursor
 from shared.battle.pokedex import to_id
+from shared.document import retry_after_seconds
 from shared.errors import BrokenRecord, NotFound, Unreachable
-from shared.foreign import retry_after_seconds
 from shared.jobs.limits import Limiter
 from shared.settings import Settings
 from shared.text import one_line

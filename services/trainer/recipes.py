@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from shared.document import Finite
+from shared.document import Finite, parse_toml, read_toml
 from shared.errors import UsageError, first_fault
-from shared.foreign import parse_toml, read_toml
 
 FOLDER = Path(__file__).parent / "recipes"
 CPU_RECIPE = "cpu-smollm2"

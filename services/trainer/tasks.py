@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from services.trainer.recipes import Recipe
 from services.trainer.trainings import TrainingRequest, TrainingResult, Trainings, TrainingStanding, stored_dataset
+from shared.asked import now_and_then
 from shared.battle.contract import CONTRACTS
 from shared.errors import NotFound, UsageError
 from shared.hub import Hub
-from shared.jobs import Context, HandedBack, now_and_then
+from shared.jobs import Context, HandedBack
 from shared.jobs.routes import TrainModel
 from shared.registry import DatasetUsed, ModelCard, RecipeUsed, Registry
 from shared.registry.exchange import push

@@ -1,6 +1,5 @@
 """Jobs: which there are, how they wait for a worker, and what a task is given besides its payload."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,25 +9,9 @@ from shared.policies import PolicySpec
 from shared.settings import Settings
 from shared.store import Store
 
-LOOK_SECONDS = 1.0
-"""How often a running job asks the store whether its work was cancelled."""
-
 
 class HandedBack(Exception):
     """Raised by a task that stopped because its worker was told to: what is left is for another worker."""
-
-
-def now_and_then(look: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
-    """`look`, asked at most every LOOK_SECONDS until it is true, and never again: it is a question to the store."""
-    found, next_look = False, clock()
-
-    def ask() -> bool:
-        nonlocal found, next_look
-        if not found and clock() >= next_look:
-            found, next_look = look(), clock() + LOOK_SECONDS
-        return found
-
-    return ask
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
+from shared.document import parse_json
 from shared.errors import BrokenRecord, UsageError
-from shared.foreign import parse_json
 from shared.language.chat import end_ids, without_thinking
 from shared.settings import Settings
 

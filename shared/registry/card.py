@@ -12,9 +12,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat, JsonValue
 
-from shared.document import Strict
+from shared.document import Strict, parse_json
 from shared.errors import BrokenRecord, NotFound, UsageError
-from shared.foreign import parse_json
 from shared.store import Store
 
 Digest = str

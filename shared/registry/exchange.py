@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import ModelCardData
 from pydantic import ValidationError
 
+from shared.document import parse_json
 from shared.errors import UsageError, first_fault
-from shared.foreign import parse_json
 from shared.hub import Hub
 from shared.registry.card import CARD, ModelCard, is_file_name
 from shared.registry.models import Registry

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.foreign import parse_json
+from shared.document import parse_json
 
 MAX_LINES = 20_000
 MAX_LINE_CHARACTERS = 25_000

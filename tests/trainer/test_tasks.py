@@ -104,7 +104,7 @@ def test_a_training_that_is_cancelled_while_it_runs_ends_early_and_publishes_not
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.trainer.tasks.TOLD_EVERY_SECONDS", 0)
-    monkeypatch.setattr("shared.jobs.LOOK_SECONDS", 0)
+    monkeypatch.setattr("shared.asked.LOOK_SECONDS", 0)
     training, store = asked(tmp_path), Store(str(tmp_path / "store"))
 
     def cancel_and_go_on() -> bool:

@@ -31,8 +31,8 @@ import httpx2
 
 from services.arena.backends import Reply
 from shared.battle.decision import Reason
+from shared.document import retry_after_seconds
 from shared.errors import Unreachable
-from shared.foreign import retry_after_seconds
 from shared.jobs.limits import Limiter
 from shared.settings import Endpoint
 from shared.text import one_line

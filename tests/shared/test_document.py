@@ -12,8 +12,8 @@ from deploy.cli.options import read_policies, read_toml
 from services.arena.budget import read_prices
 from services.trainer import recipes
 from services.trainer.trainings import NewTraining
+from shared.document import MAX_TOML_BYTES, parse_json, parse_toml, unpacked
 from shared.errors import BrokenRecord, UsageError
-from shared.foreign import MAX_TOML_BYTES, parse_json, parse_toml, unpacked
 from shared.matchups import Matchups
 from shared.records import MAX_RUN_BYTES, parse_run, read_run
 from shared.settings import Settings
