@@ -27,6 +27,7 @@ LONGER: dict[str, str] = {
     "services/reporter/figures.py": "the figures of a report, and one function for each",
     "services/scraper/datasets.py": "a dataset: what is asked for, what was collected, what is written of it",
     "services/trainer/sft.py": "a training, read from top to bottom, and whose folder and how far it is",
+    "shared/battle/protocol.py": "the log: who sees which line, and what one says of the field",
     "shared/policies.py": "a policy's name: its kinds, its options, and how they are read",
     "shared/simulator/simulator.py": "one process, and the battles on it",
     "shared/tournaments.py": "a tournament and what its matchups say, as both are stored",
