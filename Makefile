@@ -20,6 +20,8 @@ make loop               self-play, training, server, battles, one report: about 
 make value              the value model of gen9randombattle, fitted anew on self-play of baselines
 make bench-decisions    how full the arena keeps a model server, and its CPU a decision
 make bench-training     tokens a second of our recipe against plain SFTTrainer
+make gpu-wheels         what gpu-check needs besides PyTorch, transformers, peft and accelerate, into var/gpu-wheels
+make gpu-check          training, memory and decisions a second on a GPU, without a network, in at most six minutes
 make bench-inference    what a decision costs at the built-in server, and decisions a second
 make up                 the whole system in containers; returns when all are well
 make down               stop it; what it stored stays
@@ -33,7 +35,7 @@ make clean              remove .venv, node_modules and caches; runs, reports and
 PYTHON=python3.12 chooses the interpreter (3.11 or later), JOBS=4 the processes of the tests.
 endef
 
-.PHONY: value help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference bench-dataset bench-faults bench-scale bench-verdicts secrets digests wheels up down e2e lock clean
+.PHONY: value help setup setup-run demo loop bench-training test unit-tests check fmt bench bench-decisions bench-inference gpu-wheels gpu-check bench-dataset bench-faults bench-scale bench-verdicts secrets digests wheels up down e2e lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -85,6 +87,15 @@ bench-training: setup
 
 bench-decisions: setup
 	$(VENV_BIN)/python benchmarks/decisions.py $(ARGS)
+
+GPU_WHEELS := var/gpu-wheels
+gpu-wheels: setup
+	$(VENV_BIN)/python -m benchmarks.gpu --carry $(GPU_WHEELS) $(ARGS)
+
+# With the interpreter whose PyTorch knows the card. Nothing is fetched, and nothing there is changed.
+gpu-check:
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --target var/gpu --upgrade $(GPU_WHEELS)/*.whl
+	PYTHONPATH=var/gpu:. $(PYTHON) -m benchmarks.gpu $(ARGS)
 
 bench-inference: setup
 	$(VENV_BIN)/python benchmarks/inference.py $(ARGS)

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import get_peft_model
+from peft import get_peft_model, prepare_model_for_kbit_training
 from peft.helpers import disable_input_dtype_casting
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from services.trainer import recipes
-from services.trainer.adapters import lora_config
+from services.trainer.adapters import four_bits, lora_config
 from services.trainer.data import legal_sets, tokens
 from services.trainer.trainer import DecisionTrainer, together
 from shared.battle.contract import CONTRACTS, golden_states
@@ -84,14 +84,20 @@ class Pace:
     parameters: int
 
 
-def pace(base: str, device: str, steps: int, batch_size: int, *, learns: str) -> Pace:
-    """Measure `plain` SFTTrainer, or our trainer by an objective."""
-    recipe = recipes.load("cpu-smollm2")
-    loaded = load(base, device=device, dtype="auto" if device == "cpu" else "bfloat16")
+def pace(
+    base: str, device: str, steps: int, batch_size: int, *, learns: str, recipe: recipes.Recipe | None = None
+) -> Pace:
+    """Measure `plain` SFTTrainer, or our trainer by an objective, with a recipe's adapter and quantization."""
+    recipe = recipe or recipes.load("cpu-smollm2")
+    dtype = "auto" if device == "cpu" else "bfloat16"
+    loaded = load(base, device=device, dtype=dtype, quantization=four_bits(recipe))
     tokenizer = loaded.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = get_peft_model(loaded.model, lora_config(recipe, loaded.model))
+    bare = loaded.model
+    if recipe.quantization:
+        bare = prepare_model_for_kbit_training(bare, use_gradient_checkpointing=False)
+    model = get_peft_model(bare, lora_config(recipe, bare))
     rows, ours, sets = samples(steps * batch_size), learns != "plain", learns == "legal-set"
     written = (
         legal_sets(rows, tokenizer, weight="none", max_length=1 << 20)
@@ -136,6 +142,14 @@ def pace(base: str, device: str, steps: int, batch_size: int, *, learns: str) ->
     )
 
 
+def share_of_peak(found: Pace, device: str) -> float | None:
+    """Of the card's; None where it is not known."""
+    name = torch.cuda.get_device_name() if device == "cuda" else ""
+    peak = next((flops for chip, flops in PEAK_FLOPS.items() if chip in name), None)
+    # Forward and the gradients of what flows back: four operations a parameter and token, none for frozen weights.
+    return round(found.tokens * 4 * found.parameters / peak, 4) if peak else None
+
+
 def main() -> None:
     """Measure both and print."""
     parser = ArgumentParser(description=__doc__)
@@ -150,18 +164,12 @@ def main() -> None:
         found[learns] = pace(given.base, given.device, given.steps, batch_size, learns=learns)
         print(f"{learns}: {found[learns].tokens:,.0f} tokens and {found[learns].samples:.2f} samples a second")
     ours = found["completion"]
-    share = None
-    if given.device == "cuda":
-        name = torch.cuda.get_device_name()
-        peak = next((flops for chip, flops in PEAK_FLOPS.items() if chip in name), None)
-        # Forward and the gradients of what flows back: four operations a parameter and token, none for frozen weights.
-        share = round(ours.tokens * 4 * ours.parameters / peak, 4) if peak else None
     figures = {
         "tokens_per_second_ratio": round(ours.tokens / found["plain"].tokens, 2),
         "tokens_per_second": round(ours.tokens, 1),
         "samples_per_second": round(ours.samples, 3),
         "samples_per_second_legal_set": round(found["legal-set"].samples, 3),
-        "share_of_peak": share,
+        "share_of_peak": share_of_peak(ours, given.device),
     }
     print(json.dumps(figures))
 
