@@ -135,6 +135,18 @@ async def test_what_is_complete_in_a_log_in_percent_is_true(
     assert [what for what in met if not any(what in line for line in log)] == []
 
 
+def log_of(lead: str, turns: Sequence[Sequence[str]], size: int = 1) -> list[str]:
+    """A log in percent of p1's lead against a Snorlax: what each turn shows."""
+    log = [
+        *("|player|p1|Red|1|", "|player|p2|Blue|2|", f"|teamsize|p1|{size}", "|teamsize|p2|6", "|gametype|singles"),
+        *("|gen|9", "|tier|[Gen 9] Random Battle", "|t:|0", "|start", f"|switch|p1a: {lead}|{lead}, M|100/100"),
+        "|switch|p2a: Snorlax|Snorlax, M|100/100",
+    ]
+    for turn, lines in enumerate(turns, 1):
+        log += [f"|turn|{turn}", f"|t:|{turn}", *lines, "|upkeep"]
+    return [*log, "|win|Red"]
+
+
 def called(action: Action) -> tuple[str, str | None]:
     match action:
         case Move(id=move, gimmick=gimmick):
@@ -162,18 +174,14 @@ def called(action: Action) -> tuple[str, str | None]:
     ],
 )
 def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
-    log = [
-        *("|player|p1|Red|1|", "|player|p2|Blue|2|", "|teamsize|p1|6", "|teamsize|p2|6", "|gametype|singles", "|gen|9"),
-        *("|tier|[Gen 9] Random Battle", "|t:|1", "|start", "|switch|p1a: Greninja|Greninja, M|100/100"),
-        "|switch|p2a: Snorlax|Snorlax, M|100/100",
-    ]
-    for turn, line in enumerate(stay, 1):
+    turns = []
+    for line in stay:
         if line == "out":
             line = "|switch|p1a: Blissey|Blissey, F|100/100"
         elif line.startswith("in "):
             line = f"|switch|p1a: Greninja|Greninja, M|{line[3:]}"
-        log += [f"|turn|{turn}", f"|t:|{turn + 1}", line, "|move|p2a: Snorlax|Rest|", "|upkeep"]
-    reading = rebuild([*log, "|win|Red"])
+        turns.append([line, "|move|p2a: Snorlax|Rest|"])
+    reading = rebuild(log_of("Greninja", turns, size=6))
 
     assert reading.unknown[Unknown.DISGUISED]
     for made in reading.decisions:
@@ -184,6 +192,21 @@ def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    "eaten",
+    [
+        "|-enditem|p1a: Swalot|Sitrus Berry|[eat]",
+        "|-enditem|p2a: Snorlax|Sitrus Berry|[from] stealeat|[move] Bug Bite|[of] p1a: Swalot",
+    ],
+)
+def test_a_berry_eaten_frees_belch_for_the_whole_battle(eaten: str) -> None:
+    there, away = "|switch|p1a: Swalot|Swalot, M|100/100", "|switch|p1a: Blissey|Blissey, F|100/100"
+    turns = [[eaten], [away], [there], ["|move|p1a: Swalot|Belch|p2a: Snorlax"]]
+    made = next(made for made in rebuild(log_of("Swalot", turns)).decisions if made.turn == 4)
+
+    assert called(made.action) == ("belch", None)
+
+
+@pytest.mark.parametrize(
     ("status_moves_in", "complete"),
     [(range(3, 5), False), (range(1, 3), True), (range(6, 8), True), (range(2, 3), False), (range(5, 6), False)],
     ids=["in the room only", "before it", "after it", "in the turn it began", "in the turn it ended"],
@@ -191,19 +214,15 @@ def test_a_name_that_two_bore_is_nobodys(stay: list[str]) -> None:
 def test_a_vest_that_never_shows_is_ruled_out_by_status_moves_outside_magic_room(
     status_moves_in: range, *, complete: bool
 ) -> None:
-    log = [
-        *("|player|p1|Red|1|", "|player|p2|Blue|2|", "|teamsize|p1|1", "|teamsize|p2|6", "|gametype|singles", "|gen|9"),
-        *("|tier|[Gen 9] Random Battle", "|t:|0", "|start", "|switch|p1a: Slowbro|Slowbro, M|100/100"),
-        "|switch|p2a: Klefki|Klefki, M|100/100",
-    ]
+    turns = []
     for turn, attack in enumerate(("Surf", "Psychic", "Surf", "Psychic", "Surf", "Psychic", "Surf", "Psychic"), 1):
-        room = {2: "|-fieldstart|move: Magic Room|[of] p2a: Klefki", 5: "|-fieldend|move: Magic Room"}.get(turn, "|")
+        room = {2: "|-fieldstart|move: Magic Room|[of] p2a: Snorlax", 5: "|-fieldend|move: Magic Room"}.get(turn, "|")
         status = "Slack Off" if turn % 2 else "Calm Mind"
         used = [status] if turn in status_moves_in else [attack]
         # The two status moves are known in any case: a move without PP is named.
         told = [f"|cant|p1a: Slowbro|nopp|{move}" for move in ("Slack Off", "Calm Mind")] if turn == 8 else []
-        log += [f"|turn|{turn}", f"|t:|{turn}", room, *(f"|move|p1a: Slowbro|{move}|" for move in used), *told]
-    made = [made for made in rebuild([*log, "|win|Red"]).decisions if made.seat == "p1" and made.turn == 1]
+        turns.append([room, *(f"|move|p1a: Slowbro|{move}|" for move in used), *told])
+    made = [made for made in rebuild(log_of("Slowbro", turns)).decisions if made.seat == "p1" and made.turn == 1]
 
     assert [each.complete for each in made] == [complete]
 

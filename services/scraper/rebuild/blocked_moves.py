@@ -55,7 +55,6 @@ class BlockedMoves:
     item would lock."""
     encore: str = ""
     disabled: str = ""
-    ate_berry: bool = False
     effects: set[str] = field(default_factory=set)
     """Names of what else was started on it: Taunt, Torment, Throat Chop, Heal Block."""
     held_by: set[str] = field(default_factory=set)
@@ -75,11 +74,9 @@ class BlockedMoves:
             name = line[3].removeprefix("move: ")
             if name == "trapped" or name in _BINDS:
                 self.held_by.add(name)
-        elif kind in ("-item", "-enditem"):
+        elif kind == "-enditem" or (kind == "-item" and cause_of(line) not in ("", "ability: Frisk")):
             # Frisk and an item that announces itself change nothing.
-            if kind == "-enditem" or cause_of(line) not in ("", "ability: Frisk"):
-                self.first_move = ""
-            self.ate_berry |= "[eat]" in line
+            self.first_move = ""
 
     def foe_left(self) -> None:
         """The opponent's Pokémon left the field: what only it held is free."""
@@ -89,7 +86,9 @@ class BlockedMoves:
         """Whether it may not be switched out."""
         return bool(self.held_by) and "Ghost" not in types and item != "shedshell"
 
-    def blocks(self, move: str, dex: Pokedex, *, item: str | None, gravity: bool, choice_locked: bool) -> bool:
+    def blocks(
+        self, move: str, dex: Pokedex, *, item: str | None, gravity: bool, choice_locked: bool, ate_berry: bool
+    ) -> bool:
         """Whether the move of that id may not be chosen now."""
         return (
             (choice_locked and self.first_move not in ("", move))
@@ -101,7 +100,8 @@ class BlockedMoves:
             or ("Heal Block" in self.effects and move in _HEALING)
             or (gravity and move in _GROUNDED_BY_GRAVITY)
             or (move == self.last_move and move in _NOT_TWICE_RUNNING)
-            or (move == "belch" and not self.ate_berry)
+            or (move == "belch" and not ate_berry)
+            or (move == "stuffcheeks" and item is not None and not item.endswith("berry"))
         )
 
     def _turn_on(self, effect: str, rest: Sequence[str], *, on: bool) -> None:

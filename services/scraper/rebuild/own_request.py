@@ -12,7 +12,7 @@ from typing import Any
 from services.scraper.rebuild.blocked_moves import BlockedMoves
 from services.scraper.rebuild.choices import RequestKind
 from services.scraper.rebuild.own_team import MAX_MOVES, OwnTeams, TeamMember
-from shared.battle.causes import called_by
+from shared.battle.causes import called_by, cause_of, of_whom
 from shared.battle.pokedex import Pokedex, to_id
 from shared.battle.protocol import Line, Seat, name_of, seat_of
 
@@ -29,6 +29,7 @@ class _PokemonNow:
     terastallized: str = ""
     used: dict[str, int] = field(default_factory=dict)
     """Move id → PP spent."""
+    ate_berry: bool = False
 
 
 class OwnRequest:
@@ -49,17 +50,18 @@ class OwnRequest:
         self._copy: _PokemonNow | None = None
         """Whose moves the active Pokémon has, being transformed, with PP of their own."""
         self._foe: TeamMember | None = None
-        self._gravity = self._magic_room = False
+        self._fields: set[str] = set()
+        """What lies on the field: `move: Gravity`."""
         self._has_terastallized = False
 
     def see(self, index: int, line: Line) -> None:
         kind, ident = line[1], line[2] if len(line) > 2 else ""
         seat = seat_of(ident)
+        if kind == "-enditem":
+            self._see_eaten(line)
         if seat is None:
-            if kind in ("-fieldstart", "-fieldend") and ident == "move: Gravity":
-                self._gravity = kind == "-fieldstart"
-            elif kind in ("-fieldstart", "-fieldend") and ident == "move: Magic Room":
-                self._magic_room = kind == "-fieldstart"
+            if kind in ("-fieldstart", "-fieldend"):
+                (self._fields.add if kind == "-fieldstart" else self._fields.discard)(ident)
         elif seat != self._seat:
             if kind in ("switch", "drag"):
                 self._foe = self._known.teams[seat].get(name_of(ident))
@@ -135,6 +137,13 @@ class OwnRequest:
         self._blocked = BlockedMoves()
         self._copy = None
 
+    def _see_eaten(self, line: Line) -> None:
+        # Bug Bite and Pluck feed the one that uses them.
+        stolen = cause_of(line) == "stealeat"
+        eater = self._team.get(name_of(of_whom(line) if stolen else line[2]))
+        if eater is not None:
+            eater.ate_berry |= stolen or "[eat]" in line
+
     def _see_own(self, pokemon: _PokemonNow, line: Line) -> None:
         kind = line[1]
         if pokemon is self._active:
@@ -195,7 +204,14 @@ class OwnRequest:
             facts = self._dex.move(move)
             most = _most_pp(facts.pp if facts is not None else 5, copied=shown is self._copy)
             spent = shown.used.get(move, 0)
-            blocked = self._blocked.blocks(move, self._dex, item=item, gravity=self._gravity, choice_locked=locked)
+            blocked = self._blocked.blocks(
+                move,
+                self._dex,
+                item=item,
+                gravity="move: Gravity" in self._fields,
+                choice_locked=locked,
+                ate_berry=pokemon.ate_berry,
+            )
             listed.append(
                 {
                     "move": facts.name if facts is not None else move,
@@ -219,7 +235,7 @@ class OwnRequest:
         return bool(self._item(pokemon, at) and member.may_be_choice_locked(at) and self._blocked.first_move)
 
     def _item_works(self, pokemon: _PokemonNow) -> bool:
-        return not self._magic_room and pokemon.member.ability != "klutz"
+        return "move: Magic Room" not in self._fields and pokemon.member.ability != "klutz"
 
     def _item(self, pokemon: _PokemonNow, at: int) -> str | None:
         """What it holds, empty while that does nothing."""
