@@ -211,7 +211,7 @@ def _facts(figures: Figures) -> Iterator[tuple[str, str]]:
 
 def _cell(battle: RunBattle, names: Mapping[Side, str], openable: Openable) -> _Cell:
     opens = battle.index if battle.index in openable.films else None
-    pair = f", pair {battle.pair + 1}" if battle.pair is not None else ""
+    pair = f", pair {battle.pair}" if battle.pair is not None else ""
     which = f"Battle {battle.number}{pair}"
     if battle.winner is None:
         return _Cell("broken", f"{which}: broken", opens)
