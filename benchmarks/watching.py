@@ -12,6 +12,7 @@ import socket
 import statistics
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -69,15 +70,15 @@ async def played(stack: LocalStack, new: NewMatchup, watchers: int, store: Store
         ended = asyncio.Event()
         watching = asyncio.create_task(watch(stack.url, matchup_id, watchers, ended))
         silent = [deaf(stack.url, matchup_id)] if watchers else []
-        began = time.monotonic()
         await asyncio.to_thread(until_ended, client, matchup_id)
-        took = time.monotonic() - began
         ended.set()
         events = await watching
         for connection in silent:
             connection.close()
-    decisions = sum(len(record.decisions) for record in Matchups(store).battles(matchup_id))
-    return decisions / took, events
+    records = list(Matchups(store).battles(matchup_id))
+    began = [datetime.fromisoformat(record.started_at).timestamp() for record in records]
+    took = max(start + record.duration_s for start, record in zip(began, records, strict=True)) - min(began)
+    return sum(len(record.decisions) for record in records) / took, events
 
 
 def child_running(module: str) -> int:
@@ -108,11 +109,14 @@ async def main() -> None:
             await played(stack, new, 0, Store(settings.store))  # Warm.
             before = memory_mb(api)
             for number in range(given.rounds):
-                alone, _ = await played(stack, new, 0, Store(settings.store))
-                watched, came = await played(stack, new, given.watchers, Store(settings.store))
-                events += came
+                # By turns first, so that what else the machine does falls on both alike.
+                found = {}
+                for watchers in (0, given.watchers)[:: (1, -1)[number % 2]]:
+                    found[watchers], came = await played(stack, new, watchers, Store(settings.store))
+                    events += came
+                alone, watched = found[0], found[given.watchers]
                 ratios.append(watched / alone)
-                print(f"round {number + 1}: {alone:.0f} decisions a second alone, {watched:.0f} watched")
+                print(f"round {number + 1}: {alone:.0f} decisions a second alone, {watched:.0f} watched", flush=True)
             grown = memory_mb(api) - before
     result = {
         "ratio": round(statistics.median(ratios), 3),

@@ -41,6 +41,9 @@ from shared.verdicts.intervals import EXPLAINED
 
 _MAX_WHOLE_CHARACTERS = 300
 _FEW_CELLS = 120
+_NO_SCRIPTS = Markup(
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ def _environment() -> Environment:
         finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else shown(value),
     )
     words = (as_name, count, milliseconds, percent, percent_range)
-    environment.globals.update({function.__name__: function for function in words})
+    environment.globals.update({function.__name__: function for function in words}, NO_SCRIPTS=_NO_SCRIPTS)
     return environment
 
 
