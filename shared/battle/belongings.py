@@ -173,8 +173,8 @@ def _ability(memory: Memory, line: Line) -> None:
         return
     if len(line) > 4 and not line[4].startswith("["):
         pokemon.now_has(to_id(line[4]))
-    if cause == "trace":
-        pokemon.own_ability, pokemon.has_other_ability = "trace", False
+    if cause == "trace" and not pokemon.has_other_ability:
+        pokemon.own_ability = "trace"
     if of and cause in _GIVES_ABILITY:
         memory.of(of).now_has(ability)
     pokemon.is_given(ability)

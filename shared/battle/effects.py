@@ -221,7 +221,8 @@ def _side_start(memory: Memory, line: Line) -> None:
 
 
 def _side_end(memory: Memory, line: Line) -> None:
-    del _side(memory, line[2])[_field_words(line[3])]
+    # Defog tells twice that Mist is over.
+    _side(memory, line[2]).pop(_field_words(line[3]), None)
 
 
 def _swap_sides(memory: Memory, _: Line) -> None:

@@ -392,6 +392,26 @@ CASES = {
         not_said=("trapped",),
         format="gen5customgame",
     ),
+    "whoever traced as another's copy has its own ability again": Case(
+        p1=f"{member('Ditto', 'Imposter', 'Transform')}\n\n{SNORLAX}",
+        p2=f"{member('Porygon2', 'Trace', 'Splash')}\n\n{SNORLAX}",
+        p1_choices=("team 12", "move 1", "switch 2"),
+        p2_choices=("team 12", "switch 2", "move 1"),
+        turn=3,
+        seat="p2",
+        holds=lambda state: [each.ability for each in state.foe.bench] == ["imposter"],
+        format="gen7customgame",
+    ),
+    "Defog tells twice that Mist is over": Case(
+        p1=member("Lapras", "Shell Armor", "Mist", "Splash"),
+        p2=member("Mandibuzz", "Overcoat", "Defog", "Splash"),
+        p1_choices=("team 1", "move 1", "move 2"),
+        p2_choices=("team 1", "move 2", "move 1"),
+        turn=3,
+        seat="p1",
+        not_said=("mist",),
+        format="gen5customgame",
+    ),
     "Quick Claw brings a move forward and calls none": Case(
         p1=member("Slowbro", "Own Tempo", "Splash", "Calm Mind", item="Quick Claw"),
         p1_choices=("move 1",) * 6 + ("move 2",),
@@ -516,6 +536,8 @@ async def play(simulator: Simulator, case: Case) -> BattleState:
             asked = "lead" if request.get("teamPreview") else "move" if request.get("active") else "switch"
             if (seat, turn, asked) == (case.seat, case.turn, case.asked):
                 battle.close()
-                return trackers[seat].state()
+                state = trackers[seat].state()
+                assert not trackers[seat].untracked
+                return state
             orders[seat] = next(choices[seat], "default")
         battle.choose(orders)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from services.scraper.rebuild import rebuild
 from services.scraper.rebuild.choices import Unknown
-from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS
+from services.scraper.rebuild.own_team import learn
+from services.scraper.rebuild.public_log import MAX_LINE_CHARACTERS, battle_lines
 from services.scraper.replay import BattleRead, MadeDecision, Replay, Unfit, UnfitBattle
 from services.scraper.rerun import Simulators, rerun
 from services.scraper.skew import causes_of
@@ -204,6 +205,19 @@ def test_a_berry_eaten_frees_belch_for_the_whole_battle(eaten: str) -> None:
     made = next(made for made in rebuild(log_of("Swalot", turns)).decisions if made.turn == 4)
 
     assert called(made.action) == ("belch", None)
+
+
+@pytest.mark.parametrize(
+    ("how", "ability"), [("|", ""), ("|[from] ability: Imposter", "imposter")], ids=["Transform", "Imposter"]
+)
+@pytest.mark.parametrize(
+    "shown",
+    ["|-ability|p1a: Mew|Intimidate|boost", "|-damage|p2a: Snorlax|88/100|[from] ability: Rough Skin|[of] p1a: Mew"],
+)
+def test_an_ability_taken_over_by_transforming_is_not_its_own(shown: str, how: str, ability: str) -> None:
+    log = log_of("Mew", [["|move|p1a: Mew|Transform|p2a: Snorlax", f"|-transform|p1a: Mew|p2a: Snorlax{how}", shown]])
+
+    assert learn(battle_lines(log)).teams["p1"]["p1: Mew"].ability == ability
 
 
 @pytest.mark.parametrize(

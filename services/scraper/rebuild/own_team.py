@@ -166,8 +166,8 @@ class _TeamReader:
             return
         if kind in ("-damage", "-heal", "-sethp"):
             member.condition = line[3]
-        self._about(index, seat, member, line)
         self._sources(index, line)
+        self._about(index, seat, member, line)
 
     def _about(self, index: int, seat: Seat, member: TeamMember, line: Line) -> None:
         match line[1], line[3]:
@@ -182,7 +182,7 @@ class _TeamReader:
                 self._copies[seat] = self._active.get(copied) if copied else None
             case (("-item" | "-enditem"), _):
                 self._item(index, seat, member, line)
-            case "-ability", name if not member.ability:
+            case "-ability", name if not member.ability and self._copies[seat] is None:
                 traced = "Trace" in cause_of(line)
                 member.ability = "trace" if traced else to_id(name)
             case "-activate", ("move: Trick" | "move: Switcheroo"):
@@ -254,7 +254,8 @@ class _TeamReader:
             if what == "item" and line[1] not in ("-item", "-enditem"):
                 self._holds(index, owner, name)
             elif what == "ability" and not owner.ability and line[1] not in ("-ability", "move", "cant"):
-                owner.ability = to_id(name)
+                # That of a transformed Pokémon is another's.
+                owner.ability = "" if whose and self._copies[whose] else to_id(name)
 
 
 def _comes_back(left: str, back: str) -> bool:
