@@ -97,6 +97,31 @@ function copyBattle(battle) {
 	return copyWithout(battle, new Map());
 }
 
+const heard = new WeakMap();
+/** Event → effect → what it does then, null for nothing: effects are the game's, and asked for the same things all the time. */
+const callbacks = new Map();
+
+/** The names of all events that anything in the game attends to; most that the simulator asks for are none of them. */
+function heardIn({dex, format}) {
+	let names = heard.get(format);
+	if (names) return names;
+	heard.set(format, names = new Set(['onSwitchIn']));
+	const take = effect => {
+		for (const name in effect) if (name.startsWith('on')) names.add(name);
+		if (effect.condition) take(effect.condition);
+	};
+	for (const kind of ['Abilities', 'Conditions', 'Items', 'Moves', 'Pokedex', 'Rulesets']) Object.values(dex.data[kind]).forEach(take);
+	take(format);
+	return names;
+}
+
+function onlyHeard(find) {
+	return function(holder, event, getKey, custom) {
+		const attended = getKey || heardIn(this).has(event);
+		return attended ? Object.getPrototypeOf(this)[find].call(this, holder, event, getKey, custom) : [];
+	};
+}
+
 /** What stands in for a copied battle's log, which nobody reads: its length alone guards against battles without end. */
 const UNHEARD = {
 	send() {},
@@ -113,6 +138,19 @@ const UNHEARD = {
 	retargetLastMove() {},
 	makeRequest(type) {
 		if (type) this.requestState = type;
+	},
+	findPokemonEventHandlers: onlyHeard('findPokemonEventHandlers'),
+	findSideEventHandlers: onlyHeard('findSideEventHandlers'),
+	findFieldEventHandlers: onlyHeard('findFieldEventHandlers'),
+	getCallback(target, effect, name) {
+		let known = callbacks.get(name);
+		if (!known) callbacks.set(name, known = new WeakMap());
+		let callback = known.get(effect);
+		if (callback === undefined) {
+			callback = Object.getPrototypeOf(this).getCallback.call(this, target, effect, name) ?? null;
+			known.set(effect, callback);
+		}
+		return callback ?? undefined;
 	},
 };
 /** Where the end of a turn does nothing but prepare the next choice: no Dynamax ends, and no battle by its length. */

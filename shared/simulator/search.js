@@ -21,6 +21,13 @@ const MOST_ROWS = 4;
 const MOST_SWITCHES = 4;
 const TERA = ' terastallize';
 const WAIT = 'wait';
+/**
+ * How likely the opponent takes an action, beside a move that does nothing: e to the SHARPNESS times the share of the HP
+ * left that a move takes. Fitted on what `heuristic` chose in 65 battles: 1.03 nats a choice, where even odds are 1.26.
+ */
+const SHARPNESS = 3.3, SWITCH = 0.17, SWITCH_SHARPNESS = 0.5, TERA_TOO = 0.15;
+/** Moves of the opponent are met that are as likely as this beside its likeliest. */
+const UNLIKELY = 0.05;
 const draws = new Map();
 
 /**
@@ -52,8 +59,10 @@ class Game {
 		this.estimates = new Estimates(battle.dex);
 		this.found = new Map();
 		this.columns = theirActions(battle);
-		this.columns.first = this.columns.moves.length ? this.columns.moves : this.columns.switches;
-		check(this.columns.first.length, 'the opponent can choose nothing');
+		const first = this.columns.moves.length ? this.columns.moves : this.columns.switches;
+		check(first.length, 'the opponent can choose nothing');
+		const weights = first.map(column => this.likely(column)), most = Math.max(...weights);
+		this.columns.first = first.filter((_, at) => weights[at] >= UNLIKELY * most);
 		this.chosen = [];
 		this.played = 0;
 	}
@@ -93,16 +102,36 @@ class Game {
 		}
 	}
 
+	/** The share of the HP left that a move takes on average. */
+	share(one, other, id) {
+		const hit = this.estimates.hit(this.estimates.move(id), one, other);
+		return Math.min(1, hit.share === 'half' ? hit.damage : hit.damage / Math.max(1, other.hp));
+	}
+
+	/** How much more a Pokémon takes of the one it would face than that one of it. */
+	lead(pokemon) {
+		const against = pokemon.side.foe.active[0];
+		const most = (one, other) => Math.max(0, ...one.moveSlots.map(({id}) => this.share(one, other, id)));
+		return pokemon.hp > 0 ? most(pokemon, against) - most(against, pokemon) : -2;
+	}
+
 	answerOf(side) {
-		const against = side.foe.active[0], {estimates} = this;
-		const damage = (one, other, {id}) => {
-			const hit = estimates.hit(estimates.move(id), one, other);
-			return hit.share === 'half' ? hit.damage : hit.damage / Math.max(1, other.hp);
-		};
-		const most = (one, other) => Math.max(0, ...one.moveSlots.map(slot => damage(one, other, slot)));
-		const lead = pokemon => pokemon.hp > 0 ? Math.min(1, most(pokemon, against)) - Math.min(1, most(against, pokemon)) : -2;
-		const bench = side.pokemon.map((pokemon, at) => [pokemon.isActive ? -3 : lead(pokemon), at + 1]);
+		const bench = side.pokemon.map((pokemon, at) => [pokemon.isActive ? -3 : this.lead(pokemon), at + 1]);
 		return bench.sort(([one], [other]) => other - one)[0][1];
+	}
+
+	/** How likely the opponent takes an action there, up to a factor. */
+	likely(column) {
+		const [own, foe] = this.battle.sides, [kind, number] = column.split(' ');
+		if (kind === 'switch') {
+			const forced = !this.columns.moves.length;
+			const weight = Math.exp((forced ? SHARPNESS : SWITCH_SHARPNESS) * this.lead(foe.pokemon[number - 1]));
+			return forced ? weight : weight * SWITCH / this.columns.switches.length;
+		}
+		if (kind !== 'move') return 1;
+		const {id} = foe.activeRequest.active[0].moves[number - 1];
+		const weight = Math.exp(SHARPNESS * this.share(foe.active[0], own.active[0], id));
+		return column.endsWith(TERA) ? TERA_TOO * weight : weight;
 	}
 }
 
@@ -144,8 +173,12 @@ function least(names, most, worth) {
 	return names.map(name => [worth(name), name]).sort(([one], [other]) => one - other).slice(0, most).map(([, name]) => name);
 }
 
-/** Between the mean of what an action gets and the least of it: the opponent neither knows nor plays at random. */
-const prospect = worths => (mean(worths) + Math.min(...worths)) / 2;
+/** Between what an action gets on average and the least of it: the opponent neither knows it nor is sure to do the likely. */
+function prospect(game, row) {
+	const worths = game.chosen.map(column => game.worth(row, column, 1)), weights = game.chosen.map(column => game.likely(column));
+	const expected = worths.reduce((sum, worth, at) => sum + worth * weights[at], 0) / weights.reduce((sum, weight) => sum + weight, 0);
+	return (expected + Math.min(...worths)) / 2;
+}
 
 /**
  * Plays the pairs that matter. A first look, one die against the opponent's moves, leaves the best own actions; these and
@@ -154,7 +187,7 @@ const prospect = worths => (mean(worths) + Math.min(...worths)) / 2;
 function explore(games, {rows, dice, copies, mid_turn: midTurn}) {
 	const plain = rows.filter(row => !row.endsWith(TERA)), each = Math.floor(copies / games.length);
 	for (const {columns, chosen} of games) chosen.push(...columns.first);
-	const first = row => -mean(games.map(game => prospect(game.chosen.map(column => game.worth(row, column, 1)))));
+	const first = row => -mean(games.map(game => prospect(game, row)));
 	const best = least(plain, MOST_ROWS, first), top = least(plain, 2, first);
 	const moving = least(best.filter(row => rows.includes(row + TERA)), 2, first);
 	for (const game of games) {
@@ -170,7 +203,8 @@ function explore(games, {rows, dice, copies, mid_turn: midTurn}) {
 		const pairs = looked.size * game.chosen.length, seen = best.length * game.chosen.length;
 		const throws = Math.max(1, Math.min(dice, Math.floor((each - game.played + seen) / pairs)));
 		const worths = row => game.chosen.map(column => game.worth(row, column, throws));
-		return {columns: game.chosen, dice: throws, values: rows.map(row => looked.has(row) ? worths(row) : null)};
+		const expected = game.chosen.map(column => game.likely(column));
+		return {columns: game.chosen, expected, dice: throws, values: rows.map(row => looked.has(row) ? worths(row) : null)};
 	});
 	return {worlds, glances};
 }
@@ -178,7 +212,7 @@ function explore(games, {rows, dice, copies, mid_turn: midTurn}) {
 /**
  * What each own action (`rows`, in Showdown's words) is worth against each of the opponent's, world by world; null for
  * actions that were only glanced at: their means against the opponent's moves are in `glances`, as those of all.
- * `missing` says of the worlds that could not be built why.
+ * `expected` says how likely the opponent takes each of its actions, up to a factor; `missing` why worlds could not be built.
  */
 function search(Battle, Dex, Teams, command) {
 	const {known, value, worlds, dice, copies, text} = command;

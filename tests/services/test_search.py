@@ -128,14 +128,14 @@ async def test_it_plays_battles_and_advises_on_every_decision() -> None:
 def test_of_a_game_of_three_each_is_taken_alike() -> None:
     stone_scissors_paper = [[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]]
 
-    probabilities, values = solve([stone_scissors_paper], [0.0] * 3)
+    probabilities, values = solve([stone_scissors_paper], [0.0] * 3, [[1.0] * 3])
 
     assert probabilities == pytest.approx([1 / 3] * 3)
     assert values == pytest.approx([0.5] * 3)
 
 
 def test_what_is_worse_whatever_the_opponent_does_is_never_taken() -> None:
-    probabilities, values = solve([[[0.4, 0.6], [0.3, 0.5], None]], [0.5, 0.4, 0.1])
+    probabilities, values = solve([[[0.4, 0.6], [0.3, 0.5], None]], [0.5, 0.4, 0.1], [[1.0, 1.0]])
 
     assert probabilities == [1.0, 0.0, 0.0]
     assert values[0] > values[1] > values[2] == 0.1
@@ -145,9 +145,20 @@ def test_one_strategy_must_do_in_all_worlds() -> None:
     """Where the first action wins in one world and the second in the other, the third is safe in both."""
     worlds = [[[0.9], [0.1], [0.6]], [[0.1], [0.9], [0.6]]]
 
-    probabilities, _ = solve(worlds, [0.5, 0.5, 0.6])
+    probabilities, _ = solve(worlds, [0.5, 0.5, 0.6], [[1.0], [1.0]])
 
     assert probabilities == [0.0, 0.0, 1.0]
+
+
+def test_what_the_opponent_is_likely_to_do_counts_for_more() -> None:
+    """A game without a best action: the one that is good against what is likely is taken more often."""
+    game = [[0.6, 0.4], [0.4, 0.6]]
+
+    likely_first, _ = solve([game], [0.5, 0.5], [[9.0, 1.0]])
+    likely_second, _ = solve([game], [0.5, 0.5], [[1.0, 9.0]])
+
+    assert likely_first == likely_second[::-1]
+    assert likely_first[0] > likely_first[1]
 
 
 def test_its_options_are_checked() -> None:

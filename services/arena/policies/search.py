@@ -36,8 +36,8 @@ _NEGLIGIBLE = 0.05
 """An action that the solution takes more rarely is not taken at all: that much is luck of the dice."""
 _PECULIAR = 0.6
 """Of what a pair of actions is worth beyond the sum of both, so much is kept: the rest is luck of the few dice."""
-_TREMBLES = 0.35
-"""How often the opponent is expected to take any of its actions, in place of the best one."""
+_EXPECTED = 0.6
+"""How often the opponent is expected to do what is likely of it, in place of what is best against the strategy."""
 
 
 class Search:
@@ -90,18 +90,22 @@ class Search:
             return ()
         if not found["worlds"]:
             return ()
-        probabilities, values = solve([world["values"] for world in found["worlds"]], found["glances"])
+        worlds = [world["values"] for world in found["worlds"]]
+        probabilities, values = solve(worlds, found["glances"], [world["expected"] for world in found["worlds"]])
         return tuple(Advice(*each) for each in zip(view.legal, probabilities, values, strict=True))
 
 
 def solve(
-    worlds: Sequence[Sequence[Sequence[float] | None]], glances: Sequence[float]
+    worlds: Sequence[Sequence[Sequence[float] | None]],
+    glances: Sequence[float],
+    expected: Sequence[Sequence[float]],
 ) -> tuple[list[float], list[float]]:
     """The own mixed strategy, and what each own action is worth against the opponent's best answers to it.
 
     `worlds` are matrices of the own side's chances, a row for each own action, the same ones in all; None for one that
     was only glanced at, which is never taken; what it is worth is in `glances`. The strategy has the most mean
-    value over the worlds where the opponent takes, in each, what is best for it there.
+    value over the worlds where the opponent takes, in each, what is best for it there, or else what is likely of it:
+    `expected` has a weight for each of its actions.
     """
     import numpy as np
     from scipy.optimize import linprog
@@ -117,8 +121,8 @@ def solve(
         limits[at : at + game.shape[1], :count] = -game.T
         limits[at : at + game.shape[1], count + number] = 1
         at += game.shape[1]
-    anything = sum(game.mean(axis=1) for game in games)
-    wanted = np.concatenate([-_TREMBLES * anything, np.full(len(games), _TREMBLES - 1)])
+    likely = [game @ np.array(weights) / sum(weights) for game, weights in zip(games, expected, strict=True)]
+    wanted = np.concatenate([-_EXPECTED * sum(likely), np.full(len(games), _EXPECTED - 1)])
     is_whole = np.concatenate([np.ones(count), np.zeros(len(games))])[None, :]
     bounds = [(0, 1)] * count + [(None, None)] * len(games)
     solution = linprog(wanted, limits, np.zeros(columns), is_whole, [1.0], bounds, method="highs")
@@ -127,8 +131,8 @@ def solve(
     answers = -solution.ineqlin.marginals
     worth = np.zeros(count)
     at = 0
-    for game in games:
-        worth += (game @ answers[at : at + game.shape[1]] + _TREMBLES * game.mean(axis=1)) / len(games)
+    for game, usual in zip(games, likely, strict=True):
+        worth += (game @ answers[at : at + game.shape[1]] + _EXPECTED * usual) / len(games)
         at += game.shape[1]
     probabilities, values = [0.0] * len(worlds[0]), list(glances)
     for place, share, value in zip(looked, taken / taken.sum(), worth, strict=True):
