@@ -78,8 +78,11 @@ bench-verdicts: setup
 
 VALUE_BATTLES := var/value
 value: setup
-	$(VENV_BIN)/alphastral selfplay --p1 typed --p2 heuristic --n 300 --seed 11 --out $(VALUE_BATTLES)/typed-heuristic
-	$(VENV_BIN)/alphastral selfplay --p1 heuristic --p2 heuristic --n 300 --seed 12 --out $(VALUE_BATTLES)/heuristic-heuristic
+	for played in "typed heuristic 800 31" "heuristic heuristic 800 32" "typed heuristic 300 11" "heuristic heuristic 300 12" "typed typed 200 14"; do \
+	  set -- $$played; \
+	  $(VENV_BIN)/alphastral selfplay --p1 $$1 --p2 $$2 --n $$3 --seed $$4 --out $(VALUE_BATTLES)/$$1-$$2-$$4 || exit; \
+	done
+	$(VENV_BIN)/python benchmarks/pool.py heuristic/6 typed/6 --battles 200 --seed 602 --out $(VALUE_BATTLES)/slips.json.gz
 	$(VENV_BIN)/alphastral value train $(VALUE_BATTLES)/* --out shared/values/gen9randombattle.json
 
 bench-training: setup

@@ -26,9 +26,9 @@ def value() -> None:
 def train(
     run_files: Annotated[list[Path], typer.Argument(help="Run files of ours; a folder stands for all in it.")],
     output: Annotated[Path, typer.Option("--out", help="Where the model goes, as JSON.")],
-    copies: Annotated[int, typer.Option(help="Of each position, with other dice.", min=1, max=64)] = 3,
-    hidden: Annotated[int, typer.Option(help="Hidden units; 0 is a logistic regression.", min=0, max=200)] = 12,
-    seed: Annotated[int, typer.Option(help="Of the first weights, and of which battles are held out.")] = 0,
+    copies: Annotated[int, typer.Option(help="Of each held-out position, with other dice.", min=1, max=64)] = 3,
+    hidden: Annotated[int, typer.Option(help="Hidden units; 0 is a logistic regression.", min=0, max=200)] = 24,
+    seed: Annotated[int, typer.Option(help="Of the first weights, and of the order of learning.")] = 0,
 ) -> None:
     """Fit a value model on recorded battles of one format, on all cores, and show it."""
     from deploy.cli.play import write_file

@@ -1,14 +1,8 @@
 """Fits a value model (shared/value.py) on recorded battles, read from top to bottom.
 
-Each battle is walked again, and each of its steps played on copies of the position with other dice. Two things are
-learned one after the other, by the same weights:
-
-1. Who wins from a position: log loss, over the positions of all battles.
-2. What the dice gave: the outcome should be the value of the first position plus the luck of all steps, so the square
-   of what is left over is made small. This is what luck is used for (a control variate; N. Burch and others, "AIVAT",
-   AAAI 2018), and it teaches a value that does not waver between one choice and the next.
-
-A share of the battles says when to stop, and another, that nothing was chosen by, how good the model is.
+Each battle is walked again, and what is learned is who wins from its positions (log loss). The last battles of each run
+are held out: how good the model is, is measured on them, and how much of their luck it sees, on copies of their
+positions with other dice.
 """
 
 import asyncio
@@ -30,18 +24,16 @@ from shared.value import CalibrationBin, HiddenUnit, ValueCard, ValueModel
 from shared.verdicts.scores import Floats
 
 COPIES = 3
-HIDDEN = 12
-STOP_SHARE, HELD_OUT_SHARE = 0.15, 0.15
+HIDDEN = 24
+HELD_OUT_SHARE = 0.15
 FEWEST_BATTLES = 20
-LOG_LOSS_EPOCHS, LUCK_EPOCHS = 8, 15
-PATIENCE = 3
-POSITIONS_AT_ONCE, BATTLES_AT_ONCE = 512, 32
-RATE, LUCK_RATE = 3e-3, 1e-3
-DECAY = 3e-4
-LOG_LOSS_WEIGHT = 0.1
-"""Of the log loss while luck is learned: a value stays a probability."""
+EPOCHS = 6
+POSITIONS_AT_ONCE = 512
+RATE = 3e-3
+"""At the start; it falls evenly to 0."""
+DECAY = 3e-5
 SMALLEST_SCALE = 0.02
-"""A feature that hardly ever differs from 0 is not blown up."""
+"""A feature that differs less from battle to battle is not blown up: nothing is known of what it is worth."""
 BATTLES_IN_HOST = 4
 BINS = 10
 
@@ -62,6 +54,8 @@ class Branched:
     """(positions,): the outcome where the battle is over there, else nan."""
     copies: Floats
     """(positions,): 0 for the first position, 1 for one that was reached, -1/copies for a copy."""
+    held_out: bool
+    """Whether it is measured by, and not learned from; only such a battle has copies."""
 
 
 def branched(path: Path, copies: int = COPIES) -> tuple[Run, tuple[str, ...], list[Branched]]:
@@ -75,30 +69,31 @@ async def _branched(run: Run, copies: int) -> tuple[tuple[str, ...], list[Branch
     at_once = asyncio.Semaphore(BATTLES_IN_HOST)
     async with Simulator(step_timeout_seconds=600) as simulator:
 
-        async def one(battle: RunBattle) -> Branched | None:
+        async def one(place: int, battle: RunBattle) -> Branched | None:
+            held_out = place >= round(len(run.battles) * (1 - HELD_OUT_SHARE)) // 2 * 2  # No pair is torn apart.
             if battle.winner is None or battle.seeds is None or battle.forfeited or not battle.input_log:
                 return None
             try:
                 log = parse_inputlog(battle.input_log)
                 async with at_once:
-                    found = await simulator.positions(log, copies=copies, dice=f"value/{battle.battle_tag}")
+                    found = await simulator.positions(log, copies=copies * held_out, dice=f"value/{battle.battle_tag}")
             except (NotRun, InputRefused):
                 return None
             if found["outcome"] is None:
                 return None
             names.add(tuple(found["features"]))
-            return _arrays(f"{run.summary.p1_agent} vs {run.summary.p2_agent}", found, copies)
+            return _arrays(f"{run.summary.p1_agent} vs {run.summary.p2_agent}", found, held_out)
 
-        every = await asyncio.gather(*map(one, run.battles))
+        every = await asyncio.gather(*(one(*each) for each in enumerate(run.battles)))
     return next(iter(names), ()), [each for each in every if each is not None]
 
 
-def _arrays(matchup: str, found: Mapping[str, "object"], copies: int) -> Branched:
+def _arrays(matchup: str, found: Mapping[str, "object"], held_out: bool) -> Branched:
     rows: list[object] = [found["first"]]
     weights = [0.0]
     for step in found["steps"]:  # type: ignore[attr-defined]
         rows += [step["after"], *step["copies"]]
-        weights += [1.0, *[-1.0 / copies] * copies]
+        weights += [1.0, *(-1.0 / len(step["copies"]) for _ in step["copies"])]
     width = next(len(row[0]) for row in rows if isinstance(row, list))
     nothing = np.zeros((2, width))
     return Branched(
@@ -107,6 +102,7 @@ def _arrays(matchup: str, found: Mapping[str, "object"], copies: int) -> Branche
         np.array([row if isinstance(row, list) else nothing for row in rows], np.float32),
         np.array([np.nan if isinstance(row, list) else row for row in rows], np.float32),
         np.array(weights, np.float32),
+        held_out,
     )
 
 
@@ -123,13 +119,6 @@ class _Battles:
         self.battle = torch.tensor(np.repeat(np.arange(len(battles)), [len(each.ended) for each in battles]))
         self.outcome = torch.tensor([each.outcome for each in battles], dtype=torch.float32)
         self.reached = torch.nonzero((self.copies >= 0) & self.ended.isnan()).flatten()
-        self.starts = np.cumsum([0, *(len(each.ended) for each in battles)])
-
-    def some(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The rows of these battles, and for each row the place of its battle among them."""
-        spans = [(self.starts[each], self.starts[each + 1]) for each in chosen]
-        rows = np.concatenate([np.arange(*span) for span in spans])
-        return torch.tensor(rows), torch.tensor(np.repeat(np.arange(len(spans)), [b - a for a, b in spans]))
 
 
 class _Net(torch.nn.Module):  # type: ignore[misc]
@@ -157,18 +146,13 @@ def _log_loss(net: _Net, of: _Battles, rows: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(net(of.sides[rows]), of.outcome[of.battle[rows]])
 
 
-def _left_over(net: _Net, of: _Battles, rows: Tensor, place: Tensor, outcome: Tensor) -> Tensor:
-    """What neither the first position nor the luck of the steps explains of each battle's outcome."""
-    ended = of.ended[rows]
-    values = torch.where(ended.isnan(), torch.sigmoid(net(of.sides[rows])), ended.nan_to_num())
-    weights = torch.where(of.copies[rows] == 0, 1.0, of.copies[rows])
-    return outcome - torch.zeros_like(outcome).index_add(0, place, values * weights)
-
-
 def _variance_left(net: _Net, of: _Battles) -> float:
-    every = list(range(len(of.outcome)))
+    """Of the outcomes, once the value of the first position and the luck of the steps are taken out."""
     with torch.no_grad():
-        return float((_left_over(net, of, *of.some(every), of.outcome) ** 2).mean()) / 0.25
+        values = torch.where(of.ended.isnan(), torch.sigmoid(net(of.sides)), of.ended.nan_to_num())
+    weights = torch.where(of.copies == 0, 1.0, of.copies)
+    left = of.outcome - torch.zeros_like(of.outcome).index_add(0, of.battle, values * weights)
+    return float((left**2).mean()) / 0.25
 
 
 def fit(
@@ -188,54 +172,26 @@ def fit(
         usable = f"{len(battles)} of these battles were played with seeds and ended"
         raise UsageError(f"{usable}; a value model needs {FEWEST_BATTLES}")
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    order = [battles[place] for place in rng.permutation(len(battles))]
-    stop_at, held_out_at = (round(len(order) * share) for share in (STOP_SHARE, STOP_SHARE + HELD_OUT_SHARE))
-    scales = np.maximum(SMALLEST_SCALE, np.concatenate([each.sides for each in order[held_out_at:]]).std((0, 1)))
-    stop, held_out, learn = (
-        _Battles(part, scales) for part in (order[:stop_at], order[stop_at:held_out_at], order[held_out_at:])
-    )
+    learned = [each for each in battles if not each.held_out]
+    spread = np.concatenate([each.sides for each in learned]).std((0, 1))
+    scales = np.where(spread < SMALLEST_SCALE, 1, spread)
+    learn, held_out = _Battles(learned, scales), _Battles([each for each in battles if each.held_out], scales)
     net = _Net(len(scales), hidden)
     _learn_who_wins(net, learn)
-    _learn_luck(net, learn, stop, rng)
-    card = _card(net, held_out, order, versions)
+    card = _card(net, held_out, battles, versions)
     return _model(net, formats.pop(), names.pop(), scales, card)
 
 
 def _learn_who_wins(net: _Net, learn: _Battles) -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
-    for _ in range(LOG_LOSS_EPOCHS):
+    steps = EPOCHS * -(-len(learn.reached) // POSITIONS_AT_ONCE)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    for _ in range(EPOCHS):
         for rows in learn.reached[torch.randperm(len(learn.reached))].split(POSITIONS_AT_ONCE):
             optimizer.zero_grad()
             (_log_loss(net, learn, rows) + net.decay()).backward()
             optimizer.step()
-
-
-def _learn_luck(net: _Net, learn: _Battles, stop: _Battles, rng: np.random.Generator) -> None:
-    """Ends where the battles set aside for that have not gained for some epochs, with the weights of the best one."""
-    optimizer = torch.optim.Adam(net.parameters(), lr=LUCK_RATE)
-    least, best, since = _variance_left(net, stop), _copied(net), 0
-    for _ in range(LUCK_EPOCHS):
-        order = rng.permutation(len(learn.outcome))
-        for start in range(0, len(order), BATTLES_AT_ONCE):
-            chosen = order[start : start + BATTLES_AT_ONCE].tolist()
-            rows, place = learn.some(chosen)
-            left = _left_over(net, learn, rows, place, learn.outcome[chosen])
-            reached = rows[(learn.copies[rows] >= 0) & learn.ended[rows].isnan()]
-            optimizer.zero_grad()
-            loss = (left**2).mean() + LOG_LOSS_WEIGHT * _log_loss(net, learn, reached) + net.decay()
-            loss.backward()
-            optimizer.step()
-        left_now, since = _variance_left(net, stop), since + 1
-        if left_now < least:
-            least, best, since = left_now, _copied(net), 0
-        if since >= PATIENCE:
-            break
-    net.load_state_dict(best)
-
-
-def _copied(net: _Net) -> dict[str, Tensor]:
-    return {name: each.detach().clone() for name, each in net.state_dict().items()}
+            falling.step()
 
 
 # ── the model, and what is said of it ───────────────────────────────────────────────────────────────

@@ -68,14 +68,14 @@ function branching(command, battle, step, worth, Thrown = Dice) {
 	return found;
 }
 
-function checkCopies({copies, dice}) {
-	check(Number.isInteger(copies) && copies >= 1 && copies <= MOST_COPIES, 'an odd number of copies');
+function checkCopies({copies, dice}, fewest = 1) {
+	check(Number.isInteger(copies) && copies >= fewest && copies <= MOST_COPIES, 'an odd number of copies');
 	check(typeof dice === 'string' && dice.length <= 200, 'odd dice');
 }
 
 /** The outcome; of the first position, of that after each step and of the copies of each: the features, or the outcome. */
 function positions(Battle, Dex, command) {
-	checkCopies(command);
+	checkCopies(command, 0);
 	const steps = [];
 	let estimates, first = null, copies = null;
 	const rounded = x => Array.from(x, number => Math.round(number * 1e4) / 1e4);

@@ -154,7 +154,7 @@ async def test_what_p2_sees_is_one_less_what_p1_sees(input_log: Sequence[str]) -
 
 @pytest.mark.parametrize(
     ("copies", "dice", "why"),
-    [(0, "a", "odd number of copies"), (1000, "a", "odd number of copies"), (1, "x" * 1000, "odd dice")],
+    [(-1, "a", "odd number of copies"), (1000, "a", "odd number of copies"), (1, "x" * 1000, "odd dice")],
 )
 async def test_what_cannot_be_reviewed_is_refused(input_log: Sequence[str], copies: int, dice: str, why: str) -> None:
     async with Simulator() as simulator:
