@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound=BaseModel)
 
-RECIPE = "cpu-smollm2"
+RECIPE = "cpu-smollm2-taught"
 PILOT_BATTLES, PILOT_STEPS = 8, 10
 SHARES = {"learn from": 0.35, "train": 0.4, "fight": 0.2}
 """Of the hours that a loop is given; the rest is for loading, evaluating and writing."""
@@ -61,13 +61,13 @@ class Plan(Strict):
     hours: float | None = Field(default=None, gt=0, le=1_000)
     """By which rounds, battles and steps are chosen; None takes them as they stand here."""
     rounds: int = Field(default=1, ge=1, le=100)
-    selfplay_battles: int = Field(default=400, ge=4, le=100_000)
+    selfplay_battles: int = Field(default=240, ge=4, le=100_000)
     """To learn from, in each round."""
     steps: int | None = Field(default=None, ge=3, le=1_000_000)
     """Of each round's training; the recipe's when not given."""
-    players: tuple[str, str] = ("heuristic", "heuristic")
+    players: tuple[str, str] = ("race", "heuristic")
     """Who plays what the first round learns from."""
-    teacher: str | None = None
+    teacher: str | None = "race"
     """Who advises on those battles; None: what was played is learned."""
     opponents: tuple[str, ...] = ("random", "heuristic")
     """Whom the tuned model meets in the end, beside its base, its teacher and its earlier self."""
@@ -98,14 +98,14 @@ def loop(
         float | None, typer.Option(help="Choose rounds, battles and steps so that it takes so long here.", min=0.1)
     ] = None,
     rounds: Annotated[int, typer.Option(help="Of battles and training.", min=1, max=100)] = 1,
-    selfplay: Annotated[int, typer.Option(help="Battles to learn from, a round.", min=4, max=100_000)] = 400,
+    selfplay: Annotated[int, typer.Option(help="Battles to learn from, a round.", min=4, max=100_000)] = 240,
     steps: Annotated[int | None, typer.Option(help="Of training, a round [default: the recipe's].", min=3)] = None,
     teacher: Annotated[
         str,
         typer.Option(
-            help="Who advises: search?worlds=2, with --recipe cpu-smollm2-search and fewer battles; none: nobody does."
+            help="Who advises: race; search?worlds=2, with fewer battles; none: heuristic's choices are learned."
         ),
-    ] = "none",
+    ] = "race",
     battles: Annotated[int, typer.Option(help="Battles of each matchup, in pairs.", min=2, max=10_000)] = 24,
     recipe: Annotated[str, typer.Option(help="A recipe for this machine.")] = RECIPE,
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe: max_steps=400.")] = None,
@@ -128,6 +128,7 @@ def loop(
         rounds=rounds,
         steps=steps,
         teacher=None if teacher == "none" else teacher,
+        players=("heuristic" if teacher == "none" else "race", "heuristic"),
         selfplay_battles=selfplay,
         battles=battles,
         recipe=recipe,

@@ -25,7 +25,7 @@ from tests.trainer.learned import dataset
 
 TRAININGS = ApiKind("trainings", ListOf[TrainingStatus], TrainingStatus)
 
-TEACHER = "search?worlds=1&dice=1&time=0.05"
+TEACHER = "race"
 
 RECIPE = """
 base = "{base}"

@@ -72,7 +72,7 @@ def test_a_value_that_cannot_be_is_named(changes: dict[str, str], named: str) ->
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="a100-lora, cpu-smollm2, cpu-smollm2-search, h100-lora, t4-qlora"):
+    with pytest.raises(UsageError, match="a100-lora, cpu-smollm2, cpu-smollm2-taught, h100-lora, t4-qlora"):
         recipes.load("gpu")
 
 
