@@ -60,9 +60,9 @@ class SearchOptions:
 
     worlds: int = 2
     """Full positions in keeping with what the player knows."""
-    dice: int = 4
+    dice: int = 2
     """Copies of each pair of actions with other dice, where the time reaches."""
-    time_seconds: float = 0.45
+    time_seconds: float = 0.15
     """Of CPU for a decision, told in copies: so the same question has the same answer on every machine."""
 
 
@@ -127,10 +127,10 @@ OPTIONS: Mapping[str, Option] = {
 """Of policies that ask a model."""
 SEARCH_OPTIONS: Mapping[str, Option] = {
     "worlds": Option("worlds", "guesses at what the opponent has not shown, 1 to 16 [2]", _number(int, 1, 16)),
-    "dice": Option("dice", "copies of a pair of actions, with other dice, 1 to 16 [4]", _number(int, 1, 16)),
+    "dice": Option("dice", "copies of a pair of actions, with other dice, 1 to 16 [2]", _number(int, 1, 16)),
     "time": Option(
         "time_seconds",
-        "seconds of CPU for a decision, about; told in copies, 0.05 to 60 [0.45]",
+        "seconds of CPU for a decision, about; told in copies, 0.05 to 60 [0.15]",
         _number(float, 0.05, 60),
     ),
 }
