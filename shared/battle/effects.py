@@ -221,8 +221,10 @@ def _side_start(memory: Memory, line: Line) -> None:
 
 
 def _side_end(memory: Memory, line: Line) -> None:
-    # Defog tells twice that Mist is over.
-    _side(memory, line[2]).pop(_field_words(line[3]), None)
+    conditions, ended = _side(memory, line[2]), _field_words(line[3])
+    # Defog tells twice that Mist is over; of anything else that was never begun, something was missed.
+    if ended in conditions or ended != "mist":
+        del conditions[ended]
 
 
 def _swap_sides(memory: Memory, _: Line) -> None:
