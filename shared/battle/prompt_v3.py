@@ -7,12 +7,11 @@ gimmick, and these before switches; in each the strongest comes first, of switch
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from shared.battle.action import Action, Move, Switch
 from shared.battle.blow import Fighter, is_grounded
 from shared.battle.completion import completions_v2
-from shared.battle.damage import fighter
 from shared.battle.effectiveness import attack_type
 from shared.battle.formula import Damage
 from shared.battle.pokedex import pokedex
@@ -81,9 +80,7 @@ class _Page(Page):
         own = self.figures.own
         if isinstance(action, Switch):
             mate = self.state.switched_to(action)
-            entered = fighter(self.dex, mate, self.state.own)
-            left = mate.hp_percent - self._on_entry(entered)
-            return None if mate.fainted else replace(entered, pokemon=replace(mate, hp_percent=max(1, left)))
+            return None if mate.fainted else self.figures.entered(mate)[0]
         if not isinstance(action, Move) or own is None or action.gimmick not in (None, "tera"):
             return None
         if action.gimmick is None:

@@ -9,7 +9,7 @@ from shared.battle.effectiveness import attack_type
 from shared.battle.formula import Damage
 from shared.battle.pokedex import pokedex
 from shared.battle.prompt_v2 import MAX_MOVES
-from shared.battle.state import BattleState
+from shared.battle.state import BattleState, PokemonState
 
 UNSEEN_POWER = 80
 """Of the attacks of its own types that an opponent may have, as long as it has not shown four moves."""
@@ -64,6 +64,12 @@ class Prospects:
         """The most that any of these does."""
         found = [*(damage for _, damage in self.shown(target)), *(damage for _, damage in self.unseen(target))]
         return max((each for each in found if each), key=lambda each: each.mean, default=None)
+
+    def entered(self, mate: PokemonState) -> tuple[Fighter, int]:
+        """One of the bench as it comes in, with 1 % left at least, and what the hazards take from it, in percent."""
+        entering = fighter(self._dex, mate, self._state.own)
+        lost = self.calculator.on_entry(entering, self._state.own.conditions)
+        return replace(entering, pokemon=replace(mate, hp_percent=max(1, mate.hp_percent - lost))), lost
 
     def haste(self, move: str) -> str:
         """Whether this move of the opponent's comes before those without priority."""

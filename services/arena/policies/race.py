@@ -13,7 +13,6 @@ from math import ceil, exp, inf
 from services.arena.player import View
 from shared.battle.action import Action, Move, Switch
 from shared.battle.blow import Fighter
-from shared.battle.damage import fighter
 from shared.battle.decision import Advice, Decision
 from shared.battle.formula import Damage
 from shared.battle.pokedex import pokedex, to_id
@@ -128,10 +127,7 @@ class _Reckoning:
         return now + (LATER * replace(then, own=own, foe=foe).worth() if own > 0 and foe > 0 else 0)
 
     def _of_switch(self, mate: PokemonState) -> float:
-        entering = fighter(self._dex, mate, self._state.own)
-        lost = self._prospects.calculator.on_entry(entering, self._state.own.conditions)
-        left = max(1, mate.hp_percent - lost)
-        entered = replace(entering, pokemon=replace(mate, hp_percent=left))
+        entered, lost = self._prospects.entered(mate)
         own, takes = (mate.hp_percent - lost) / 100, self._takes(entered)
         if self._state.asked == "move":
             own -= self._on_the_way(entered, takes)
